@@ -1,0 +1,112 @@
+"""Where a network's pixels lie on the scan: whole slices at working size, the liver's box, and the way back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of the scan, resized in-plane, then cut or padded about its centre to a canvas.
+
+    box     ((z0, z1), (y0, y1), (x0, x1)) in the scan's voxels, ends excluded.
+    shape   (rows, columns) of the box after resizing.
+    canvas  (rows, columns) that a network sees; equal to `shape` when nothing is cut or padded.
+    """
+
+    box: tuple
+    shape: tuple
+    canvas: tuple
+
+    @property
+    def exact(self):
+        """True when pixels are copied, not resampled: the way there and back changes nothing."""
+        (_, _), (y0, y1), (x0, x1) = self.box
+        return self.shape == (y1 - y0, x1 - x0) and self.canvas[0] >= self.shape[0] and self.canvas[1] >= self.shape[1]
+
+    def cut(self, plane, labels=False, fill=0):
+        """One slice (y, x) of the scan as the network sees it, (canvas rows, canvas columns)."""
+        (_, _), (y0, y1), (x0, x1) = self.box
+        return fitted(resized(plane[y0:y1, x0:x1], self.shape, labels), self.canvas, fill)
+
+    def back(self, plane, out, labels=False):
+        """Put a network's plane back into `out`, a slice (y, x) of the scan; the inverse of `cut`."""
+        (_, _), (y0, y1), (x0, x1) = self.box
+        out[y0:y1, x0:x1] = resized(fitted(plane, self.shape, 0), (y1 - y0, x1 - x0), labels)
+        return out
+
+    def stack(self, volume_zyx, labels=False, fill=0):
+        """`cut` for all slices of the box: (slices, canvas rows, canvas columns)."""
+        (z0, z1) = self.box[0]
+        return np.stack([self.cut(plane, labels, fill) for plane in volume_zyx[z0:z1]])
+
+    @property
+    def lost_share(self):
+        """Share of the box that the canvas cuts off; 0 when it holds all of it."""
+        rows, columns = (min(c, s) / s for c, s in zip(self.canvas, self.shape, strict=True))
+        return 1.0 - rows * columns
+
+
+def resized(plane, shape, labels=False):
+    """Resample a plane (y, x): nearest for labels, area when it shrinks, else linear."""
+    import cv2
+
+    if plane.shape == tuple(shape):
+        return plane
+    if labels:
+        how = cv2.INTER_NEAREST_EXACT
+    else:
+        how = cv2.INTER_AREA if shape[0] < plane.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(plane), (shape[1], shape[0]), interpolation=how)
+
+
+def fitted(plane, shape, fill=0):
+    """Cut or pad a plane about its centre to `shape`; cutting and padding undo each other exactly."""
+    out = np.full(shape, fill, dtype=plane.dtype)
+    here, there = [], []
+    for have, want in zip(plane.shape, shape, strict=True):
+        n, skip = min(have, want), abs(have - want) // 2
+        here.append(slice(skip, skip + n) if have > want else slice(0, n))
+        there.append(slice(skip, skip + n) if want > have else slice(0, n))
+    out[tuple(there)] = plane[tuple(here)]
+    return out
+
+
+def whole_slices(shape_zyx, spacing_mm, size, working_spacing_mm=0.0):
+    """Grid of the gate and liver stages: whole slices on a canvas of size × size.
+
+    working_spacing_mm  0 resizes the slice to the canvas; any other value resamples to it, then cuts or pads.
+    """
+    slices, rows, columns = shape_zyx
+    box = ((0, slices), (0, rows), (0, columns))
+    if not working_spacing_mm:
+        return Grid(box, (size, size), (size, size))
+    shape = tuple(max(1, round(n * mm / working_spacing_mm)) for n, mm in zip((rows, columns), spacing_mm[1:], strict=True))
+    return Grid(box, shape, (size, size))
+
+
+def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
+    """Grid of the tumour stage: the liver's bounding box plus a margin, near native resolution.
+
+    liver           bool (z, y, x).
+    roi_spacing_mm  0 keeps the scan's own pixels.
+    returns         Grid, or None when the mask is empty.
+    """
+    if not liver.any():
+        return None
+    box = []
+    for axis, mm in enumerate(spacing_mm):
+        kept = np.flatnonzero(liver.any(tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(margin_mm / mm))
+        box.append((max(0, int(kept[0]) - margin), min(liver.shape[axis], int(kept[-1]) + 1 + margin)))
+    rows, columns = (end - start for start, end in box[1:])
+    if not roi_spacing_mm:
+        return Grid(tuple(box), (rows, columns), (rows, columns))
+    shape = tuple(max(8, round(n * mm / roi_spacing_mm)) for n, mm in zip((rows, columns), spacing_mm[1:], strict=True))
+    return Grid(tuple(box), shape, shape)
+
+
+def tumour_outside(grid, tumour):
+    """How many tumour voxels of the mask (z, y, x) the box leaves out: 0 for a sound region of interest."""
+    (z0, z1), (y0, y1), (x0, x1) = grid.box
+    return int(np.count_nonzero(tumour)) - int(np.count_nonzero(tumour[z0:z1, y0:y1, x0:x1]))

@@ -1,0 +1,127 @@
+"""Where the files of a run live, and how one is written so that no half of it is ever seen."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+NOTEBOOKS = HERE / "notebooks"
+ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()  # tests point this at a folder of their own
+
+
+@dataclass(frozen=True)
+class Run:
+    """One end-to-end attempt and its folders; `name` is letters, digits, dot, dash and underscore.
+
+    Raises ValueError for any other name, so that a run can't write outside its folders.
+    """
+
+    name: str
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(self.name)):
+            raise ValueError(f"run name {self.name!r}: use letters, digits, '.', '-' and '_', beginning with a letter or digit")
+
+    @property
+    def lists(self):
+        return ROOT / "data_lists" / self.name
+
+    @property
+    def checkpoints(self):
+        return ROOT / "checkpoints" / self.name
+
+    @property
+    def reports(self):
+        return ROOT / "reports" / self.name
+
+    @property
+    def predictions(self):
+        return self.reports / "predictions"
+
+    def prediction(self, case):
+        """The mask that 05 writes for a case: "volume-3" becomes segmentation-3.nii.gz, as LiTS names them."""
+        return self.predictions / f"segmentation-{case.removeprefix('volume-')}.nii.gz"
+
+    def log(self, case):
+        """What the cascade decided about a case, as JSON."""
+        return self.predictions / f"{case}.json"
+
+    def probability(self, case, organ):
+        """Probability of "liver" or "tumour" as uint8 (255 is certain) on the scan's own grid."""
+        return self.predictions / f"{organ}-probability-{case.removeprefix('volume-')}.nii.gz"
+
+    @property
+    def figures(self):
+        return self.reports / "figures"
+
+    @property
+    def stores(self):
+        return ROOT / "data" / "stores" / self.name
+
+    def known(self):
+        """True when any stage has written something under this name."""
+        return any(folder.is_dir() for folder in (self.lists, self.checkpoints, self.reports))
+
+
+PHANTOMS = ROOT / "data" / "phantoms"
+
+
+def known_runs():
+    """Names of the runs that have checkpoints, sorted."""
+    return sorted(p.name for p in (ROOT / "checkpoints").glob("*") if p.is_dir())
+
+
+def shown(path):
+    """The path as written in lists: relative to the project where it can be, else absolute; always with '/'."""
+    path = Path(os.path.abspath(path))  # without following links, which may lead out of the project
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
+
+
+def found(text):
+    """The path that `shown` wrote, back as a Path."""
+    path = Path(text)
+    return path if path.is_absolute() else ROOT / path
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Give a temporary path beside `path`; on leaving, flush it to disk and rename it, or remove it after an error.
+
+    The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    try:
+        yield beside
+        with open(beside, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf8")
+
+
+def write_json(path, value):
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_csv(path, frame):
+    """Write a pandas DataFrame without its index."""
+    with written_whole(path) as beside:
+        frame.to_csv(beside, index=False)
+
+
+def sha256(path):
+    """Hex digest of a file's bytes, read in blocks."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,122 @@
+"""What a stage has read and written, so that running it again does nothing, or says what changed."""
+
+import ast
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from helpers import __version__, paths
+
+# parameters that change how long or where a stage runs, or what is drawn, never what it writes
+WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save_seconds", "workers", "loggers"}
+
+
+def parameters_of(notebook):
+    """Names and defaults in the notebook's cell tagged `parameters`, in order."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook}: has {len(tagged)} cells tagged 'parameters'; one is needed")
+    found = {}
+    for line in ast.parse("".join(tagged[0]["source"])).body:
+        found[line.targets[0].id] = ast.literal_eval(line.value)
+    return found
+
+
+def seen(path):
+    """A short word that changes when a file or a folder's content does: sizes and times, not bytes.
+
+    Lists and other small files are hashed, so that writing the same list again changes nothing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith("."))
+        return {p.relative_to(path).as_posix(): seen(p) for p in files}
+    if not path.exists():
+        return "missing"
+    stat = path.stat()
+    return paths.sha256(path)[:16] if stat.st_size < 1 << 20 else f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+@dataclass
+class Stage:
+    """One stage of one run: its settings, what it reads, and its stamp `reports/<run>/stages/<name>.json`."""
+
+    name: str
+    run: paths.Run
+    settings: dict
+    reads: list = field(default_factory=list)
+
+    @property
+    def stamp(self):
+        return self.run.reports / "stages" / f"{self.name}.json"
+
+    def changes(self):
+        """Why the stage has to run, a sentence each; empty when it is up to date."""
+        if not self.stamp.is_file():
+            return ["it has not run yet"]
+        try:
+            old = json.loads(self.stamp.read_text(encoding="utf8"))
+        except json.JSONDecodeError:
+            return [f"its stamp {self.stamp.name} can't be read"]
+        if old["state"] != "done":
+            return [f"it paused: {old['sentence']}"]
+        reasons = [
+            f"{key} was {old['settings'].get(key)!r}, is {value!r}"
+            for key, value in self._settings().items()
+            if old["settings"].get(key) != value
+        ]
+        for path in [paths.shown(p) for p in self.reads] or old["reads"]:  # a runner without the notebook asks the stamp
+            reasons += _differences(path, old["reads"].get(path, "missing"), seen(paths.found(path)))
+        reasons += [f"{path} is gone" for path in old["writes"] if not paths.found(path).exists()]
+        return reasons
+
+    def done(self, writes, sentence="done", state="done"):
+        """Write the stamp: the last thing a stage does."""
+        paths.write_json(
+            self.stamp,
+            {
+                "state": state,
+                "sentence": sentence,
+                "settings": self._settings(),
+                "reads": {paths.shown(path): seen(path) for path in self.reads},
+                "writes": [paths.shown(path) for path in writes],
+                "when": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "version": __version__,
+            },
+        )
+        print(f"{self.name}: {sentence}")
+
+    def paused(self, sentence):
+        """Write the stamp of a stage that has work left."""
+        self.done([], sentence, state="paused")
+
+    def _settings(self):
+        # through JSON, so that a tuple and a list compare equal
+        return json.loads(json.dumps({k: v for k, v in self.settings.items() if k not in WITHOUT_EFFECT}))
+
+
+def _differences(path, old, new):
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted(old.keys() | new.keys())
+        said = {(False, True): "is new", (True, False): "is gone", (True, True): "has changed"}
+        lines = [f"{path}/{n} {said[n in old, n in new]}" for n in names if old.get(n) != new.get(n)]
+        return lines if len(lines) < 6 else [*lines[:4], f"… and {len(lines) - 4} more in {path}"]
+    return [] if old == new else [f"{path} has changed"]
+
+
+def begin(notebook, run, given, reads=(), part=""):
+    """The Stage of a notebook, with the parameters that its cell tagged `parameters` declares.
+
+    notebook  "02_filtering", the file's name without ending.
+    given     the notebook's `globals()`: the values in force now, injected ones included.
+    reads     files and folders whose change makes the stage run again.
+    part      the part of a notebook that is run several times ("liver").
+    """
+    names = parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
+    settings = {name: given[name] for name in names if name != "run"}
+    stage = Stage(f"{notebook}_{part}" if part else notebook, run, settings, list(reads))
+    reasons = stage.changes()
+    print(f"{stage.name}: " + ("up to date, nothing to do" if not reasons else "runs, because " + "; ".join(reasons)))
+    return stage
