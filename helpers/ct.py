@@ -1,5 +1,6 @@
 """A CT volume in one axis order, how to read one from disk, and how a mask finds its way back to the scan's grid."""
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def _orientation(affine, back=False):
     return nib.orientations.ornt_transform(ours, own) if back else nib.orientations.ornt_transform(own, ours)
 
 
+def axes_of(affine):
+    """Where the file's axes point: "RAS" for right, anterior, superior."""
+    import nibabel as nib
+
+    return "".join(nib.aff2axcodes(affine))
+
+
 def to_canonical(array, affine):
     """Turn a file's (i, j, k) array into our (z, y, x); a view where numpy can give one."""
     import nibabel as nib
@@ -57,30 +65,56 @@ def to_file_axes(array_zyx, affine):
 
 
 def load(path):
-    """Read a NIfTI file to its last byte.
+    """Read a NIfTI file to its last byte, the checksum of a compressed one included.
 
-    returns   (array (i, j, k) in the file's own type after slope and intercept, affine (4, 4)).
+    returns   (array (i, j, k) in the file's own type, float32 where the file has a slope or intercept; affine (4, 4)).
     Raises ValueError, naming the file and what is wrong, for anything that is not one whole 3-D image.
     """
-    import nibabel as nib
-
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    with open(path, "rb") as handle:
+        start = handle.read(512)
+    if not start:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ValueError(f"{path}: is a web page, not a scan; the download went wrong")
+    packed, named = start.startswith(b"\x1f\x8b"), path.name.lower().endswith(".gz")
+    if packed and not named:
+        raise ValueError(f"{path}: is compressed; name it .nii.gz")
+    if named and _header_size(start) in (348, 540):
+        raise ValueError(f"{path}: is not compressed; name it .nii")
     try:
-        image = nib.load(path)
-        array = np.asanyarray(image.dataobj)
+        with gzip.open(path) if packed else open(path, "rb") as stream:
+            array, affine, shape = _decoded(stream)
+            while packed and stream.read(1 << 20):  # to the end: only there gzip compares the checksum
+                pass
     except Exception as error:  # nibabel, gzip and zlib raise a dozen types for a damaged file; all mean the same here
-        raise ValueError(f"{path}: can't be read as NIfTI, the file is damaged or of another kind ({error})") from error
+        raise ValueError(f"{path}: is damaged, or no NIfTI file ({error})") from error
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"{path}: has shape {image.shape}; one 3-D scan is needed")
-    return array, np.asarray(image.affine, dtype=np.float64)
+        raise ValueError(f"{path}: has shape {shape}; one 3-D scan is needed")
+    return array, affine
+
+
+def _header_size(start):
+    """The first number of a NIfTI file, in either byte order: 348 in NIfTI-1, 540 in NIfTI-2."""
+    return min(int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
+
+
+def _decoded(stream):
+    """(array, affine, shape in the header) of a NIfTI-1 or NIfTI-2 stream; its image data are read here, in one go."""
+    import nibabel as nib
+
+    kind = nib.Nifti2Image if _header_size(stream.read(4)) == 540 else nib.Nifti1Image
+    stream.seek(0)
+    image = kind.from_stream(stream)
+    scaled = (image.dataobj.slope, image.dataobj.inter) != (1.0, 0.0)
+    array = np.asarray(image.dataobj, dtype=np.float32 if scaled else None)
+    return array, np.asarray(image.affine, dtype=np.float64), image.shape
 
 
 def usable(affine):
@@ -117,7 +151,7 @@ def from_array(array, affine, path=None):
         raise ValueError(f"{path}: {int((~np.isfinite(array)).sum()):,} voxels are NaN or infinite")
     clipped = int(np.count_nonzero((array < HU_RANGE[0]) | (array > HU_RANGE[1])))
     if clipped:
-        array = np.clip(array, *HU_RANGE)
+        array = np.clip(array.astype(np.float32), *HU_RANGE)  # an unsigned type can't hold the lower end
     if array.dtype != np.int16:
         array = (np.rint(array) if array.dtype.kind == "f" else array).astype(np.int16)
     axis_of_xyz = np.argsort(nib.io_orientation(affine)[:, 0])  # which file axis runs along x, y and z
@@ -127,7 +161,7 @@ def from_array(array, affine, path=None):
         spacing_mm=tuple(float(edge) for edge in edges_mm[::-1]),
         affine=affine,
         file_shape=tuple(array.shape),
-        axes="".join(nib.aff2axcodes(affine)),
+        axes=axes_of(affine),
         path=Path(path) if path else None,
         clipped=clipped,
     )
@@ -149,6 +183,8 @@ def read_mask(path, like):
 
 def place_mask(array, affine, like, path=None):
     """`read_mask` for an array (i, j, k) that is in memory already."""
+    if array.dtype.kind not in "iufb":
+        raise ValueError(f"{path}: values of type {array.dtype} are no labels")
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise ValueError(f"{path}: the mask holds NaN or infinite values")
@@ -159,19 +195,28 @@ def place_mask(array, affine, like, path=None):
     low, high = array.min(), array.max()
     if low < 0 or high > 255:
         raise ValueError(f"{path}: the mask holds values from {low} to {high}; labels are 0 to 255")
-    array = array.astype(np.uint8)
-    if array.shape == like.file_shape and not (usable(affine) and _turned(affine, like.affine, array.shape)):
-        return np.ascontiguousarray(to_canonical(array, like.affine))
-    if usable(affine) and to_canonical(array, affine).shape == like.hu.shape:
-        return np.ascontiguousarray(to_canonical(array, affine))
-    raise ValueError(f"{path}: the mask has shape {array.shape}, its scan {like.file_shape}; they don't belong together")
+    way = way_onto(array.shape, affine, like)
+    if way is None:
+        raise ValueError(f"{path}: the mask has shape {array.shape}, its scan {like.file_shape}; they don't belong together")
+    return np.ascontiguousarray(to_canonical(array.astype(np.uint8), like.affine if way == "voxels" else affine))
+
+
+def way_onto(shape, affine, like):
+    """How a mask of this shape and affine lies on the scan `like`.
+
+    returns   "voxels": voxel (i, j, k) of one is that of the other; "axes": the same box of the room, stored in another
+              axis order; None: it doesn't fit.
+    """
+    if tuple(shape) == like.file_shape and not (usable(affine) and _turned(affine, like.affine, shape)):
+        return "voxels"
+    if usable(affine) and to_canonical(np.broadcast_to(np.uint8(0), shape), affine).shape == like.hu.shape:
+        return "axes"
+    return None
 
 
 def _turned(affine, other, shape):
     """True when both affines place the scan in the same box of the room, but with other axes: a real re-orientation."""
-    import nibabel as nib
-
-    if nib.aff2axcodes(affine) == nib.aff2axcodes(other):
+    if axes_of(affine) == axes_of(other):
         return False
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
     boxes = [np.sort(a[:3, :3] @ corners + a[:3, 3:], axis=1)[:, [0, -1]] for a in (affine, other)]
@@ -179,8 +224,15 @@ def _turned(affine, other, shape):
 
 
 def write_mask(mask, like, path):
-    """Write a mask uint8 (z, y, x) as NIfTI on exactly the grid, shape, affine and axes of the Volume `like`."""
-    write_on_grid(np.asarray(mask, dtype=np.uint8), like, path)
+    """Write a mask (z, y, x) as uint8 NIfTI on exactly the grid, shape, affine and axes of the Volume `like`.
+
+    Raises ValueError for values that aren't whole numbers from 0 to 255, or a shape that isn't the scan's.
+    """
+    mask = np.asarray(mask)
+    labels = mask.astype(np.uint8)
+    if not np.array_equal(labels, mask):
+        raise ValueError(f"{path}: a mask holds whole numbers from 0 to 255, not {mask.min()} to {mask.max()} of {mask.dtype}")
+    write_on_grid(labels, like, path)
 
 
 def write_on_grid(array, like, path):

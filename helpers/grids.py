@@ -106,7 +106,15 @@ def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
     return Grid(tuple(box), shape, shape)
 
 
-def tumour_outside(grid, tumour):
-    """How many tumour voxels of the mask (z, y, x) the box leaves out: 0 for a sound region of interest."""
-    (z0, z1), (y0, y1), (x0, x1) = grid.box
-    return int(np.count_nonzero(tumour)) - int(np.count_nonzero(tumour[z0:z1, y0:y1, x0:x1]))
+def check(grid, labels):
+    """What a region of interest costs a mask uint8 (z, y, x).
+
+    returns  (tumour voxels outside the box, voxels inside it that a way there and back changes); both 0 for a box of the
+             scan's own pixels with enough margin.
+    """
+    inside = tuple(slice(*edge) for edge in grid.box)
+    outside = int(np.count_nonzero(labels == 2)) - int(np.count_nonzero(labels[inside] == 2))
+    again = np.zeros_like(labels)
+    for k, plane in enumerate(grid.stack(labels, labels=True), start=grid.box[0][0]):
+        grid.back(plane, again[k], labels=True)
+    return outside, int(np.count_nonzero(again[inside] != labels[inside]))

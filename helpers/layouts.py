@@ -1,5 +1,6 @@
 """What a folder of scans holds: which files are scans, which masks belong to them, and how to read each case."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,20 @@ def _stem(path):
     return re.sub(r"\.(nii\.gz|nii|jpe?g|png)$", "", path.name, flags=re.IGNORECASE)
 
 
+def _natural(path):
+    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", path.as_posix())]
+
+
 def _files(folder, endings):
-    return sorted(
-        (p for p in folder.rglob("*") if p.name.lower().endswith(endings) and not p.name.startswith(".")),
-        key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", p.as_posix())],
-    )
+    """Files below the folder, linked folders included, in natural order; hidden ones are left out."""
+    found, visited = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
+        if real not in visited:
+            found += [Path(here, n) for n in names if n.lower().endswith(endings) and not n.startswith(".")]
+        visited.add(real)
+    return sorted(found, key=_natural)
 
 
 def scan(folder):
@@ -55,41 +65,53 @@ def scan(folder):
             f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg "
             f"or any other .nii(.gz) below it (there are {len(nifti)} NIfTI files and {len(pictures)} pictures)"
         )
-    return _named_once(cases)
+    return _named_once(cases, folder)
 
 
 def _lits(nifti):
-    masks = {_stem(p)[len("segmentation-") :]: p for p in nifti if _stem(p).startswith("segmentation-")}
+    masks = {}
+    for path in nifti:
+        if _stem(path).startswith("segmentation-"):
+            masks.setdefault(_stem(path).removeprefix("segmentation-"), []).append(path)
     cases = []
     for path in nifti:
-        stem = _stem(path)
+        stem, used = _stem(path), None
         if stem.startswith("segmentation-"):
             continue
-        mask = masks.get(stem.removeprefix("volume-")) if stem.startswith("volume-") else None
-        cases.append(Case(stem, "LiTS pairs" if mask else "scans without labels", path, mask))
-    return cases
+        if stem.startswith("volume-") and masks.get(number := stem.removeprefix("volume-")):
+            used = max(masks[number], key=lambda mask: len(os.path.commonpath([mask, path])))  # the nearest, if several
+            masks[number].remove(used)
+        cases.append(Case(stem, "LiTS pairs" if used else "scans without labels", path, used))
+    for mask in (mask for left in masks.values() for mask in left):  # its scan is missing: a case that says so
+        image = mask.with_name(mask.name.replace("segmentation-", "volume-"))
+        cases.append(Case(_stem(image), "LiTS pairs", image, mask))
+    return sorted(cases, key=lambda case: _natural(Path(case.name)))
 
 
 def _msd(nifti):
     cases = []
+    masks = {p for p in nifti if p.parent.name == "labelsTr"}
     for path in nifti:
         if path.parent.name in ("imagesTr", "imagesTs"):
-            mask = path.parent.parent / "labelsTr" / path.name
-            cases.append(Case(_stem(path), "MSD", path, mask if mask.is_file() else None))
-    return cases
+            stem = re.sub(r"_0000$", "", _stem(path))  # nnU-Net numbers the channels of a scan
+            beside = path.parent.parent / "labelsTr"
+            mask = next((m for e in NIFTI[::-1] if (m := beside / (stem + e)) in masks), None)
+            masks.discard(mask)
+            cases.append(Case(stem, "MSD", path, mask))
+    cases += [Case(_stem(mask), "MSD", mask.parent.parent / "imagesTr" / mask.name, mask) for mask in sorted(masks)]
+    return sorted(cases, key=lambda case: _natural(Path(case.name)))
 
 
 def _slices(pictures):
-    first = {}
+    stacks = {}
     for path in pictures:
         match = SLICE.fullmatch(_stem(path))
         if match and "mask" not in path.parent.name.lower():
-            first.setdefault((path.parent, match["volume"]), path)  # the list is in natural order: feet first
-    cases = []
-    for (_, volume), path in first.items():
-        mask = _mask_of(path)
-        cases.append(Case(volume, "2-D slices", path, mask))
-    return cases
+            stacks.setdefault((path.parent, match["volume"]), []).append(path)  # in natural order: feet first
+    return [
+        Case(volume, "2-D slices", files[0], next((m for f in files if (m := _mask_of(f))), None))
+        for (_, volume), files in stacks.items()
+    ]
 
 
 def _mask_of(picture):
@@ -98,24 +120,36 @@ def _mask_of(picture):
     return next((m for e in (".png", ".jpg", ".jpeg") if (m := folder / (_stem(picture) + e)).is_file()), None)
 
 
-def _named_once(cases):
-    """Two folders can hold the same name: then the folder's name goes in front."""
-    names = [case.name for case in cases]
-    out = []
-    for case in cases:
-        name = case.name if names.count(case.name) == 1 else f"{case.image.parent.name}-{case.name}"
-        out.append(Case(re.sub(r"[^\w.-]+", "_", name), case.layout, case.image, case.mask))
-    if len({case.name for case in out}) < len(out):
-        raise ValueError(f"several scans are called {max(names, key=names.count)!r} in folders of one name; rename a folder")
-    return out
+def _named_once(cases, folder):
+    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go in front."""
+
+    def plain(text):
+        return re.sub(r"[^\w.-]+", "_", text)
+
+    named = {}
+    short = [plain(case.name) for case in cases]
+    for case, name in zip(cases, short, strict=True):
+        if short.count(name) > 1:
+            name = plain("-".join(case.image.relative_to(folder).parent.parts + (name,)))
+        if name in named:  # one folder, two endings
+            name = plain(f"{name}-{case.image.name.removeprefix(_stem(case.image)).strip('.')}")
+        while name in named:
+            name += "-again"
+        named[name] = Case(name, case.layout, case.image, case.mask)
+    return list(named.values())
+
+
+def slice_number(picture):
+    return int(SLICE.fullmatch(_stem(picture))["z"])
 
 
 def pictures_of(first):
     """All slices of the stack that `first` belongs to, feet first."""
     first = Path(first)
     volume = SLICE.fullmatch(_stem(first))["volume"]
-    same = [p for p in first.parent.iterdir() if (m := SLICE.fullmatch(_stem(p))) and m["volume"] == volume]
-    return sorted(same, key=lambda p: int(SLICE.fullmatch(_stem(p))["z"]))
+    names = (n for n in os.listdir(first.parent) if n.startswith(volume) and n.lower().endswith(PICTURES))
+    same = [p for n in names if (m := SLICE.fullmatch(_stem(p := first.parent / n))) and m["volume"] == volume]
+    return sorted(same, key=lambda p: (slice_number(p), p.name))
 
 
 def read_grey(path, channel=1):
@@ -125,21 +159,31 @@ def read_grey(path, channel=1):
     """
     import cv2
 
+    if channel not in (0, 1, 2):
+        raise ValueError(f"channel {channel}: 0 is blue, 1 green, 2 red")
     path = Path(path)
     data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2].tobytes())
+    if end and end not in data[-4096:].tobytes():
+        raise ValueError(f"{path}: the picture is cut off; copy or download it again")  # OpenCV would fill up with grey
     picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None  # imread fails on non-ASCII names on Windows
     if picture is None or picture.dtype != np.uint8:
         raise ValueError(f"{path}: can't be read as an 8-bit JPEG or PNG picture")
-    return picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, min(channel, picture.shape[2] - 1)])
+    return picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, channel])
 
 
 def stack(files, window, channel=1):
     """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window` in HU.
 
     The spacing is STAND_IN_SPACING, because pictures carry none: millimetres are approximate.
-    Raises ValueError when a picture can't be read or differs in shape from the first.
+    Raises ValueError when a picture can't be read or differs in shape from the first, or two carry one slice number.
     """
     low, high = window
+    if not high > low:
+        raise ValueError(f"window {window}: its high end must lie above its low end")
+    for path, after in zip(files, files[1:], strict=False):
+        if slice_number(path) == slice_number(after):
+            raise ValueError(f"{after}: is the second picture of one slice, beside {path.name}; remove one")
     planes = [read_grey(path, channel) for path in files]
     for path, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape:
@@ -183,7 +227,8 @@ def standard_labels(labels):
     returns   (uint8 array of the same shape, the values found).
     Raises ValueError for any other set of values.
     """
-    found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)  # by plane: bincount makes int64 of all it gets
+    found = np.flatnonzero(counts).tolist()
     if max(found) <= 2:
         return labels, found
     table = {frozenset({0, 255}): (255,), frozenset({255}): (255,)}
@@ -200,8 +245,13 @@ def standard_labels(labels):
 
 
 def read_row(row):
-    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour."""
-    volume = read_scan(paths.found(row.image), (row.window_low, row.window_high), int(row.channel))
-    if not isinstance(row.mask, str) or not row.mask:
+    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+
+    row   a pandas Series, a tuple of `itertuples`, or a dict.
+    """
+    row = row._asdict() if hasattr(row, "_asdict") else row  # by key: `.mask` of a Series is a method of pandas
+    volume = read_scan(paths.found(row["image"]), (row["window_low"], row["window_high"]), int(row["channel"]))
+    mask = row["mask"]
+    if not isinstance(mask, str) or not mask:
         return volume, None
-    return volume, standard_labels(read_labels(paths.found(row.mask), volume))[0]
+    return volume, standard_labels(read_labels(paths.found(mask), volume))[0]

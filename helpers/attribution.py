@@ -1,0 +1,145 @@
+"""Which stage of the cascade lost a lesion, and what its probabilities say: from the files that notebook 05 leaves."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers import ct, metrics
+
+STAGES = {
+    "gate": "the gate dropped all its slices",
+    "liver": "half of it or more lies outside the predicted liver",
+    "tumour": "the tumour network gives it no probability above the threshold",
+    "clean-up": "the network saw it, post-processing removed it",
+    "outline": "it was found, but outlined too poorly (IoU at most 0.5)",
+}
+
+
+@dataclass
+class Evidence:
+    """What the cascade left about a case: its log, and probabilities uint8 (z, y, x) where they were kept."""
+
+    log: dict
+    liver: np.ndarray | None = None
+    tumour: np.ndarray | None = None
+
+    @property
+    def threshold(self):
+        """The least grey level of the tumour probability that counts as tumour."""
+        return float(self.log.get("tumour_threshold", 0.5)) * 255
+
+
+def read(run, case, volume):
+    """The Evidence that notebook 05 wrote for a case of a run; None when there is no log.
+
+    Raises ValueError, naming the file, for one that can't be read or doesn't fit the scan.
+    """
+    path = run.log(case)
+    if not path.is_file():
+        return None
+    try:
+        log = json.loads(path.read_text(encoding="utf8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: is no JSON ({error})") from error
+    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES}
+    return Evidence(log, **{organ: ct.read_mask(file, volume) for organ, file in files.items() if file.is_file()})
+
+
+def slices_kept(log):
+    """Which slices the gate let through, bool (slices,), feet first: all of them when there was no gate.
+
+    The gate keeps all between its first and its last slice and a margin, so the margin follows from `gate_kept`.
+    """
+    score, slices = np.asarray(log.get("gate_probability") or []), int(log["slices"])
+    if not len(score):
+        return np.full(slices, bool(log["gate_kept"]))
+    kept, over = np.zeros(slices, bool), np.flatnonzero(score >= log.get("gate_threshold", 0.5))
+    if len(over):
+        for margin in range(slices):
+            first, last = max(0, over[0] - margin), min(slices, over[-1] + 1 + margin)
+            if last - first >= log["gate_kept"]:
+                break
+        kept[first:last] = True
+    return kept
+
+
+def blame(pieces, evidence):
+    """Which stage lost each reference lesion: a key of STAGES, "" for a lesion that was found.
+
+    pieces    case_scores.Pieces.
+    returns   dict of piece number (1 … n) to the stage.
+    """
+    reference, predicted = pieces.pieces[0], pieces.labels[1]
+    kept = slices_kept(evidence.log)[pieces.box[0]]
+    likely = None if evidence.tumour is None else evidence.tumour[pieces.box]
+    out = {}
+    for k, (found, touched) in enumerate(zip(pieces.found.found, pieces.found.touched, strict=True), start=1):
+        if found:
+            out[k] = ""
+            continue
+        z, y, x = np.nonzero(reference == k)
+        if not kept[np.unique(z)].any():
+            out[k] = "gate"
+        elif (predicted[z, y, x] >= 1).mean() <= 0.5:
+            out[k] = "liver"
+        elif touched:
+            out[k] = "outline"
+        else:
+            seen = likely is not None and (likely[z, y, x] >= evidence.threshold).any()
+            out[k] = "clean-up" if seen else "tumour"
+    return out
+
+
+def with_reference_liver(reference, evidence):
+    """Overlap counts of the tumour when the reference liver takes the place of the predicted one.
+
+    The thresholded tumour probability is kept inside the reference liver; post-processing takes no part, and where the
+    predicted region of interest ended, the probability is 0.
+
+    reference  uint8 (z, y, x).
+    returns    (reference voxels, predicted voxels, both), or None without a probability map.
+    """
+    if evidence.tumour is None:
+        return None
+    said, truth = (evidence.tumour >= evidence.threshold) & (reference >= 1), reference == 2
+    return int(truth.sum()), int(said.sum()), int((said & truth).sum())
+
+
+def levels(reference, evidence):
+    """How many voxels of each label have each level of probability: all that a ROC curve needs.
+
+    returns  list of dicts organ, label (0, 1, 2), level (0 … 255), voxels; levels without voxels are left out.
+    """
+    rows = []
+    for organ in metrics.CLASSES:
+        likely = getattr(evidence, organ)
+        if likely is None:
+            continue
+        counts = np.zeros(3 * 256, np.int64)
+        for truth, plane in zip(reference, likely, strict=True):
+            counts += np.bincount((truth.astype(np.int16) * 256 + plane).ravel(), minlength=3 * 256)
+        rows += [{"organ": organ, "label": int(i // 256), "level": int(i % 256), "voxels": int(counts[i])} for i in np.flatnonzero(counts)]
+    return rows
+
+
+def roc(positives, negatives):
+    """ROC curve of a score in steps, from how often each value occurs.
+
+    positives, negatives  counts (n_levels,), the lowest level first.
+    returns               (false positive rate, true positive rate, area); both rates fall from 1 to 0. The area is nan when
+                          there are only positives or only negatives; equal levels count one half, as in Mann and Whitney.
+    """
+    positives, negatives = np.asarray(positives, float), np.asarray(negatives, float)
+    if not positives.sum() or not negatives.sum():
+        return np.array([1.0, 0.0]), np.array([1.0, 0.0]), float("nan")
+    tpr = np.append(positives[::-1].cumsum()[::-1] / positives.sum(), 0.0)
+    fpr = np.append(negatives[::-1].cumsum()[::-1] / negatives.sum(), 0.0)
+    return fpr, tpr, float(-np.trapezoid(tpr, fpr))
+
+
+def roc_of_scores(truth, scores):
+    """`roc` for single scores: truth bool (n,), scores float (n,)."""
+    values, index = np.unique(np.asarray(scores, float), return_inverse=True)
+    truth = np.asarray(truth, bool)
+    return roc(*(np.bincount(index[which], minlength=len(values)) for which in (truth, ~truth)))

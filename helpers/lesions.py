@@ -1,0 +1,149 @@
+"""Which lesions were found: components, how they meet, and groups of lesions that belong together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FOUND_IOU = 0.5
+SIZES = ("small", "medium", "large")  # under 10 mm, 10 to 20 mm, over 20 mm
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How reference and predicted lesions belong together.
+
+    overlap           int64 (references, predictions), voxels in both.
+    reference_voxels  int64 (references,); prediction_voxels likewise.
+    reference_group   int (references,), which group a reference lesion is in.
+    prediction_group  int (predictions,), −1 for one that meets no reference.
+    iou               float (groups,), of all the group's references with all its predictions; 0 for a group without any.
+    """
+
+    overlap: np.ndarray
+    reference_voxels: np.ndarray
+    prediction_voxels: np.ndarray
+    reference_group: np.ndarray
+    prediction_group: np.ndarray
+    iou: np.ndarray
+
+    @property
+    def found(self):
+        """bool (references,): its group's IoU is above 0.5."""
+        return self.iou[self.reference_group] > FOUND_IOU if len(self.iou) else np.zeros(0, bool)
+
+    @property
+    def touched(self):
+        """bool (references,): any predicted voxel lies in it."""
+        return self.overlap.any(1)
+
+    @property
+    def true(self):
+        """bool (predictions,): it belongs to a group with IoU above 0.5."""
+        belongs = self.prediction_group >= 0
+        return belongs & (np.append(self.iou, 0.0)[self.prediction_group] > FOUND_IOU)
+
+    @property
+    def touching(self):
+        """bool (predictions,): it meets any reference lesion."""
+        return self.overlap.any(0)
+
+    def members(self, group):
+        """(reference indices, prediction indices) of a group."""
+        return np.flatnonzero(self.reference_group == group), np.flatnonzero(self.prediction_group == group)
+
+
+def components(mask):
+    """Label the lesions of a mask bool (z, y, x): voxels that share a face are one lesion.
+
+    returns  (uint16 or uint32 (z, y, x) with 0 outside and 1 … n in lesions, n).
+    Source: 6-connected components, as in the LiTS organisers' scoring.
+    """
+    import cc3d
+
+    pieces, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
+    return pieces, int(count)
+
+
+def overlaps(reference_pieces, references, prediction_pieces, predictions):
+    """Voxels that every reference and every predicted lesion have in common, int64 (references + 1, predictions + 1).
+
+    Row 0 and column 0 stand for background, so that rows and columns add up to the lesions' sizes.
+    """
+    here = (reference_pieces > 0) | (prediction_pieces > 0)
+    width = predictions + 1
+    code = reference_pieces[here].astype(np.int64) * width + prediction_pieces[here]
+    return np.bincount(code, minlength=(references + 1) * width).reshape(references + 1, width)
+
+
+def match(table):
+    """Group lesions that belong together, from `overlaps`.
+
+    Reference lesions whose largest overlap is with the same prediction are one group (it merged them), and every
+    prediction joins the group that it overlaps most (several that join one group split it). So did the organisers
+    mean it. Equal overlaps tie all they concern together, so that neither order nor orientation decides.
+
+    returns  Matching.
+    """
+    inner = np.asarray(table[1:, 1:], dtype=np.int64)
+    group = _joined((inner == inner.max(1, keepdims=True, initial=1)) & (inner > 0))
+    while True:
+        groups = int(group.max(initial=-1)) + 1
+        weight = np.zeros((groups, inner.shape[1]), np.int64)
+        np.add.at(weight, group, inner)
+        best = (weight == weight.max(0, keepdims=True, initial=1)) & (weight > 0)
+        joined = _joined(best)
+        if int(joined.max(initial=-1)) + 1 == groups:
+            break
+        group = joined[group]
+    joins = np.where(best.any(0), best.argmax(0), -1) if groups else np.full(inner.shape[1], -1)
+    sizes = table[1:].sum(1), table[:, 1:].sum(0)
+    iou = np.zeros(groups)
+    for k in range(groups):
+        both = weight[k, joins == k].sum()
+        iou[k] = both / (sizes[0][group == k].sum() + sizes[1][joins == k].sum() - both)
+    return Matching(inner, *sizes, group, joins, iou)
+
+
+def _joined(links):
+    """Number the rows of a bool table (rows, columns) so that rows which share a column have one number, from 0 up."""
+    number = np.arange(len(links))
+    for column in links.T:
+        rows = number[column]
+        if len(rows) > 1:
+            number[np.isin(number, rows)] = rows.min()
+    return np.unique(number, return_inverse=True)[1]
+
+
+def size_of(diameter_mm):
+    """The size class of a lesion: "small" under 10 mm, "medium" up to 20 mm, "large" above."""
+    return SIZES[0] if diameter_mm < 10 else SIZES[1] if diameter_mm <= 20 else SIZES[2]
+
+
+def verdict(found, side, k):
+    """What became of lesion k: columns of lesions.csv.
+
+    found  Matching; side 0 for the reference, 1 for the prediction.
+    Columns: group, iou of the group, dice of this lesion with the other side of its group, found_iou50 and found_any
+    (for a prediction: whether it is true by that rule), and `kind`:
+    reference   "found", "merged" (found with neighbours, in one prediction), "split" (found, in several predictions),
+                "merged and split", "poor" (touched, but IoU at most 0.5), "missed" (no predicted voxel in it);
+    prediction  "true", "merge" (of several references), "split" (one of several in a reference), "merge and split",
+                "poor" (touches a reference, IoU at most 0.5), "false" (touches none).
+    """
+    group = int((found.reference_group, found.prediction_group)[side][k])
+    references, predictions = found.members(group) if group >= 0 else (np.zeros(0, int),) * 2
+    hit = bool((found.found, found.true)[side][k])
+    touched = bool((found.touched, found.touching)[side][k])
+    others = (predictions, references)[side]
+    own = (found.reference_voxels, found.prediction_voxels)[side][k]
+    both = (found.overlap[k, others] if side == 0 else found.overlap[others, k]).sum()
+    total = own + (found.prediction_voxels, found.reference_voxels)[side][others].sum()
+    merged, split = len(references) > 1, len(predictions) > 1
+    words = [w for w, so in ((("merged", "merge")[side], merged), ("split", split)) if so]
+    kind = " and ".join(words) or ("found", "true")[side]
+    if not hit:
+        kind = "poor" if touched else ("missed", "false")[side]
+    return {
+        "group": group, "iou": float(found.iou[group]) if group >= 0 else 0.0, "dice": float(2 * both / total),
+        "found_iou50": hit, "found_any": touched, "kind": kind,
+    }  # fmt: skip

@@ -1,0 +1,187 @@
+"""What LiTS measures on a pair of masks: overlap, volume and surface distance, each with its answer for empty masks.
+
+A value that does not exist (the distance to an empty surface) is nan, never 0 and never left out without a word.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+CLASSES = ("liver", "tumour")  # liver is label >= 1, tumour is label == 2
+
+
+def box_of(*masks):
+    """The smallest box that holds everything that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty."""
+    ends = []
+    for axis in range(3):
+        if axis == 1:  # the z range is known now: look no further than it
+            masks = [mask[ends[0]] for mask in masks]
+        kept = np.flatnonzero(np.logical_or.reduce([_profile(mask, axis) for mask in masks]))
+        if not len(kept):
+            return None
+        ends.append(slice(int(kept[0]), int(kept[-1]) + 1))
+    return tuple(ends)
+
+
+def _profile(mask, axis):
+    """Which planes across an axis hold something; rows are read eight voxels at a time where memory allows."""
+    if mask.flags.c_contiguous and mask.itemsize == 1 and axis < 2:
+        flat = mask.view(np.uint8).reshape(*mask.shape[: axis + 1], -1)
+        words = flat.view(np.uint64) if flat.shape[-1] % 8 == 0 else flat
+        found = np.bitwise_or.reduce(words, axis=-1) != 0
+        return found if axis == 0 else found.any(0)
+    if axis == 2:
+        return np.logical_or.reduce([plane.any(0) for plane in mask], axis=0)
+    return mask.any(tuple(a for a in range(3) if a != axis))
+
+
+def confusion_by_slice(reference, prediction):
+    """How often each pair of labels meets, slice by slice.
+
+    reference, prediction  uint8 (z, y, x) of one shape, labels 0, 1, 2.
+    returns                int64 (z, 3, 3), [slice, label in reference, label in prediction].
+    """
+    pairs = (np.bincount((r * np.uint8(3) + p).ravel(), minlength=9) for r, p in zip(reference, prediction, strict=True))
+    return np.stack([pair[:9].reshape(3, 3) for pair in pairs])
+
+
+def counts(confusion, organ):
+    """(voxels in reference, in prediction, in both) of a class, from confusions (…, 3, 3)."""
+    first = CLASSES.index(organ) + 1
+    return confusion[..., first:, :].sum((-1, -2)), confusion[..., first:].sum((-1, -2)), confusion[..., first:, first:].sum((-1, -2))
+
+
+def dice(reference, prediction, both):
+    """2·both / (reference + prediction) from voxel counts (numbers or arrays); 1 where both masks are empty, 0 where one is.
+
+    Source: the LiTS organisers' "Dice per case".
+    """
+    total = np.asarray(reference + prediction, dtype=float)
+    return np.where(total > 0, 2.0 * both / np.maximum(total, 1), 1.0)[()]
+
+
+def jaccard(reference, prediction, both):
+    """both / union from voxel counts, by the same rule for empties; VOE is 1 − this."""
+    union = np.asarray(reference + prediction - both, dtype=float)
+    return np.where(union > 0, both / np.maximum(union, 1), 1.0)[()]
+
+
+def volume_differences(reference, prediction):
+    """Relative volume difference in both conventions, from voxel counts or millilitres.
+
+    returns  ((R − P) / P, as the organisers' current script has it; (P − R) / R, as their table of 2017 has it);
+             nan where the divisor is 0.
+    """
+    difference = float(prediction) - float(reference)
+    return (-difference / prediction if prediction else np.nan), (difference / reference if reference else np.nan)
+
+
+def burden(confusion):
+    """Share of the liver that is tumour, in (reference, prediction); nan where there is no liver."""
+    liver, tumour = counts(confusion, "liver")[:2], counts(confusion, "tumour")[:2]
+    return tuple(float(t / n) if n else np.nan for t, n in zip(tumour, liver, strict=True))
+
+
+def surface(mask):
+    """The voxels of a mask bool (z, y, x) that its erosion with the 18-neighbour element takes away; beyond the border is outside.
+
+    Slice by slice, because a voxel stays when its 3 × 3 square is full and so is the cross above and below it.
+    Source: the LiTS organisers' surface, Heimann et al. 2009, doi 10.1109/TMI.2009.2013851.
+    """
+    import cv2
+
+    square, cross = np.ones((3, 3), np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    eroded = partial(cv2.erode, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    planes = np.ascontiguousarray(mask).view(np.uint8)
+    nothing = np.zeros(planes.shape[1:], np.uint8)
+    out = np.empty(planes.shape, bool)
+    below, here = nothing, eroded(planes[0], cross)
+    for z, plane in enumerate(planes):
+        above = eroded(planes[z + 1], cross) if z + 1 < len(planes) else nothing
+        out[z] = plane > (eroded(plane, square) & below & above)
+        below, here = here, above
+    return out
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Millimetres from every surface voxel of the reference to the prediction's surface, and the other way; both may be empty."""
+
+    from_reference: np.ndarray
+    from_prediction: np.ndarray
+
+    @property
+    def both(self):
+        return np.concatenate([self.from_reference, self.from_prediction])
+
+    def assd_mm(self):
+        """Average symmetric surface distance: the sum of all distances by their number, both directions pooled."""
+        return float(self.both.mean()) if len(self.both) else np.nan
+
+    def rmsd_mm(self):
+        """Root mean square of all distances, both directions pooled."""
+        return float(np.sqrt(np.square(self.both).mean())) if len(self.both) else np.nan
+
+    def msd_mm(self):
+        """The largest distance in either direction (Hausdorff)."""
+        return float(self.both.max()) if len(self.both) else np.nan
+
+    def hd95_mm(self):
+        """The larger of the two directions' 95th percentiles, interpolated (MONAI's; MedPy pools the directions first)."""
+        ways = (self.from_reference, self.from_prediction)
+        return max(float(np.percentile(way, 95)) for way in ways) if len(self.both) else np.nan
+
+    def surface_dice(self, tolerance_mm):
+        """Share of all surface voxels within a tolerance of the other surface.
+
+        Counts voxels, as MONAI does; google-deepmind's surface-distance weighs them by area, which differs by some hundredths.
+        """
+        return float((self.both <= tolerance_mm).mean()) if len(self.both) else np.nan
+
+
+def surface_distances(reference, prediction, spacing_mm, workers=1):
+    """The SurfaceDistances of two masks, between voxel centres.
+
+    reference, prediction  bool (z, y, x) of one shape.
+    spacing_mm             three positive edges (z, y, x).
+    workers                threads of the search.
+    returns                SurfaceDistances, empty on both sides when one mask is.
+
+    Looks only where surfaces are: voxels on both surfaces are 0 away, for the rest a tree finds the nearest.
+    Raises ValueError for other shapes, types or edges.
+    """
+    check(reference, prediction, spacing_mm)
+    box = box_of(reference, prediction)
+    if box is None:
+        return SurfaceDistances(np.zeros(0), np.zeros(0))
+    return distances_between(surface(reference[box]), surface(prediction[box]), spacing_mm, workers)
+
+
+def distances_between(a, b, spacing_mm, workers=1):
+    """`surface_distances` from surfaces that are known already, bool (z, y, x) as `surface` gives them."""
+    if not a.any() or not b.any():
+        return SurfaceDistances(np.zeros(0), np.zeros(0))
+    return SurfaceDistances(_nearest(a, b, spacing_mm, workers), _nearest(b, a, spacing_mm, workers))
+
+
+def _nearest(start, goal, spacing_mm, workers):
+    """Distance from every True voxel of `start` to the nearest one of `goal`, mm."""
+    from scipy.spatial import cKDTree
+
+    shared = goal[start]
+    out = np.zeros(len(shared))
+    if not shared.all():
+        tree = cKDTree(np.argwhere(goal) * np.asarray(spacing_mm), balanced_tree=False, compact_nodes=False)
+        out[~shared] = tree.query(np.argwhere(start & ~goal) * np.asarray(spacing_mm), workers=workers)[0]
+    return out
+
+
+def check(reference, prediction, spacing_mm):
+    """Raise ValueError unless the masks are 3-D, of one shape, bool, and the spacing has three positive edges."""
+    if reference.ndim != 3 or reference.shape != prediction.shape:
+        raise ValueError(f"masks of shape {reference.shape} and {prediction.shape}: two 3-D masks of one shape are needed")
+    if reference.dtype != bool or prediction.dtype != bool:
+        raise ValueError(f"masks of type {reference.dtype} and {prediction.dtype}: bool is needed, as in `labels >= 1`")
+    if len(spacing_mm) != 3 or not all(edge > 0 for edge in spacing_mm):
+        raise ValueError(f"spacing {spacing_mm}: three positive edges (z, y, x) in mm are needed")

@@ -1,0 +1,212 @@
+"""The networks: a U-Net and a slice classifier written out, and a door to those of smp and MONAI by name."""
+
+import torch
+from torch import nn
+
+
+def two_convolutions(inside, outside):
+    """Conv–BatchNorm–ReLU twice: (B, inside, H, W) -> (B, outside, H, W)."""
+    layers = []
+    for channels in (inside, outside):
+        layers += [nn.Conv2d(channels, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class UNet(nn.Module):
+    """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): down, up, and what was seen on the way down beside it.
+
+    in_channels  windows × (2 · neighbours + 1).
+    classes      1 for a binary head (sigmoid), 3 for background, liver and tumour (softmax); logits come out.
+    width        channels of the first level; each level below has twice as many.
+    levels       how many times the picture is halved; H and W must be multiples of 2**levels.
+    """
+
+    def __init__(self, in_channels, classes=1, width=16, levels=4):
+        super().__init__()
+        widths = [width * 2**level for level in range(levels + 1)]
+        self.down = nn.ModuleList(two_convolutions(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
+        self.lift = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
+        self.up = nn.ModuleList(two_convolutions(2 * w, w) for w in reversed(widths[:-1]))
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):  # (B, in_channels, H, W)
+        seen = []
+        for level in self.down[:-1]:
+            x = level(x)  # (B, width · 2**level, H / 2**level, W / 2**level)
+            seen.append(x)
+            x = nn.functional.max_pool2d(x, 2)
+        x = self.down[-1](x)
+        for lift, level in zip(self.lift, self.up, strict=True):
+            x = level(torch.cat([seen.pop(), lift(x)], dim=1))
+        return self.head(x)  # (B, classes, H, W)
+
+
+class SliceClassifier(nn.Module):
+    """Says of each slice whether it shows liver: half-size picture in, four levels down, mean over the plane, one logit."""
+
+    def __init__(self, in_channels, classes=1, width=8, levels=4):
+        super().__init__()
+        widths = [width * 2**level for level in range(levels)]
+        self.levels = nn.ModuleList(two_convolutions(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, x):  # (B, in_channels, H, W)
+        x = nn.functional.avg_pool2d(x, 2)
+        for level in self.levels:
+            x = nn.functional.max_pool2d(level(x), 2)
+        return self.head(x.mean((2, 3)))  # (B, classes)
+
+
+def build(model, in_channels, classes=1, width=16, levels=4, encoder_weights=None):
+    """Make a network by name.
+
+    model            "unet" or "classifier" from this file; "smp:Unet:resnet34", that is smp:ARCHITECTURE:ENCODER;
+                     "monai:AttentionUnet", "monai:BasicUNet", "monai:SwinUNETR" and other 2-D networks of MONAI.
+    encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use.
+    Raises ValueError for an unknown name, RuntimeError when weights can't be downloaded.
+    """
+    library, _, name = model.partition(":")
+    if library == "unet":
+        return UNet(in_channels, classes, width, levels)
+    if library == "classifier":
+        return SliceClassifier(in_channels, classes, width, levels)
+    if library == "smp":
+        return _from_smp(name, in_channels, classes, encoder_weights)
+    if library == "monai":
+        return _from_monai(name, in_channels, classes, width, levels)
+    raise ValueError(f"model {model!r}: choose 'unet', 'classifier', 'smp:ARCHITECTURE:ENCODER' or 'monai:NETWORK'")
+
+
+def _from_smp(name, in_channels, classes, encoder_weights):
+    import segmentation_models_pytorch as smp
+
+    architecture, _, encoder = name.partition(":")
+    if not hasattr(smp, architecture):
+        raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …")
+    make = getattr(smp, architecture)
+    try:
+        return make(encoder or "resnet34", encoder_weights=encoder_weights, in_channels=in_channels, classes=classes)
+    except KeyError as error:
+        raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
+    except OSError as error:  # every kind of failed download is one
+        raise RuntimeError(f"the {encoder_weights} weights of {encoder} can't be downloaded; set encoder_weights to ''") from error
+
+
+def _from_monai(name, in_channels, classes, width, levels):
+    from monai.networks import nets
+
+    widths = [width * 2**level for level in range(levels + 1)]
+    known = {
+        "BasicUNet": {"features": (*(widths + widths[-1:] * 5)[:5], width)},
+        "AttentionUnet": {"channels": widths, "strides": [2] * levels},
+        "UNet": {"channels": widths, "strides": [2] * levels, "num_res_units": 2},
+        "SwinUNETR": {"feature_size": max(12, width - width % 12)},
+        "SegResNet": {"init_filters": width},
+    }
+    if name not in known:
+        raise ValueError(f"MONAI network {name!r} is not known here; choose one of {', '.join(known)}")
+    return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes, **known[name])
+
+
+def fastest_precision(network, example, device, repeats=3):
+    """Which arithmetic trains this network fastest here, measured: "32-true", "bf16-mixed" or, on a GPU, "16-mixed".
+
+    example  float32 (B, C, H, W). Half precision has to win by a tenth, or plain float32 stays.
+    """
+    import copy
+    import time
+
+    trial = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
+    example = example.to(device).contiguous(memory_format=torch.channels_last)
+    seconds = {}
+    for name, dtype in (("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
+        if name == "16-mixed" and device.type != "cuda":
+            continue
+        times = []
+        for _ in range(repeats + 1):
+            began = time.perf_counter()
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                out = trial(example)
+            out.float().square().mean().backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - began)
+        seconds[name] = min(times[1:])  # the first one warms up
+    best = min(seconds, key=seconds.get)
+    return best if seconds[best] < 0.9 * seconds["32-true"] else "32-true"
+
+
+def remembered_precision(folder, network, example, device):
+    """`fastest_precision`, measured once a kind of device and remembered in `folder`, so that every sitting computes alike."""
+    import json
+
+    from helpers.paths import write_json
+
+    file = folder / "precision.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    if device.type not in known:
+        known[device.type] = fastest_precision(network, example, device)
+        write_json(file, known)
+    return known[device.type]
+
+
+def averaged(network, decay=0.995):
+    """A moving average of the network's weights (EMA); early steps count more, so that it is useful from the start."""
+    from torch.optim.swa_utils import AveragedModel
+
+    @torch.no_grad()
+    def blend(kept, new, count):
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        if torch.is_floating_point(kept[0]):
+            torch._foreach_lerp_(kept, new, 1 - share)
+        else:
+            for a, b in zip(kept, new, strict=True):  # BatchNorm counts its batches in whole numbers
+                a.copy_(b)
+
+    return AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
+
+
+def schedule(name, optimiser, total_steps, warm_up_steps):
+    """The learning rate over time: "cosine" with a linear warm-up, stepped each step; "plateau", stepped each score."""
+    from torch.optim import lr_scheduler
+
+    if name == "cosine":
+        rise = lr_scheduler.LinearLR(optimiser, 0.01, total_iters=max(1, warm_up_steps))
+        fall = lr_scheduler.CosineAnnealingLR(optimiser, max(1, total_steps - warm_up_steps))
+        return lr_scheduler.SequentialLR(optimiser, [rise, fall], [max(1, warm_up_steps)])
+    if name == "plateau":
+        return lr_scheduler.ReduceLROnPlateau(optimiser, mode="max", factor=0.5, patience=3)
+    raise ValueError(f"schedule {name!r}: choose 'cosine' or 'plateau'")
+
+
+def save_weights(path, network, card):
+    """Write a network's weights as safetensors, with its card (a dict of plain values) inside."""
+    import json
+
+    from safetensors.torch import save_file
+
+    from helpers.paths import written_whole
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with written_whole(path) as beside:
+        save_file(weights, beside, {"card": json.dumps(card)})
+
+
+def load_weights(path, device="cpu"):
+    """The network and the card that `save_weights` wrote, ready to predict.
+
+    Raises ValueError, naming the file, when it is damaged or isn't ours.
+    """
+    import json
+
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            card = json.loads(opened.metadata()["card"])
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    except Exception as error:
+        raise ValueError(f"{path}: can't be read as weights of this project ({error})") from error
+    network = build(**card["network"])
+    network.load_state_dict(weights)
+    return network.to(device, memory_format=torch.channels_last).eval(), card

@@ -1,0 +1,105 @@
+"""Segment one scan: python -m helpers.predict INPUT. The mask lies on the scan's own grid."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from helpers import paths
+
+DONE, FAILED, USAGE = 0, 1, 2
+EXPLAINED = """
+INPUT is a NIfTI file, or one 2-D picture (JPEG or PNG) whose grey values are an intensity window.
+exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage.
+examples:
+  python -m helpers.predict scan.nii.gz                          writes segmentation-scan.nii.gz here
+  python -m helpers.predict scan.nii.gz --run lits -o mask.nii.gz
+  python -m helpers.predict slice.png --window -40 160           writes segmentation-slice.png (0, 127 liver, 255 tumour)
+"""
+
+
+def main(words=None):
+    """Run the command line `words`; returns the exit code."""
+    ask = argparse.ArgumentParser("python -m helpers.predict", description=__doc__, epilog=EXPLAINED,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    ask.add_argument("input", type=Path, help="NIfTI file or 2-D picture")
+    ask.add_argument("--run", default="demo", help="the run whose trained networks are used (default demo)")
+    ask.add_argument("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
+    ask.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
+    ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
+    asked = ask.parse_args(words)
+    try:
+        out = checked_output(asked.input, asked.out)
+        folder = checked_run(asked.run)
+    except ValueError as error:
+        print(f"helpers.predict: {error}", file=sys.stderr)
+        return USAGE
+    try:
+        log = predict(asked.input, folder, out, asked.device, asked.window, asked.channel)
+    except (ValueError, OSError) as error:
+        print(f"helpers.predict: {error}", file=sys.stderr)
+        return FAILED
+    print(f"{asked.input.name}: {log['sentence']}")
+    print(f"{out}  ({log['seconds']['all']:.1f} s)")
+    return DONE
+
+
+def is_picture(path):
+    return path.name.lower().endswith((".jpg", ".jpeg", ".png"))
+
+
+def checked_output(source, out):
+    """The file to write; raises ValueError when the input isn't there or the output is of the wrong kind."""
+    if not source.is_file():
+        raise ValueError(f"{source}: no such file" if not source.is_dir() else f"{source}: is a folder; give one file")
+    ending = ".png" if is_picture(source) else ".nii.gz"
+    if out is None:
+        stem = source.name.removesuffix(".gz").rsplit(".", 1)[0]
+        return Path(f"segmentation-{stem.removeprefix('volume-')}{ending}")
+    endings = (".png",) if is_picture(source) else (".nii", ".nii.gz")
+    if not out.name.endswith(endings):
+        raise ValueError(f"{out}: the mask of {source.name} is written as {' or '.join(endings)}")
+    if out.resolve() == source.resolve():
+        raise ValueError(f"{out}: is the input itself")
+    return out
+
+
+def checked_run(name):
+    """The checkpoint folder of a run; raises ValueError when there is none."""
+    folder = paths.Run(name).checkpoints
+    if not folder.is_dir():
+        known = ", ".join(paths.known_runs())
+        raise ValueError(f"run {name!r} has no checkpoints; " + (f"there are {known}" if known else "train one first: make demo"))
+    return folder
+
+
+def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1):
+    """Segment one file and write its mask whole; returns the cascade's log.
+
+    Raises ValueError or OSError, naming the file and what is wrong with it.
+    """
+    from helpers import cascade, ct, layouts
+
+    volume = layouts.stack([source], window, channel) if is_picture(source) else ct.read(source)
+    loaded = cascade.load(folder, device)
+    rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
+    result = cascade.segment(volume, loaded, rules)
+    if is_picture(source):
+        write_picture(result.labels[0], out)
+    else:
+        ct.write_mask(result.labels, volume, out)
+    return result.log
+
+
+def write_picture(labels, out):
+    """Write labels (y, x) as grey PNG: 0 background, 127 liver, 255 tumour."""
+    import cv2
+    import numpy as np
+
+    _, data = cv2.imencode(".png", np.array([0, 127, 255], np.uint8)[labels])
+    with paths.written_whole(out) as beside:
+        data.tofile(beside)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

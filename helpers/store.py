@@ -1,0 +1,184 @@
+"""Slice stores: windowed slices as uint8, one memory-mapped array per case, written once by 02 and read ever after."""
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from helpers import grids, paths
+
+STAGES = ("gate", "liver", "tumour")
+INSIDE = 4  # added to a label where the predicted liver lies, in regions made from predictions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How Hounsfield units become the pixels that networks see; travels with the weights.
+
+    windows             one to three pairs (low, high) in HU; each becomes a channel.
+    size                pixels along the edge of a whole slice in the gate and liver stages.
+    working_spacing_mm  in-plane spacing that whole slices are resampled to; 0 resizes them to `size`.
+    roi_margin_mm       around the liver's box in the tumour stage.
+    roi_spacing_mm      in-plane spacing of the tumour stage; 0 keeps the scan's own pixels.
+    normalise           "min-max" maps a window to 0…1; "z-score" by mean and deviation of the training slices.
+    equalise            True applies OpenCV's CLAHE to every channel.
+    """
+
+    windows: tuple = ((-40.0, 160.0),)
+    size: int = 256
+    working_spacing_mm: float = 0.0
+    roi_margin_mm: float = 15.0
+    roi_spacing_mm: float = 0.0
+    normalise: str = "min-max"
+    equalise: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "windows", tuple(tuple(float(v) for v in w) for w in self.windows))
+        if not 1 <= len(self.windows) <= 3 or any(len(w) != 2 or w[0] >= w[1] for w in self.windows):
+            raise ValueError(f"windows {self.windows}: one to three pairs (low, high) in HU are needed")
+        if self.normalise not in ("min-max", "z-score"):
+            raise ValueError(f"normalise {self.normalise!r}: choose 'min-max' or 'z-score'")
+        if self.size % 32 or not 64 <= self.size <= 1024:
+            raise ValueError(f"size {self.size}: a multiple of 32 from 64 to 1024 is needed (256, 384, 512)")
+
+    def as_dict(self):
+        return json.loads(json.dumps(asdict(self)))
+
+
+def windowed(hu, window):
+    """Clip HU to a window and spread it over 0…255; any shape, uint8."""
+    low, high = window
+    scaled = (np.clip(hu, low, high).astype(np.float32) - low) * (255.0 / (high - low))
+    return np.rint(scaled).astype(np.uint8)
+
+
+def pixels(hu_plane, grid, recipe):
+    """One slice of HU (y, x) as a network's channels: uint8 (windows, canvas rows, canvas columns)."""
+    import cv2
+
+    planes = [grid.cut(windowed(hu_plane, window)) for window in recipe.windows]
+    if recipe.equalise:
+        clahe = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
+        planes = [clahe.apply(plane) for plane in planes]
+    return np.stack(planes)
+
+
+def grid_of(volume, stage, recipe, liver=None):
+    """The Grid of a stage for one scan; the tumour stage needs the liver, bool (z, y, x), and gives None for an empty one."""
+    if stage == "tumour":
+        return grids.liver_box(liver, volume.spacing_mm, recipe.roi_margin_mm, recipe.roi_spacing_mm)
+    return grids.whole_slices(volume.hu.shape, volume.spacing_mm, recipe.size, recipe.working_spacing_mm)
+
+
+def write_case(folder, name, volume, labels, grid, recipe, fingerprint=""):
+    """Write a case's slices below `folder`: image (z, windows, y, x), mask (z, y, x), both uint8, and meta JSON last."""
+    (z0, z1) = grid.box[0]
+    image = np.stack([pixels(plane, grid, recipe) for plane in volume.hu[z0:z1]])
+    for part, array in (("image", image), ("mask", grid.stack(labels, labels=True))):
+        with paths.written_whole(folder / f"{name}.{part}.npy") as beside, open(beside, "wb") as handle:
+            np.save(handle, array)
+    meta = {"box": grid.box, "shape": grid.shape, "canvas": grid.canvas, "spacing_mm": volume.spacing_mm}
+    paths.write_json(folder / f"{name}.json", meta | {"recipe": recipe.as_dict(), "bytes": fingerprint})
+
+
+def is_current(folder, name, recipe, fingerprint):
+    """True when the store holds this case, made from these bytes with this recipe."""
+    try:
+        meta = json.loads((folder / f"{name}.json").read_text(encoding="utf8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return meta["recipe"] == recipe.as_dict() and meta.get("bytes") == fingerprint
+
+
+def fill(run, rows, recipe, workers=None):
+    """Write the liver and tumour stores of many cases on all cores, with a progress bar; current ones are kept.
+
+    rows     rows of cases.csv (pandas) that aren't quarantined and have labels.
+    returns  DataFrame with a row per slice: case, z, liver_px, tumour_px, kind, in_roi, roi_lost_px, roi_changed_px.
+    """
+    import concurrent.futures
+    import multiprocessing
+    import os
+
+    import pandas as pd
+    from tqdm import tqdm
+
+    work = functools.partial(fill_case, run, recipe=recipe)
+    rows = [row for _, row in rows.iterrows()]
+    # spawned, because a notebook that calls us has threads, and a fork of those can hang
+    spawn, workers = multiprocessing.get_context("spawn"), min(workers or os.cpu_count(), max(1, len(rows)))
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        tables = list(tqdm(pool.map(work, rows), total=len(rows), desc="slice stores", unit="case"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def fill_case(run, row, recipe):
+    """Write one case into both stores and describe its slices; nothing is written again when it is current."""
+    import pandas as pd
+
+    from helpers import layouts
+
+    table = run.stores / "slices" / f"{row.case}.csv"
+    folders = {stage: run.stores / stage for stage in ("liver", "tumour")}
+    if table.is_file() and is_current(folders["liver"], row.case, recipe, row.bytes):
+        return pd.read_csv(table, keep_default_na=False)
+    volume, labels = layouts.read_row(row)
+    slices = describe(row.case, labels)
+    roi = grid_of(volume, "tumour", recipe, labels >= 1)
+    slices["in_roi"] = slices.z.between(roi.box[0][0], roi.box[0][1] - 1) if roi else False
+    slices["roi_lost_px"], slices["roi_changed_px"] = grids.check(roi, labels) if roi else (0, 0)
+    if roi:
+        write_case(folders["tumour"], row.case, volume, labels, roi, recipe, row.bytes)
+    paths.write_csv(table, slices)
+    whole = grid_of(volume, "liver", recipe)
+    write_case(folders["liver"], row.case, volume, labels, whole, recipe, row.bytes)  # last: it says that all is there
+    return slices
+
+
+def describe(case, labels):
+    """What every slice of a mask (z, y, x) shows: DataFrame case, z, liver_px, tumour_px, kind (tumour, liver or empty)."""
+    import pandas as pd
+
+    liver, tumour = (labels >= 1).sum((1, 2)), (labels == 2).sum((1, 2))
+    kind = np.where(tumour > 0, "tumour", np.where(liver > 0, "liver", "empty"))
+    return pd.DataFrame({"case": case, "z": np.arange(len(labels)), "liver_px": liver, "tumour_px": tumour, "kind": kind})
+
+
+class Store:
+    """Reads a stage's slices; a few cases are mapped at a time, so memory doesn't grow with their number."""
+
+    def __init__(self, folder, open_cases=32):
+        self.folder = folder
+        self._open = functools.lru_cache(open_cases)(self._read)
+
+    def _read(self, case):
+        try:
+            meta = json.loads((self.folder / f"{case}.json").read_text(encoding="utf8"))
+            image, mask = (np.load(self.folder / f"{case}.{part}.npy", mmap_mode="r") for part in ("image", "mask"))
+        except (OSError, ValueError) as error:
+            message = f"{self.folder}: the slices of {case} can't be read ({error}); run 02_filtering again"
+            raise FileNotFoundError(message) from error
+        return image, mask, meta
+
+    def image(self, case):
+        """uint8 (z, windows, y, x), memory-mapped."""
+        return self._open(case)[0]
+
+    def mask(self, case):
+        """uint8 (z, y, x), memory-mapped."""
+        return self._open(case)[1]
+
+    def first_z(self, case):
+        """The scan's slice that row 0 of the arrays is."""
+        return self._open(case)[2]["box"][0][0]
+
+
+def mean_and_deviation(store, cases):
+    """Mean and standard deviation of the grey values of some cases, for the z-score; every fourth slice is read."""
+    total = np.zeros(256, dtype=np.int64)
+    for case in cases:
+        total += np.bincount(np.asarray(store.image(case)[::4]).ravel(), minlength=256)
+    mean = float((total * np.arange(256)).sum() / total.sum())
+    deviation = float(np.sqrt((total * (np.arange(256) - mean) ** 2).sum() / total.sum()))
+    return mean, max(deviation, 1.0)

@@ -1,0 +1,90 @@
+"""Judges a network on the validation slices while it trains, by the same code that predicts."""
+
+import numpy as np
+
+from helpers import cascade, store
+
+
+def judge(loaded, pixels, slices, threshold=0.5):
+    """Score a stage's network on listed slices.
+
+    loaded   cascade.Loaded; its card says which stage it is.
+    pixels   store.Store to read from.
+    slices   DataFrame case, z, liver_px, tumour_px.
+    returns  (dict with `score` and parts of it, dict case -> score). The score is the mean over cases of Dice on their
+             listed slices, a case with an empty reference counting 1 when nothing is found in it, else 0; the gate's is
+             the mean of sensitivity and specificity over slices.
+    """
+    stage = loaded.card["stage"]
+    return _judge_gate(loaded, pixels, slices) if stage == "gate" else _judge_masks(loaded, pixels, slices, stage, threshold)
+
+
+def _judge_gate(loaded, pixels, slices):
+    right = {True: [], False: []}
+    cases = {}
+    for case, part in slices.groupby("case"):
+        likely = cascade.probabilities(loaded, pixels.image(case), part.z.to_numpy(), 32) > 127
+        truth = part.liver_px.to_numpy() > 0
+        cases[case] = float((likely == truth).mean())
+        for side in (True, False):
+            right[side] += (likely == truth)[truth == side].tolist()
+    shares = {name: float(np.mean(right[side])) for name, side in (("sensitivity", True), ("specificity", False)) if right[side]}
+    return {"score": float(np.mean(list(shares.values())))} | shares, cases
+
+
+def _judge_masks(loaded, pixels, slices, stage, threshold):
+    cases, found_slices, shown_slices = {}, 0, 0
+    for case, part in slices.groupby("case"):
+        overlap = predicted = reference = 0
+        mask, first = pixels.mask(case), pixels.first_z(case)
+        rows = part.z.to_numpy() - first
+        here = (rows >= 0) & (rows < len(mask))
+        reference += int(part.tumour_px[~here].sum()) if stage == "tumour" else 0  # slices that the region left out
+        rows = rows[here]
+        for k, likely in zip(rows, cascade.probabilities(loaded, pixels.image(case), rows), strict=True):
+            truth, inside = target_and_inside(mask[k], stage)
+            found = (likely >= threshold * cascade.PEAK) & inside
+            overlap += int((found & truth).sum())
+            predicted += int(found.sum())
+            reference += int(truth.sum())
+            shown_slices += bool(truth.any())
+            found_slices += bool((found & truth).any())
+        cases[case] = 2 * overlap / (predicted + reference) if predicted + reference else 1.0
+    return {"score": float(np.mean(list(cases.values()))), "slices_found": found_slices / max(1, shown_slices)}, cases
+
+
+def target_and_inside(mask, stage):
+    """(what the stage looks for, where its answer counts), both bool (y, x), from a store's mask plane.
+
+    The liver counts everywhere; tumour only inside the liver: the predicted one where the store was made from it.
+    """
+    labels = mask & 3
+    if stage == "liver":
+        return labels >= 1, np.ones(mask.shape, bool)
+    return labels == 2, mask >= store.INSIDE if (mask >= store.INSIDE).any() else labels >= 1
+
+
+def predicted_regions(run, rows, liver):
+    """Write a tumour store from predicted livers, so that validation meets regions as inference will; current ones stay.
+
+    run      paths.Run; rows: rows of cases.csv; liver: cascade.Loaded of the liver stage.
+    returns  (store.Store, list of cases in which no liver was found).
+    """
+    from tqdm import tqdm
+
+    from helpers import layouts, paths
+
+    folder, missing = run.stores / "tumour_predicted", []
+    origin = paths.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
+    for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
+        if store.is_current(folder, row.case, liver.recipe, f"{row.bytes}-{origin}"):
+            continue
+        volume, labels = layouts.read_row(row)
+        found = cascade.predicted_liver(volume, liver)
+        grid = store.grid_of(volume, "tumour", liver.recipe, found)
+        if grid is None:
+            missing.append(row.case)
+            continue
+        marked = labels + store.INSIDE * found.astype(np.uint8)
+        store.write_case(folder, row.case, volume, marked, grid, liver.recipe, f"{row.bytes}-{origin}")
+    return store.Store(folder), missing

@@ -1,0 +1,244 @@
+"""Pictures and sliders: slices with masks painted on, still figures that are kept, and curves that grow while training."""
+
+import html
+
+import numpy as np
+
+from helpers.paths import written_whole
+
+# colours that stay apart for colour-blind eyes (Okabe and Ito); the same in every figure of the project
+COLOURS = {"liver": "#0072B2", "tumour": "#D55E00", "reference": "#009E73", "prediction": "#CC79A7", "box": "#E69F00"}
+SOFT_TISSUE = (-160, 240)  # HU window in which a person looks at a liver
+
+
+def grey(hu_plane, window=SOFT_TISSUE):
+    """A plane of HU (y, x) as uint8: the low end of the window is black, the high end white."""
+    low, high = window
+    if not high > low:
+        raise ValueError(f"window {window}: its high end must lie above its low end")
+    return np.clip((np.asarray(hu_plane, np.float32) - low) * (255.0 / (high - low)) + 0.5, 0, 255).astype(np.uint8)
+
+
+def painted(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4):
+    """A plane of HU (y, x) in grey with masks on it, uint8 RGB (y, x, 3).
+
+    layers   list of (mask bool (y, x), colour "#rrggbb", "fill" or "line"), painted in this order.
+    opacity  of fills; lines are opaque, one pixel wide, just inside the mask.
+    """
+    rgb = np.repeat(grey(hu_plane, window)[..., None], 3, axis=2)
+    for mask, colour, style in layers:
+        ink = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+        if style == "line":
+            rgb[edge(mask)] = ink
+        elif style == "fill":
+            rgb[mask] = rgb[mask] * (1 - opacity) + ink * opacity
+        else:
+            raise ValueError(f"style {style!r}: a layer is painted as 'fill' or 'line'")
+    return rgb
+
+
+def edge(mask):
+    """The pixels of a mask bool (y, x) that touch its outside, or the rim of the plane, by a side."""
+    import cv2
+
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inside = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & (inside == 0)
+
+
+def label_layers(labels_plane, style="fill"):
+    """The layers of a plane of labels (y, x): 1 is liver, 2 is tumour."""
+    return [(labels_plane == 1, COLOURS["liver"], style), (labels_plane == 2, COLOURS["tumour"], style)]
+
+
+def box_layer(shape, box, z, colour=COLOURS["box"]):
+    """The frame of a box ((z0, z1), (y0, y1), (x0, x1)) on slice z as a layer; nothing above and below the box."""
+    (z0, z1), (y0, y1), (x0, x1) = box
+    mask = np.zeros(shape[-2:], bool)
+    mask[y0:y1, x0:x1] = z0 <= z < z1
+    return mask, colour, "line"
+
+
+def enlarged(hu_plane, layers, edges_mm=(1.0, 1.0), longest=500):
+    """The same plane and layers on a screen's square pixels, `longest` of them along the longer side.
+
+    edges_mm  (y, x) edges of a pixel: a plane of oblong pixels gets its true shape.
+    """
+    import cv2
+
+    tall, wide = (n * mm for n, mm in zip(hu_plane.shape, edges_mm, strict=True))
+    scale = longest / max(tall, wide)
+    size = (max(1, round(wide * scale)), max(1, round(tall * scale)))  # OpenCV wants (x, y)
+    how = cv2.INTER_AREA if size[0] < hu_plane.shape[1] else cv2.INTER_LINEAR
+    hu = cv2.resize(np.asarray(hu_plane, np.float32), size, interpolation=how)
+    masks = [cv2.resize(m.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR) > 127 for m, _, _ in layers]
+    return hu, [(mask, colour, style) for mask, (_, colour, style) in zip(masks, layers, strict=True)]
+
+
+def richest(hu, layers_of):
+    """The slice that shows most of the last layer (the tumour, as a rule), else of the layer before; else the middle one."""
+    shown = [tuple(int(np.count_nonzero(m)) for m, _, _ in reversed(layers_of(z))) for z in range(len(hu))]
+    return max(range(len(hu)), key=shown.__getitem__) if any(map(any, shown)) else len(hu) // 2
+
+
+def frame(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4, edges_mm=(1.0, 1.0)):
+    """One picture of a slider as PNG bytes, with the patient's right and left marked."""
+    import cv2
+
+    rgb = painted(*enlarged(hu_plane, layers, edges_mm), window, opacity)
+    for letter, x in (("R", 8), ("L", rgb.shape[1] - 20)):
+        cv2.putText(rgb, letter, (x, rgb.shape[0] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (150, 150, 150), 1, cv2.LINE_AA)
+    return cv2.imencode(".png", rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def slice_slider(hu, layers_of, start=None, window=SOFT_TISSUE, spacing_mm=None, opacity=0.4):
+    """A widget that leafs through one scan.
+
+    hu          (z, y, x).
+    layers_of   function of z that gives the layers of that slice, as `painted` takes them.
+    start       first slice shown; None takes the richest one.
+    spacing_mm  (z, y, x), for the true shape of the pixels; None means square ones.
+    """
+    return case_slider([""], lambda _: (hu, layers_of, spacing_mm), start, window, opacity)
+
+
+def case_slider(names, read, start=None, window=SOFT_TISSUE, opacity=0.4):
+    """A widget that leafs through several scans; one at a time is in memory.
+
+    names  what the drop-down offers.
+    read   function of a name that gives (hu (z, y, x), layers_of, spacing_mm or None), as `slice_slider` takes them.
+           A ValueError or OSError from it is shown in place of the picture.
+    """
+    import ipywidgets as widgets
+
+    slim = {"style": {"description_width": "58px"}, "layout": widgets.Layout(width="290px")}
+    low, high = window
+    case = widgets.Dropdown(options=list(names), description="case", **slim)
+    z = widgets.IntSlider(0, 0, 0, description="slice", **slim)
+    centre = widgets.IntSlider(round((low + high) / 2), -1000, 1000, 5, description="centre", **slim)
+    width = widgets.IntSlider(round(high - low), 10, 3000, 10, description="width", **slim)
+    strength = widgets.FloatSlider(opacity, min=0, max=1, step=0.05, description="overlay", **slim)
+    caption = widgets.HTML()
+    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+    scan = {}
+
+    def draw(_=None):
+        layers, half = scan["layers_of"](z.value), width.value / 2
+        view = (centre.value - half, centre.value + half)
+        picture.value = frame(scan["hu"][z.value], layers, view, strength.value, scan["edges_mm"])
+        hu_shown = f"{view[0]:.0f} to {view[1]:.0f} HU"
+        caption.value = f"slice {z.value}, from 0 at the feet to {z.max} · {hu_shown}<br>{_legend(layers)}"
+
+    def open_case(_=None):
+        controls.children = [case] if case.value else []
+        try:
+            hu, layers_of, spacing_mm = read(case.value)
+        except (ValueError, OSError) as error:
+            picture.value, caption.value = b"", html.escape(str(error))
+        else:
+            scan.update(hu=hu, layers_of=layers_of, edges_mm=tuple(spacing_mm[1:]) if spacing_mm else (1.0, 1.0))
+            z.unobserve(draw, "value")  # one picture a case, not one for each step on the way
+            z.value, z.max = 0, len(hu) - 1
+            z.value = richest(hu, layers_of) if start is None else min(start, z.max)
+            z.observe(draw, "value")
+            controls.children = [*controls.children, z, centre, width, strength]
+            draw()
+        controls.children = [*controls.children, caption]
+
+    controls = widgets.VBox()
+    for slider in (centre, width, strength):
+        slider.observe(draw, "value")
+    case.observe(open_case, "value")
+    open_case()
+    return widgets.HBox([picture, controls], layout=widgets.Layout(flex_flow="row wrap", grid_gap="16px"))
+
+
+def _legend(layers):
+    names = {colour: name for name, colour in COLOURS.items()}
+    used = dict.fromkeys(colour for _, colour, _ in layers)
+    return " &nbsp; ".join(f'<span style="color:{c}">&#9632;</span> {names.get(c, "")}' for c in used)
+
+
+def figure(rows=1, columns=1, width=10.0, height=3.6, **more):
+    """A calm matplotlib (figure, axes) in inches: thin spines left and below, light grid behind, room for titles."""
+    import matplotlib.pyplot as plt
+
+    look = {
+        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999", "axes.linewidth": 0.8,
+        "axes.grid": True, "axes.axisbelow": True, "grid.color": "#eeeeee", "axes.titlesize": 11, "axes.titlelocation": "left",
+        "axes.labelsize": 10, "axes.labelcolor": "#444444", "xtick.color": "#666666", "ytick.color": "#666666",
+        "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.frameon": False, "legend.fontsize": 9,
+    }  # fmt: skip
+    plt.rcParams.update(look)  # for the session: matplotlib asks for some of these only when a title or label is set
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **more)
+
+
+def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
+    """A still figure of several planes (uint8 (y, x, 3), as `painted` gives them), a title above each.
+
+    spacing_mm  (z, y, x) of all panels, or a list of one for each; None means square pixels.
+    """
+    panels = list(panels)
+    if not panels:
+        raise ValueError("no panels to show")
+    columns = min(columns, len(panels))
+    rows, per_panel = -(-len(panels) // columns), isinstance(spacing_mm, list)
+    aspects = [(s[1] / s[2] if s else 1.0) for s in (spacing_mm if per_panel else [spacing_mm] * len(panels))]
+    tall = max(p.shape[0] * a / p.shape[1] for p, a in zip(panels, aspects, strict=True))
+    sheet, axes = figure(rows, columns, width, rows * (width / columns * tall + 0.35), squeeze=False)
+    for k, axis in enumerate(axes.ravel()):
+        axis.set_axis_off()
+        if k < len(panels):
+            axis.imshow(panels[k], aspect=aspects[k], interpolation="antialiased")
+            axis.set_title(titles[k] if k < len(titles) else "", fontsize=9)
+    return sheet
+
+
+def still(drawn, path=None):
+    """Save a figure (the rename comes last), and give it back closed: as a cell's last line it is shown once."""
+    import matplotlib.pyplot as plt
+
+    if path is not None:
+        with written_whole(path) as beside:
+            drawn.savefig(beside, dpi=120, facecolor="white")
+    plt.close(drawn)
+    return drawn
+
+
+def curves(history, columns, along="step"):
+    """Learning curves: one panel for each of `columns`, a name or a tuple of names drawn together.
+
+    history  list of dicts; a row may lack a column (validation is rarer than steps). `along` is the x axis.
+    """
+    groups = [(c,) if isinstance(c, str) else tuple(c) for c in columns]
+    drawn, axes = figure(1, len(groups), 4.6 * len(groups) + 0.6, 3.0, squeeze=False)
+    for axis, group in zip(axes[0], groups, strict=True):
+        said = []
+        for name in group:
+            points = [(row.get(along, k), row[name]) for k, row in enumerate(history) if row.get(name) is not None]
+            if points:
+                x, y = map(np.asarray, zip(*points, strict=True))
+                axis.plot(x, y, lw=1.5, marker="o" if len(x) < 40 else "", ms=3, label=name)
+                said.append(f"{name} {y[0]:.3g} → {y[-1]:.3g}")
+        axis.set(title=", ".join(said) or f"{', '.join(group)}: nothing yet", xlabel=along, ylabel=", ".join(group))
+        if len(said) > 1:
+            axis.legend()
+    return drawn
+
+
+class LiveCurves:
+    """`curves` in one place of a notebook, redrawn there by each call; outside a notebook a call does nothing."""
+
+    def __init__(self, columns, along="step"):
+        self.columns, self.along, self.handle = columns, along, None
+
+    def __call__(self, history):
+        from IPython import display, get_ipython
+
+        if get_ipython() is None or not history:
+            return
+        drawn = still(curves(history, self.columns, self.along))
+        if self.handle is None:
+            self.handle = display.display(drawn, display_id=True)
+        else:
+            self.handle.update(drawn)
