@@ -119,7 +119,8 @@ def levels(reference, evidence):
         counts = np.zeros(3 * 256, np.int64)
         for truth, plane in zip(reference, likely, strict=True):
             counts += np.bincount((truth.astype(np.int16) * 256 + plane).ravel(), minlength=3 * 256)
-        rows += [{"organ": organ, "label": int(i // 256), "level": int(i % 256), "voxels": int(counts[i])} for i in np.flatnonzero(counts)]
+        for i in np.flatnonzero(counts):
+            rows.append({"organ": organ, "label": int(i // 256), "level": int(i % 256), "voxels": int(counts[i])})
     return rows
 
 
@@ -135,7 +136,7 @@ def roc(positives, negatives):
         return np.array([1.0, 0.0]), np.array([1.0, 0.0]), float("nan")
     tpr = np.append(positives[::-1].cumsum()[::-1] / positives.sum(), 0.0)
     fpr = np.append(negatives[::-1].cumsum()[::-1] / negatives.sum(), 0.0)
-    return fpr, tpr, float(-np.trapezoid(tpr, fpr))
+    return fpr, tpr, float(-(np.diff(fpr) * (tpr[1:] + tpr[:-1])).sum() / 2)
 
 
 def roc_of_scores(truth, scores):

@@ -7,6 +7,9 @@ import numpy as np
 import torch
 
 
+cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How far a batch may be bent away from the scans; every range is symmetric about no change.

@@ -146,11 +146,20 @@ def sitting(training, batches, minutes=0.0, steps=0):
             if time.monotonic() - saved > training.save_seconds:
                 training.save()
                 saved = time.monotonic()
+                print(_progress(training, first, saved - began), flush=True)
         training.save()
         training.minutes = training.minutes_now()
         del training._began
         paths.write_csv(training.folder / "history.csv", pd.DataFrame(training.history))
         stop.unlink(missing_ok=True)
+
+
+def _progress(training, first, seconds):
+    left = (training.total_steps - training.step) * seconds / (training.step - first) / 60
+    recent = training.losses[-50:]
+    loss = f", loss {sum(recent) / len(recent):.3f}" if recent else ""
+    best = f", best score {training.best:.3f}" if training.history else ""
+    return f"step {training.step:,} of {training.total_steps:,}{loss}{best}, about {left:.0f} min left"
 
 
 def _reason(asked, stop, steps_are_up, minutes, began):

@@ -12,7 +12,7 @@ CLASSES = ("liver", "tumour")  # liver is label >= 1, tumour is label == 2
 
 
 def box_of(*masks):
-    """The smallest box that holds everything that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty."""
+    """The smallest box with all that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty."""
     ends = []
     for axis in range(3):
         if axis == 1:  # the z range is known now: look no further than it
@@ -49,7 +49,8 @@ def confusion_by_slice(reference, prediction):
 def counts(confusion, organ):
     """(voxels in reference, in prediction, in both) of a class, from confusions (…, 3, 3)."""
     first = CLASSES.index(organ) + 1
-    return confusion[..., first:, :].sum((-1, -2)), confusion[..., first:].sum((-1, -2)), confusion[..., first:, first:].sum((-1, -2))
+    parts = confusion[..., first:, :], confusion[..., first:], confusion[..., first:, first:]
+    return tuple(part.sum((-1, -2)) for part in parts)
 
 
 def dice(reference, prediction, both):
@@ -84,7 +85,7 @@ def burden(confusion):
 
 
 def surface(mask):
-    """The voxels of a mask bool (z, y, x) that its erosion with the 18-neighbour element takes away; beyond the border is outside.
+    """The voxels of a mask bool (z, y, x) that erosion with the 18-neighbour element takes away; beyond the border is outside.
 
     Slice by slice, because a voxel stays when its 3 × 3 square is full and so is the cross above and below it.
     Source: the LiTS organisers' surface, Heimann et al. 2009, doi 10.1109/TMI.2009.2013851.

@@ -126,8 +126,8 @@ def case_slider(names, read, start=None, window=SOFT_TISSUE, opacity=0.4):
         layers, half = scan["layers_of"](z.value), width.value / 2
         view = (centre.value - half, centre.value + half)
         picture.value = frame(scan["hu"][z.value], layers, view, strength.value, scan["edges_mm"])
-        hu_shown = f"{view[0]:.0f} to {view[1]:.0f} HU"
-        caption.value = f"slice {z.value}, from 0 at the feet to {z.max} · {hu_shown}<br>{_legend(layers)}"
+        said = (f"slice {z.value}, from 0 at the feet to {z.max}", f"{view[0]:.0f} to {view[1]:.0f} HU", _legend(layers))
+        caption.value = "<br>".join(said)
 
     def open_case(_=None):
         controls.children = [case] if case.value else []
@@ -145,7 +145,7 @@ def case_slider(names, read, start=None, window=SOFT_TISSUE, opacity=0.4):
             draw()
         controls.children = [*controls.children, caption]
 
-    controls = widgets.VBox()
+    controls = widgets.VBox(layout=widgets.Layout(width="300px"))
     for slider in (centre, width, strength):
         slider.observe(draw, "value")
     case.observe(open_case, "value")
@@ -181,8 +181,8 @@ def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
     panels = list(panels)
     if not panels:
         raise ValueError("no panels to show")
-    columns = min(columns, len(panels))
-    rows, per_panel = -(-len(panels) // columns), isinstance(spacing_mm, list)
+    used, per_panel = min(columns, len(panels)), isinstance(spacing_mm, list)
+    width, columns, rows = width * used / columns, used, -(-len(panels) // used)  # few panels: a small figure, not big panels
     aspects = [(s[1] / s[2] if s else 1.0) for s in (spacing_mm if per_panel else [spacing_mm] * len(panels))]
     tall = max(p.shape[0] * a / p.shape[1] for p, a in zip(panels, aspects, strict=True))
     sheet, axes = figure(rows, columns, width, rows * (width / columns * tall + 0.35), squeeze=False)

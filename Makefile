@@ -1,0 +1,31 @@
+# Every target makes .venv when it is missing. Without make: the same lines are in README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lab proof clean
+
+demo: .venv/ready            ## the whole sequence on synthetic CTs; says where the report is
+	$(BIN)/python -m helpers.run --run demo
+
+test: .venv/ready-for-tests  ## everything that can be checked in minutes
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests
+
+lab: .venv/ready             ## JupyterLab at notebook 01
+	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
+
+proof: .venv/ready-for-tests ## the slow proofs; the result is kept in reports/proof.md
+	$(BIN)/python -m pytest -q -m proof tests
+
+clean:                       ## removes .venv and what the demo wrote; your runs stay
+	rm -rf .venv data_lists/demo checkpoints/demo reports/demo data/stores/demo data/phantoms
+
+.venv/ready: requirements.txt helpers/pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 demo')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@
+
+.venv/ready-for-tests: .venv/ready tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@

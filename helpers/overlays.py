@@ -1,0 +1,92 @@
+"""The best and the worst slices as pictures: the scan in grey, reference and prediction as lines."""
+
+import numpy as np
+
+from helpers import layouts, run_scores, viewer
+from helpers.viewer import COLOURS
+
+PIXELS = 420  # along a side of a panel
+
+
+def pick(slices, count=4, least_voxels=30):
+    """The slices to look at: most wrong tumour voxels first, and the best Dice among slices with a sizeable tumour.
+
+    slices   DataFrame of slices.csv. At most two slices of one case are taken on either side.
+    returns  (worst, best), two DataFrames with the columns of `slices`.
+    """
+    table = slices.assign(wrong=slices.tumour_reference + slices.tumour_prediction - 2 * slices.tumour_both)
+    worst = table[table.wrong > 0].sort_values(["wrong", "case"], ascending=[False, True], kind="stable")
+    best = table[(table.tumour_reference >= least_voxels) & (table.tumour_both > 0)]
+    best = best.sort_values(["tumour_dice", "case"], ascending=[False, True], kind="stable")
+    return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
+
+
+def layers(reference, prediction):
+    """Layers of `viewer.painted` for one slice: livers as thin lines, tumours filled (reference) and outlined (prediction)."""
+    return [
+        (reference == 2, COLOURS["reference"], "fill"), (reference >= 1, COLOURS["reference"], "line"),
+        (prediction >= 1, COLOURS["liver"], "line"), (prediction == 2, COLOURS["prediction"], "line"),
+    ]  # fmt: skip
+
+
+def read(run, row):
+    """(Volume, reference, prediction) of a row of cases.csv; a missing prediction is empty."""
+    volume, reference = layouts.read_row(row)
+    try:
+        return volume, reference, run_scores.read_prediction(run.prediction(row["case"]), volume)
+    except ValueError:
+        return volume, reference, reference * 0
+
+
+def sheet(read_case, chosen, title):
+    """A still figure of chosen slices, cut to the liver's surroundings.
+
+    read_case  function of a case's name that gives (Volume, reference, prediction).
+    chosen     DataFrame with case, index_z and the tumour columns of slices.csv.
+    """
+    panels, titles, kept = [], [], {}
+    for row in chosen.itertuples():
+        if row.case not in kept:
+            kept = {row.case: read_case(row.case)}  # one case at a time in memory
+        volume, *labels = kept[row.case]
+        r, p = (part[row.index_z] for part in labels)
+        y, x = square((r | p) > 0, volume.spacing_mm[1:])
+        panels.append(panel(volume.hu[row.index_z][y, x], layers(r[y, x], p[y, x]), volume.spacing_mm[1:]))
+        titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
+    drawn = viewer.contact_sheet(panels, titles, columns=4, width=12)
+    drawn.suptitle(
+        f"{title} · green: reference, tumour filled · blue: predicted liver · pink: predicted tumour", x=0.01, ha="left"
+    )
+    return drawn
+
+
+def panel(hu_plane, painted, edges_mm):
+    """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
+    hu, painted = viewer.enlarged(hu_plane, painted, edges_mm, PIXELS)
+    rgb = viewer.painted(hu, [layer for layer in painted if layer[2] == "fill"], opacity=0.3)
+    for mask, colour, style in painted:
+        if style == "line":
+            rgb[ring(mask)] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return rgb
+
+
+def square(mask, edges_mm, margin_mm=15.0):
+    """The smallest square in mm round a mask (y, x), with a margin, moved or cut to lie in the plane; two slices (y, x)."""
+    kept = [np.flatnonzero(mask.any(1 - axis)) for axis in (0, 1)]
+    if not len(kept[0]):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    side_mm = max((k[-1] + 1 - k[0]) * mm for k, mm in zip(kept, edges_mm, strict=True)) + 2 * margin_mm
+    parts = []
+    for k, mm, length in zip(kept, edges_mm, mask.shape, strict=True):
+        side = min(length, round(side_mm / mm))
+        start = int(np.clip((k[0] + k[-1] + 1 - side) // 2, 0, length - side))
+        parts.append(slice(start, start + side))
+    return tuple(parts)
+
+
+def ring(mask, width=3):
+    """The outermost `width` pixels of a mask (y, x)."""
+    import cv2
+
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8))
+    return mask & (inner == 0)

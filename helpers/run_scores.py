@@ -1,0 +1,106 @@
+"""Scores of a run: what notebook 05 predicted for the cases of a split, against their references."""
+
+import concurrent.futures
+import multiprocessing
+import os
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from helpers import attribution, case_scores, ct, layouts, metrics, paths
+
+
+def cases_of(run, splits):
+    """Rows of the run's cases.csv that belong to the named splits and have a reference, with a column `split`.
+
+    splits  "test", or several with commas, "val,test".
+    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split that no case belongs to.
+    """
+    for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
+        if not (run.lists / name).is_file():
+            raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
+    cases = pd.read_csv(run.lists / "cases.csv", keep_default_na=False, dtype={"case": str})
+    split = pd.read_csv(run.lists / "split.csv", dtype=str)[["case", "split"]]
+    wanted = [part.strip() for part in splits.split(",") if part.strip()]
+    absent = set(wanted) - set(split["split"])
+    if absent or not wanted:
+        raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
+    chosen = cases.drop(columns="split", errors="ignore").merge(split, on="case")
+    return chosen[chosen["split"].isin(wanted) & (chosen["mask"] != "")].reset_index(drop=True)
+
+
+def score_one(row, run_name, tolerances_mm=case_scores.TOLERANCES_MM):
+    """The Scored of one row of `cases_of`, a dict, with why each missed lesion was lost where the cascade left a log.
+
+    A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column `failed`.
+    """
+    run, case = paths.Run(run_name), row["case"]
+    volume, reference = layouts.read_row(row)
+    prediction, failed = None, ""
+    try:
+        prediction = read_prediction(run.prediction(case), volume)
+    except ValueError as error:
+        failed = str(error)
+    scored, pieces = case_scores.score(
+        case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
+    )
+    scored.row["split"] = row["split"]
+    evidence = attribution.read(run, case, volume)
+    if evidence and not failed:
+        _explain(scored, pieces, reference, evidence)
+    return scored
+
+
+def read_prediction(path, volume):
+    """A predicted mask on the grid of its scan, labels 0, 1, 2. Raises ValueError, naming the file, for any other."""
+    if not path.is_file():
+        raise ValueError(f"{path.name}: there is no prediction")
+    return labels_of(ct.read_mask(path, volume), path)
+
+
+def labels_of(labels, path):
+    """The labels as they came, when they are 0, 1 and 2 only. Raises ValueError, naming the file and the values found."""
+    if labels.max(initial=0) > 2:
+        found = np.unique(labels)
+        shown = ", ".join(map(str, found[:8])) + (" …" if len(found) > 8 else "")
+        raise ValueError(f"{path}: holds the values {shown}; labels are 0 background, 1 liver, 2 tumour")
+    return labels
+
+
+def _explain(scored, pieces, reference, evidence):
+    """Add to a Scored what only the cascade's own files tell."""
+    scored.row["outcome"] = evidence.log.get("outcome", "")
+    overlap = attribution.with_reference_liver(reference, evidence)
+    if overlap:
+        scored.row["reference_liver_dice"] = float(metrics.dice(*overlap))
+    lost = attribution.blame(pieces, evidence)
+    for lesion in scored.lesions:
+        lesion["lost_by"] = lost[lesion["piece"]] if lesion["side"] == "reference" else ""
+    for organ in metrics.CLASSES:
+        scores = evidence.log.get(f"{organ}_slice_score") or []
+        for row, value in zip(scored.slices, scores if len(scores) == len(scored.slices) else [], strict=False):
+            row[f"{organ}_score"] = value
+    scored.probabilities = attribution.levels(reference, evidence)
+
+
+def score_all(jobs, work, workers=None, unit="case"):
+    """`work(job)` for every job on all cores, with a progress bar; results in the order of the jobs.
+
+    work  a function of a module, or a `partial` of one: the processes are spawned and import it.
+    """
+    from tqdm import tqdm
+
+    jobs, workers = list(jobs), workers or os.cpu_count() or 1
+    bar = partial(tqdm, total=len(jobs), desc="scoring", unit=unit)
+    if min(workers, len(jobs)) <= 1:
+        return list(bar(map(work, jobs)))
+    # spawned, because a notebook that calls us has threads, and a fork of those can hang
+    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        return list(bar(pool.map(work, jobs)))
+
+
+def score_run(run, rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
+    """The tables (`case_scores.tables`) of a run's predictions for rows of `cases_of`, which may be those of another run."""
+    work = partial(score_one, run_name=run.name, tolerances_mm=tuple(tolerances_mm))
+    return case_scores.tables(score_all(rows.to_dict("records"), work, workers))

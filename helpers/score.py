@@ -1,0 +1,192 @@
+"""LiTS scores of any segmentations: `python -m helpers.score REFERENCE_DIR PREDICTION_DIR [-o DIR] [--scans DIR]`."""
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from helpers import case_scores, ct, run_scores
+
+DONE, FAILED, USAGE = 0, 1, 2
+ENDINGS = (".nii", ".nii.gz")
+PREFIX = re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE)
+
+
+def names_in(folder):
+    """The NIfTI files below a folder, dict of file name without ending to path.
+
+    Raises FileNotFoundError for a missing folder, ValueError for one that holds a name twice.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name.lower().endswith(ENDINGS) and not path.name.startswith("."):
+            name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+            if name in found:
+                raise ValueError(f"{folder}: holds {name} twice, {found[name].name} and {path.relative_to(folder)}; keep one")
+            found[name] = path
+    return found
+
+
+def partner(name, files, what=""):
+    """The file that belongs to a reference's name: the same name, or else the same number ("segmentation-3", "volume-3", "3").
+
+    Raises ValueError when several files have that number.
+    """
+    if name in files:
+        return files[name]
+    number = PREFIX.sub("", name)
+    same = [path for other, path in files.items() if PREFIX.sub("", other) == number]
+    if len(same) > 1:
+        raise ValueError(f"{name}: {' and '.join(p.name for p in same)} could both be its {what}; name one {name}")
+    return same[0] if same else None
+
+
+def jobs_of(reference_dir, prediction_dir, scans_dir=None):
+    """What there is to score: a list of (case, reference, prediction or None, scan or None).
+
+    A folder of LiTS pairs holds scans beside masks: there only "segmentation-…" are references.
+    Raises FileNotFoundError or ValueError with one sentence.
+    """
+    references, predictions = names_in(reference_dir), names_in(prediction_dir)
+    if any(name.lower().startswith("segmentation") for name in references):
+        references = {name: path for name, path in references.items() if not name.lower().startswith("volume")}
+    if any(name.lower().startswith("segmentation") for name in predictions):
+        predictions = {n: p for n, p in predictions.items() if not re.match(r"volume|(liver|tumour)-probability", n.lower())}
+    if not references:
+        raise ValueError(f"{reference_dir}: holds no .nii or .nii.gz file to score against")
+    scans = names_in(scans_dir) if scans_dir else {}
+    scans = {name: path for name, path in scans.items() if not name.lower().startswith("segmentation")}
+    jobs = []
+    for name, path in references.items():
+        jobs.append((name, path, partner(name, predictions, "prediction"), partner(name, scans, "scan")))
+    used = {prediction for _, _, prediction, _ in jobs if prediction}
+    if not used:
+        raise ValueError(
+            f"{prediction_dir}: holds no prediction for any of the {len(jobs)} references, {jobs[0][1].name} for one"
+        )
+    spare = sorted(path.name for path in predictions.values() if path not in used)
+    if spare:
+        print(f"helpers.score: left out, no reference: {', '.join(spare[:5])}{' …' if len(spare) > 5 else ''}", file=sys.stderr)
+    return jobs
+
+
+def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM):
+    """The Scored of one job of `jobs_of`, or a sentence when the reference itself can't be used.
+
+    Geometry comes from the scan where there is one, else from the reference mask.
+    """
+    case, reference_path, prediction_path, scan_path = job
+    try:
+        scan = ct.read(scan_path) if scan_path else None
+        grid, reference = read_reference(reference_path, scan)
+    except ValueError as error:
+        return str(error)
+    prediction, failed, refused = None, "there is no prediction", False
+    if prediction_path:
+        try:
+            prediction, failed = run_scores.read_prediction(prediction_path, grid), ""
+        except ValueError as error:
+            failed, refused = str(error), "the mask has shape" not in str(error)
+    hu = scan.hu if scan else None
+    scored, _ = case_scores.score(case, reference, prediction, grid.spacing_mm, grid.affine, hu, tolerances_mm, failed)
+    scored.row |= {"note": "" if failed else _note(prediction_path, grid), "refused": refused}
+    return scored
+
+
+def read_reference(path, scan=None):
+    """(grid, labels uint8 (z, y, x)) of a reference mask; the grid is the scan, or a Volume without HU made from the mask.
+
+    Raises ValueError, naming the file and what is wrong with it.
+    """
+    if scan:
+        return scan, run_scores.read_prediction(path, scan)
+    array, affine = ct.load(path)
+    if not ct.usable(affine):
+        raise ValueError(f"{path}: its affine is singular or absurd; give the scans with --scans, geometry is taken from them")
+    nothing = np.broadcast_to(np.int16(0), array.shape)
+    grid = replace(ct.from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
+    grid.hu = ct.to_canonical(nothing, affine)
+    return grid, run_scores.labels_of(ct.place_mask(array, affine, grid, path), path)
+
+
+def _note(path, grid):
+    """A warning when a prediction lies elsewhere in the room than the voxels it was scored with."""
+    import nibabel as nib
+
+    header = nib.load(path)
+    boxes = []
+    for affine, shape in ((header.affine, header.shape[:3]), (grid.affine, grid.file_shape)):
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
+        boxes.append(np.sort(affine[:3, :3] @ corners + affine[:3, 3:], axis=1)[:, [0, -1]])
+    apart = float(np.abs(boxes[0] - boxes[1]).max())
+    return (
+        "" if apart <= 0.5 * min(grid.spacing_mm) else f"its affine differs by up to {apart:.3g} mm; voxels were taken as aligned"
+    )
+
+
+def main(arguments=None):
+    """Run the command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.workers < 0 or any(mm <= 0 for mm in options.tolerance):
+        parser.error("workers must not be negative, tolerances must be above 0")
+    try:
+        jobs = jobs_of(options.references, options.predictions, options.scans)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"helpers.score: {error}", file=sys.stderr)
+        return FAILED
+    work = partial(score_files, tolerances_mm=tuple(options.tolerance))
+    results = run_scores.score_all(jobs, work, options.workers or None)
+    unusable = [result for result in results if isinstance(result, str)]
+    scored = [result for result in results if not isinstance(result, str)]
+    for sentence in unusable:
+        print(f"helpers.score: not scored: {sentence}", file=sys.stderr)
+    if not scored:
+        return FAILED
+    for row in (s.row for s in scored):
+        if row["failed"] or row["note"]:
+            print(f"helpers.score: {row['case']}: {row['failed'] or row['note']}", file=sys.stderr)
+    refused = any(s.row.pop("refused") for s in scored)
+    try:
+        _write(options, scored, unusable)
+    except OSError as error:
+        print(f"helpers.score: {options.output}: the results can't be written there ({error})", file=sys.stderr)
+        return FAILED
+    return FAILED if unusable or refused else DONE
+
+
+def _write(options, scored, unusable):
+    """All files of the output folder, and the few lines that a person reads at once."""
+    from helpers import outputs
+
+    tables = case_scores.tables(scored)
+    values = outputs.write(Path(options.output), tables, f"{options.predictions} against {options.references}", unusable)
+    for organ in ("liver", "tumour"):
+        key = f"{organ}.dice_per_case"
+        low, high = values[f"{key}.low"], values[f"{key}.high"]
+        interval = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
+        print(f"{organ} Dice per case {values[f'{key}.mean']:.3f}{interval}, global {values[f'{organ}.dice_global']:.3f}")
+    print(f"{values['cases.count']} cases, {values['cases.failed']} failed: {Path(options.output) / 'report.html'}")
+
+
+def _parser():
+    parser = argparse.ArgumentParser("python -m helpers.score", description="LiTS scores of predicted against reference masks.")
+    parser.add_argument("references", metavar="REFERENCE_DIR", help="folder of reference masks, .nii or .nii.gz, labels 0/1/2")
+    parser.add_argument("predictions", metavar="PREDICTION_DIR", help="folder of predicted masks, named alike")
+    parser.add_argument("-o", "--output", metavar="DIR", default="scores", help="where the results go (default: ./scores)")
+    parser.add_argument("--scans", metavar="DIR", help="folder of the CT scans, for geometry and the lesions' contrast")
+    parser.add_argument("--tolerance", type=float, nargs="+", metavar="MM", default=list(case_scores.TOLERANCES_MM),
+                        help="tolerances of surface Dice in mm (default: 2 5)")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""What several test files need: runs in folders of their own, and a small run on phantoms that is made once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import paths
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+TINY = [
+    "phantom_cases=6", "phantom_size=64", "val_share=0.2", "test_share=0.2", "chunk_slices=64",
+    "rounds=1", "width=4", "validations=2", "least_liver_ml=0.0",
+]  # fmt: skip
+
+
+def command(root, module, *words, **more):
+    """Call `python -m module words` as a user does, with runs below `root`; returns the finished process."""
+    env = os.environ | {"CASCADE_LIVER_ROOT": str(root)}
+    return subprocess.run([sys.executable, "-m", module, *map(str, words)], env=env, capture_output=True, text=True, **more)
+
+
+@pytest.fixture
+def own_root(tmp_path, monkeypatch):
+    """Runs of this test are written below tmp_path."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A folder in which `helpers.run` has taken the run "tiny" through all notebooks, and the finished process."""
+    root = tmp_path_factory.mktemp("tiny")
+    done = command(root, "helpers.run", "--run", "tiny", "--set", *TINY)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return root, done
+
+
+@pytest.fixture
+def tiny_run(tiny, monkeypatch):
+    """paths.Run of the tiny run, for tests that read what it wrote."""
+    monkeypatch.setattr(paths, "ROOT", tiny[0])
+    return paths.Run("tiny")

@@ -1,0 +1,151 @@
+"""The cascade's decisions, one by one, with networks whose answers are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import cascade, ct, networks, store, validation
+
+
+class Says(torch.nn.Module):
+    """A network that answers from the grey value of the middle channel: logit 8 where `rule` holds, else −8."""
+
+    def __init__(self, rule, plane=True):
+        super().__init__()
+        self.rule, self.plane = rule, plane
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        grey = x[:, x.shape[1] // 2 : x.shape[1] // 2 + 1] * 255
+        said = self.rule(grey).float() * 16 - 8
+        return said if self.plane else said.amax((2, 3))
+
+
+def loaded(**rules):
+    card = {"neighbours": 1, "norm": (0.0, 255.0), "recipe": store.Recipe(windows=((0, 255),), size=64).as_dict()}
+    found = {"liver": lambda g: g > 90, "tumour": lambda g: (g > 190) & (g < 245)} | rules
+    return {stage: cascade.Loaded(Says(rule, stage != "gate"), card | {"stage": stage}) for stage, rule in found.items()}
+
+
+@pytest.fixture
+def scan():
+    """A liver of 100 HU with a lesion of 200 HU and a speck, a second bright thing elsewhere, in a file with axes R A S."""
+    hu = np.zeros((20, 64, 64), np.int16)
+    hu[5:15, 10:40, 10:40] = 100
+    hu[8:11, 20:28, 20:28] = 200  # the lesion: 3 × 8 × 8 voxels
+    hu[13, 12, 12] = 200  # a speck
+    hu[6:9, 50:56, 50:56] = 200  # looks like tumour, lies outside the liver
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    return ct.Volume(hu, (2.0, 1.0, 1.0), affine, (64, 64, 20), "RAS")
+
+
+RULES = cascade.Rules(least_liver_ml=1.0, least_lesion_ml=0.05)
+
+
+def test_every_step_of_the_cascade(scan):
+    result = cascade.segment(scan, loaded(gate=lambda g: g > 90), RULES)
+    assert result.log["outcome"] == "ok"
+    assert result.log["gate_kept"] == 10 + 2 * RULES.gate_margin
+    assert result.log["liver_pieces"] == 2 and result.log["liver_ml"] == 18.0  # 10 · 30 · 30 voxels of 2 mm³
+    assert result.log["roi"] == [[0, 20], [0, 55], [0, 55]]  # 15 mm are 8 slices and 15 pixels
+    assert (result.log["lesions"], result.log["lesions_removed"]) == (1, 1)
+    assert result.log["removed"][0]["index_zyx"] == [13, 12, 12]
+    assert np.array_equal(result.labels == 2, np.pad(np.ones((3, 8, 8), bool), ((8, 9), (20, 36), (20, 36))))
+    assert not result.labels[:, 45:].any()  # the second piece is no liver, so nothing in it is tumour
+    assert "gate kept 14 of 20 slices; liver 18 ml (largest of 2 pieces)" in result.log["sentence"]
+    assert "1 lesions, 0.4 ml, 1 removed" in result.log["sentence"]
+
+
+def test_mask_lands_on_the_files_own_grid(scan, tmp_path):
+    import nibabel as nib
+
+    labels = cascade.segment(scan, loaded(), RULES).labels
+    ct.write_mask(labels, scan, tmp_path / "m.nii.gz")
+    image = nib.load(tmp_path / "m.nii.gz")
+    assert image.shape == (64, 64, 20) and np.array_equal(image.affine, scan.affine) and image.get_data_dtype() == np.uint8
+    assert np.array_equal(ct.read_mask(tmp_path / "m.nii.gz", scan), labels)
+
+
+@pytest.mark.parametrize(
+    "rules, outcome",
+    [
+        ({"gate": lambda g: g > 999}, "no liver found"),
+        ({"liver": lambda g: g > 999}, "no liver found"),
+        ({"tumour": lambda g: g * float("nan")}, "ok"),
+    ],
+)
+def test_empty_results_have_names(scan, rules, outcome):
+    result = cascade.segment(scan, loaded(**rules), RULES)
+    assert result.log["outcome"] == outcome and (outcome in result.log["sentence"] or outcome == "ok")
+    assert not (result.labels == 2).any()
+
+
+def test_nan_is_an_outcome(scan):
+    networks_ = loaded()
+    networks_["tumour"].network.rule = None
+    networks_["tumour"].network.forward = lambda x: x[:, :1] * float("nan")
+    result = cascade.segment(scan, networks_, RULES)
+    assert result.log["outcome"] == "not a number" and not result.labels.any()
+    assert "the tumour network gives NaN" in result.log["sentence"]
+
+
+def test_small_liver_is_no_liver(scan):
+    assert cascade.segment(scan, loaded(), cascade.Rules(least_liver_ml=100)).log["outcome"] == "no liver found"
+
+
+def test_batch_size_changes_nothing(scan):
+    one, many = (cascade.segment(scan, loaded(), cascade.Rules(least_liver_ml=1, batch_size=b)).labels for b in (1, 16))
+    assert np.array_equal(one, many)
+
+
+def test_sizes_that_are_no_multiple_of_32():
+    torch.manual_seed(0)
+    card = {"stage": "liver", "neighbours": 0, "norm": (0.0, 255.0)}
+    net = cascade.Loaded(networks.UNet(1, 1, 2, 3).eval(), card)
+    image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
+    assert cascade.probabilities(net, image, [0, 2]).shape == (2, 50, 37)
+
+
+def test_largest_piece_and_its_holes():
+    mask = np.zeros((3, 9, 9), bool)
+    mask[1, 1:6, 1:6] = True
+    mask[1, 3, 3] = False
+    mask[0, 8, 8] = True
+    piece, count = cascade.largest_piece(mask)
+    assert count == 2 and piece.sum() == 25
+    assert cascade.largest_piece(np.zeros((2, 3, 4), bool))[1] == 0
+
+
+def test_unsure_lesions_are_dropped_by_their_peak(scan):
+    likely = np.zeros(scan.hu.shape, np.uint8)
+    likely[2:5, 2:9, 2:9] = 140
+    likely[10:13, 2:9, 2:9] = 140
+    likely[11, 5, 5] = 240
+    kept, number, removed = cascade.kept_lesions(likely, cascade.Rules(least_peak=0.8), scan)
+    assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
+    assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
+
+
+def test_three_class_heads_give_liver_and_tumour():
+    logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
+    p = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0)
+    assert float(cascade._foreground(logits, "tumour")) == pytest.approx(float(p[2]))
+    assert float(cascade._foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
+
+
+def test_missing_weights_say_which_stage(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train the liver stage"):
+        cascade.load(tmp_path)
+
+
+def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
+    import pandas as pd
+
+    np.save(tmp_path / "c.image.npy", np.full((2, 1, 32, 32), 200, np.uint8))
+    mask = np.full((2, 32, 32), 2 + store.INSIDE, np.uint8)
+    np.save(tmp_path / "c.mask.npy", mask)
+    (tmp_path / "c.json").write_text('{"box": [[3, 5], [0, 32], [0, 32]]}')
+    slices = pd.DataFrame({"case": "c", "z": [3, 4, 7], "liver_px": 1024, "tumour_px": 1024})
+    net = cascade.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
+    scores, by_case = validation.judge(net, store.Store(tmp_path), slices)
+    assert by_case["c"] == pytest.approx(2 * 2048 / (2048 + 3072))

@@ -1,0 +1,264 @@
+"""Axes, spacing and files: a mask must land on the voxel it was drawn on, and a damaged file must never pass for a whole one."""
+
+import gzip
+import itertools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from helpers import ct
+
+SHARED = Path(__file__).parents[2] / "shared"
+ORIENTATIONS = [
+    "".join(codes)
+    for axes in itertools.permutations(("LR", "AP", "IS"))
+    for codes in itertools.product(*axes)
+]  # fmt: skip
+BOX_MM = {"R": 40.0, "L": 40.0, "A": 21.0, "P": 21.0, "S": 12.0, "I": 12.0}
+EDGE_MM = {"R": 2.0, "L": 2.0, "A": 1.5, "P": 1.5, "S": 4.0, "I": 4.0}
+
+
+def affine_of(codes, edges=EDGE_MM):
+    """An axis-aligned affine whose file axes point to `codes`, with the same box of the room for all of them."""
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for file_axis, code in enumerate(codes):
+        world = "RAS".find(code) if code in "RAS" else "LPI".find(code)
+        sign = 1 if code in "RAS" else -1
+        affine[world, file_axis] = sign * edges[code]
+        affine[world, 3] = 10.0 if sign > 0 else 10.0 + BOX_MM[code] - edges[code]
+    return affine
+
+
+def shape_of(codes):
+    return tuple(round(BOX_MM[c] / EDGE_MM[c]) for c in codes)
+
+
+def saved(path, array, affine=None):
+    nib.save(nib.Nifti1Image(array, np.diag([-2.0, -1.5, 4.0, 1.0]) if affine is None else affine), path)
+    return path
+
+
+def room(path):
+    """{rounded world position in RAS mm: value} of a file, computed from the affine alone."""
+    image = nib.load(path)
+    index = np.indices(image.shape).reshape(3, -1)
+    places = np.rint(image.affine[:3, :3] @ index + image.affine[:3, 3:]).astype(int).T
+    return dict(zip(map(tuple, places), np.asarray(image.dataobj).ravel().tolist(), strict=True))
+
+
+def test_there_are_48_orientations():
+    assert len(set(ORIENTATIONS)) == 48
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_mask_written_for_a_scan_comes_back_bit_exact_on_its_grid(tmp_path, codes):
+    rng = np.random.default_rng(3)
+    own = rng.integers(-1000, 1000, shape_of(codes)).astype(np.int16)
+    volume = ct.read(saved(tmp_path / "scan.nii.gz", own, affine_of(codes)))
+    assert volume.axes == codes
+    assert volume.hu.shape == (3, 14, 20)
+    assert volume.spacing_mm == pytest.approx((4.0, 1.5, 2.0))
+    mask = rng.integers(0, 3, volume.hu.shape).astype(np.uint8)
+    ct.write_mask(mask, volume, tmp_path / "mask.nii.gz")
+    written = nib.load(tmp_path / "mask.nii.gz")
+    assert written.shape == own.shape and written.get_data_dtype() == np.uint8
+    assert np.array_equal(written.affine, nib.load(tmp_path / "scan.nii.gz").affine)
+    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume), mask)
+    assert np.array_equal(ct.to_file_axes(volume.hu, volume.affine), own)
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_every_orientation_shows_the_same_picture(tmp_path, codes):
+    """One bright voxel at the patient's right, front, foot end: our first voxel, whatever the file's axes."""
+    own = np.zeros(shape_of(codes), np.int16)
+    towards = {"R": -1, "L": 0, "A": -1, "P": 0, "S": 0, "I": -1}  # index of the right, front, foot end
+    own[tuple(towards[c] for c in codes)] = 500
+    hu = ct.read(saved(tmp_path / "scan.nii.gz", own, affine_of(codes))).hu
+    assert np.argwhere(hu == 500).tolist() == [[0, 0, 0]]
+
+
+def test_canonical_agrees_with_nibabels_own_reorientation():
+    affine = affine_of("PSR")
+    own = np.arange(np.prod(shape_of("PSR")), dtype=np.int16).reshape(shape_of("PSR"))
+    image = nib.Nifti1Image(own, affine).as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt("LPS"))
+    )
+    assert np.array_equal(ct.to_canonical(own, affine), np.asarray(image.dataobj).transpose(2, 1, 0))
+
+
+def test_oblique_scan_keeps_its_spacing_and_its_affine(tmp_path):
+    turn = np.deg2rad(20)
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ np.diag([-0.8, -0.7, 5.0])
+    volume = ct.read(saved(tmp_path / "scan.nii", np.zeros((6, 5, 4), np.int16), affine))
+    assert volume.spacing_mm == pytest.approx((5.0, 0.7, 0.8), abs=1e-6)
+    mask = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+    ct.write_mask(mask, volume, tmp_path / "mask.nii")
+    assert np.array_equal(nib.load(tmp_path / "mask.nii").affine, volume.affine)
+    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii", volume), mask)
+
+
+def test_nifti_2_big_endian_and_trailing_axis(tmp_path):
+    own = np.random.default_rng(1).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
+    affine = np.diag([-2.0, -1.5, 4.0, 1.0])
+    nib.save(nib.Nifti2Image(own, affine), tmp_path / "two.nii.gz")
+    nib.save(nib.Nifti1Image(own[..., None], affine), tmp_path / "four.nii.gz")
+    swapped = nib.Nifti1Header(endianness=">")
+    swapped.set_data_dtype(np.int16)
+    nib.save(nib.Nifti1Image(own, affine, swapped), tmp_path / "swapped.nii")
+    for name in ("two.nii.gz", "four.nii.gz", "swapped.nii"):
+        volume = ct.read(tmp_path / name)
+        assert np.array_equal(volume.hu, own.transpose(2, 1, 0)) and volume.hu.dtype.isnative
+        assert volume.file_shape == (4, 5, 6)
+
+
+def test_slope_and_intercept_are_applied(tmp_path):
+    image = nib.Nifti1Image(np.array([[[0, 1024, 2048]]], np.int16), np.diag([-1.0, -1.0, 3.0, 1.0]))
+    image.header.set_slope_inter(1.0, -1024.0)
+    nib.save(image, tmp_path / "scaled.nii")
+    array, _ = ct.load(tmp_path / "scaled.nii")
+    assert array.dtype == np.float32  # float64 would take four times the memory of the file
+    assert ct.read(tmp_path / "scaled.nii").hu.ravel().tolist() == [-1024, 0, 1024]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64])
+def test_values_outside_tissue_are_clipped_and_counted(tmp_path, dtype):
+    low = 0 if dtype == np.uint16 else -2000
+    volume = ct.read(saved(tmp_path / "scan.nii", np.array([[[low, 60, 5000, 40000]]], dtype)))
+    assert volume.hu.ravel().tolist() == [max(low, -1100), 60, 4000, 4000]
+    assert volume.clipped == (2 if low == 0 else 3)
+
+
+def damaged(tmp_path, change):
+    path = saved(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (40, 40, 20)).astype(np.int16))
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: b[: len(b) // 2], "damaged"),
+        (lambda b: b[:-9], "damaged"),  # all voxels are there, the checksum isn't
+        (lambda b: b[:-6] + bytes([b[-6] ^ 255]) + b[-5:], "CRC"),
+        (lambda b: b"", "empty"),
+        (lambda b: b"\n<!DOCTYPE html><html>moved</html>", "web page"),
+        (lambda b: b"x" * 2000, "damaged"),
+        (gzip.decompress, "not compressed"),
+        (lambda b: gzip.compress(gzip.decompress(b)[:-100]), "damaged"),  # a short file, soundly compressed
+    ],
+    ids=["half", "no checksum", "wrong checksum", "zero bytes", "html", "noise", "not compressed", "short inside"],
+)
+def test_damaged_file_is_named_with_what_is_wrong(tmp_path, change, said):
+    path = damaged(tmp_path, change)
+    with pytest.raises(ValueError, match=said) as told:
+        ct.read(path)
+    assert str(path) in str(told.value)
+
+
+def test_nibabel_alone_would_have_taken_the_wrong_checksum(tmp_path):
+    """Why `ct.load` reads to the end itself; when this fails, nibabel has learned it."""
+    path = damaged(tmp_path, lambda b: b[:-6] + bytes([b[-6] ^ 255]) + b[-5:])
+    assert np.asarray(nib.load(path).dataobj).shape == (40, 40, 20)
+
+
+def test_truncated_uncompressed_file_and_wrong_ending(tmp_path):
+    path = saved(tmp_path / "scan.nii", np.zeros((10, 10, 10), np.int16))
+    packed = tmp_path / "packed.nii"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="damaged"):
+        ct.read(path)
+    with pytest.raises(ValueError, match=r"name it \.nii\.gz"):
+        ct.read(packed)
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "said"),
+    [
+        (np.full((3, 3, 3), np.nan, np.float32), None, "27 voxels are NaN"),
+        (np.zeros((3, 3, 3, 2), np.int16), None, "one 3-D scan"),
+        (np.zeros((3, 3, 3), np.complex64), None, "no Hounsfield"),
+        (np.zeros((3, 3, 3), np.int16), np.diag([1.0, 1.0, 0.0, 1.0]), "singular"),
+        (np.zeros((3, 3, 3), np.int16), np.diag([1.0, 1.0, 500.0, 1.0]), "absurd"),
+    ],
+    ids=["nan", "4-D", "complex", "singular", "absurd"],
+)
+def test_what_is_no_scan_is_refused(tmp_path, array, affine, said):
+    image = nib.Nifti1Image(array, np.eye(4))
+    image.header.set_sform(np.eye(4) if affine is None else affine, code=1)
+    image.header.set_qform(None, code=0)
+    nib.save(nib.Nifti1Image(array, None, image.header), tmp_path / "scan.nii.gz")
+    with pytest.raises(ValueError, match=said):
+        ct.read(tmp_path / "scan.nii.gz")
+
+
+@pytest.fixture
+def volume(tmp_path):
+    own = np.random.default_rng(5).integers(-200, 200, shape_of("LPS")).astype(np.int16)
+    return ct.read(saved(tmp_path / "volume.nii.gz", own, affine_of("LPS")))
+
+
+def test_float_labels_off_by_rounding_are_not_cut_to_zero(tmp_path, volume):
+    labels = np.random.default_rng(0).integers(0, 3, volume.file_shape)
+    saved(tmp_path / "mask.nii.gz", (labels * 0.9999).astype(np.float64), volume.affine)
+    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
+
+
+def test_mask_with_identity_affine_is_taken_voxel_by_voxel(tmp_path, volume):
+    labels = np.random.default_rng(0).integers(0, 3, volume.file_shape).astype(np.uint8)
+    saved(tmp_path / "mask.nii.gz", labels, np.eye(4))
+    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
+    assert ct.way_onto(labels.shape, np.eye(4), volume) == "voxels"
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PSR", "SLA", "LAS"])
+def test_mask_in_another_axis_order_is_brought_over_by_its_affine(tmp_path, volume, codes):
+    """Compared in the room: each mm position has one label, whichever file says so."""
+    labels = np.random.default_rng(0).integers(0, 3, volume.hu.shape).astype(np.uint8)
+    ct.write_mask(labels, volume, tmp_path / "same.nii.gz")
+    saved(tmp_path / "other.nii.gz", ct.to_file_axes(labels, affine_of(codes)), affine_of(codes))
+    assert room(tmp_path / "same.nii.gz") == room(tmp_path / "other.nii.gz")
+    assert np.array_equal(ct.read_mask(tmp_path / "other.nii.gz", volume), labels)
+    assert ct.way_onto(shape_of(codes), affine_of(codes), volume) == "axes"
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((20, 14, 4), np.uint8), "don't belong together"),
+        (np.full((20, 14, 3), 0.5, np.float32), "between whole labels"),
+        (np.full((20, 14, 3), -1, np.int16), "labels are 0 to 255"),
+        (np.full((20, 14, 3), np.inf, np.float32), "NaN or infinite"),
+        (np.zeros((20, 14, 3), np.complex64), "no labels"),
+    ],
+    ids=["shape", "between", "negative", "infinite", "complex"],
+)
+def test_what_is_no_mask_is_refused(tmp_path, volume, array, said):
+    saved(tmp_path / "mask.nii.gz", array, volume.affine)
+    with pytest.raises(ValueError, match=said):
+        ct.read_mask(tmp_path / "mask.nii.gz", volume)
+
+
+def test_writing_a_mask_refuses_values_that_would_wrap_and_leaves_nothing(tmp_path, volume):
+    for wrong in (np.full(volume.hu.shape, 256), np.full(volume.hu.shape, 0.5), np.zeros((1, 2, 3), np.uint8)):
+        with pytest.raises(ValueError):
+            ct.write_mask(wrong, volume, tmp_path / "out" / "mask.nii.gz")
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "true_hu").is_dir(), reason="the real scan of ../shared isn't here")
+def test_true_hu_scan_is_read_upright():
+    """The scan runs from the hips to the liver: spine behind, liver on the patient's right and at the head's end."""
+    true_hu = SHARED / "data" / "true_hu"
+    volume = ct.read(true_hu / "ct.nii.gz")
+    assert volume.axes == "RAS" and volume.hu.shape == (112, 101, 122) and volume.spacing_mm == pytest.approx((3, 3, 3), abs=0.01)
+    bone = np.argwhere(volume.hu > 400)
+    liver = np.argwhere(ct.read_mask(true_hu / "liver.nii.gz", volume) > 0)
+    assert bone[:, 1].mean() > volume.hu.shape[1] / 2
+    assert liver[:, 2].mean() < volume.hu.shape[2] / 2
+    assert liver[:, 0].mean() > volume.hu.shape[0] * 2 / 3

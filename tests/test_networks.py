@@ -1,0 +1,115 @@
+"""Networks learn, keep their shapes, and come back from disk as they went; losses and doors to other libraries."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import losses, networks, trackers
+
+
+@pytest.mark.parametrize("levels, width, classes", [(1, 2, 1), (3, 4, 3), (4, 2, 1), (5, 2, 1)])
+def test_unet_keeps_the_picture_size(levels, width, classes):
+    net = networks.build("unet", 3, classes, width, levels)
+    assert net(torch.zeros(2, 3, 64, 96)).shape == (2, classes, 64, 96)
+
+
+def test_unet_has_the_published_shape():
+    """Blocks of two 3 × 3 convolutions with BatchNorm; weights counted by hand for width 2 and one level."""
+    net = networks.UNet(1, 1, width=2, levels=1)
+    block = lambda a, b: a * b * 9 + b * b * 9 + 4 * b  # noqa: E731
+    by_hand = block(1, 2) + block(2, 4) + (4 * 2 * 4 + 2) + block(4, 2) + (2 + 1)
+    assert sum(p.numel() for p in net.parameters()) == by_hand
+
+
+def test_unet_sees_detail_through_its_skips():
+    """A single pixel moves the answer at that pixel: without skip connections the lowest level would blur it."""
+    torch.manual_seed(0)
+    net = networks.UNet(1, 1, 4, 4).eval()
+    x = torch.zeros(1, 1, 64, 64)
+    y = x.clone()
+    y[0, 0, 33, 21] = 1
+    moved = (net(y) - net(x)).abs()[0, 0]
+    assert divmod(int(moved.argmax()), 64)[0] in range(30, 37) and divmod(int(moved.argmax()), 64)[1] in range(18, 25)
+
+
+@pytest.mark.parametrize("name", ["bce+dice", "dice", "focal", "tversky", "ce+dice"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_every_loss_is_lower_for_the_right_answer(name, classes):
+    target = torch.from_numpy(np.random.default_rng(0).integers(0, 2 if classes == 1 else 3, (2, 1, 8, 8)))
+    right = (target * 2.0 - 1) * 8 if classes == 1 else 16 * torch.nn.functional.one_hot(target[:, 0], 3).movedim(-1, 1).float()
+    loss = losses.loss_named(name, classes)
+    assert float(loss(right, target)) < 0.05 < float(loss(-right, target))
+
+
+def test_bce_dice_by_hand():
+    """Logits 0 are probabilities of a half: BCE is ln 2, batch Dice 1 − (2·½·4 + ε)/(4 + ½·8 + ε) = ½."""
+    target = torch.tensor([[[[1, 1, 0, 0]]], [[[1, 1, 0, 0]]]])
+    value = float(losses.loss_named("bce+dice")(torch.zeros(2, 1, 1, 4), target))
+    assert value == pytest.approx(np.log(2) + 0.5, abs=1e-4)
+
+
+def test_class_weights_weigh_the_foreground():
+    target, logits = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    assert float(losses.loss_named("bce", 1, [3.0])(logits, target)) == pytest.approx(3 * np.log(2), abs=1e-5)
+    with pytest.raises(ValueError, match="2 class weights for 3 classes"):
+        losses.loss_named("ce+dice", 3, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "name", ["smp:Unet:resnet18", "smp:UnetPlusPlus:resnet18", "monai:BasicUNet", "monai:AttentionUnet", "monai:SegResNet"]
+)
+def test_other_libraries_by_name(name):
+    assert networks.build(name, 3, 1, 8, 3)(torch.zeros(2, 3, 64, 64)).shape == (2, 1, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["vnet", "smp:Nothing:resnet18", "smp:Unet:nothing", "monai:Nothing"])
+def test_unknown_names_are_refused(name):
+    with pytest.raises(ValueError):
+        networks.build(name, 3)
+
+
+def test_weights_come_back_with_their_card(tmp_path):
+    card = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classes": 1, "width": 2, "levels": 2}}
+    net = networks.build(**card["network"])
+    networks.save_weights(tmp_path / "w.safetensors", net, card)
+    again, read = networks.load_weights(tmp_path / "w.safetensors")
+    x = torch.randn(1, 1, 16, 16)
+    assert read == card and torch.equal(net.eval()(x), again(x.contiguous()))
+    (tmp_path / "bad.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:100])
+    with pytest.raises(ValueError, match="bad.safetensors"):
+        networks.load_weights(tmp_path / "bad.safetensors")
+
+
+def test_average_begins_fast_and_then_holds(tmp_path):
+    net = torch.nn.Linear(1, 1, bias=False)
+    ema = networks.averaged(net, decay=0.9)
+    torch.nn.init.zeros_(net.weight)
+    ema.update_parameters(net)  # the first call copies
+    torch.nn.init.ones_(net.weight)
+    ema.update_parameters(net)
+    assert float(ema.module.weight) == pytest.approx(1 - 2 / 11)
+
+
+def test_cosine_rises_and_falls():
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    scheduler, rates = networks.schedule("cosine", optimiser, 100, 10), []
+    for _ in range(100):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    assert rates[0] < 0.05 and np.argmax(rates) == 10 and rates[-1] < 0.01
+
+
+def test_precision_is_measured_once_and_remembered(tmp_path):
+    net, example, device = networks.build("unet", 1, 1, 2, 1), torch.zeros(1, 1, 16, 16), torch.device("cpu")
+    first = networks.remembered_precision(tmp_path, net, example, device)
+    assert first in ("32-true", "bf16-mixed")
+    (tmp_path / "precision.json").write_text('{"cpu": "kept"}')
+    assert networks.remembered_precision(tmp_path, net, example, device) == "kept"
+
+
+def test_trackers_by_name(tmp_path):
+    assert [type(t).__name__ for t in trackers.named("csv, tensorboard", tmp_path)] == ["CSVLogger", "TensorBoardLogger"]
+    assert trackers.named("", tmp_path) == []
+    with pytest.raises(ValueError, match="logger 'excel'"):
+        trackers.named("excel", tmp_path)

@@ -1,0 +1,132 @@
+"""The command line as a user meets it: one clear sentence, the right exit code, nothing written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import TINY, command
+
+from helpers import paths, run
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--set", "learnig_rate=0.1"], "no selected notebook has a parameter 'learnig_rate'"),
+        (["--set", "seed=often"], "seed='often': is str"),
+        (["--set", "seed"], "write NAME=VALUE"),
+        (["--data", "no/such/folder"], "no such folder"),
+        (["--data", "{empty}"], "no scans found"),
+        (["--only", "09"], "there is no notebook '09'"),
+        (["--only", "05", "--run", "never"], "there is no run 'never' yet"),
+        (["--only", "05", "--data", "{empty}"], "--data is read by notebook 01"),
+        (["--run", "../x"], "run name '../x'"),
+        (["--set", "stage=spleen"], "stage 'spleen': choose one of gate, liver, tumour"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, capsys):
+    (own_root / "empty").mkdir()
+    assert run.main([w.format(empty=own_root / "empty") for w in words]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+    assert [p.name for p in own_root.iterdir()] == ["empty"]
+
+
+def test_values_get_the_type_of_the_default():
+    assert run.values_given(["a=1", "b=0.5", "c=text", "d=true", "e=[[1, 2]]", "f='7'"]) == {
+        "a": 1, "b": 0.5, "c": "text", "d": True, "e": [[1, 2]], "f": "7",
+    }  # fmt: skip
+    assert run.of_type("minutes", 5, 50.0) == 5.0 and isinstance(run.of_type("minutes", 5, 50.0), float)
+    assert run.of_type("name", 7, "demo") == "7"
+    with pytest.raises(run.Usage):
+        run.of_type("rounds", 1.5, 3)
+
+
+def test_whole_sequence_leaves_a_report(tiny, tiny_run):
+    _, done = tiny
+    assert done.stdout.rstrip().endswith("report: reports/tiny/report.html")
+    for part in ("lists/cases.csv", "lists/val.csv", "reports/summary.json", "reports/report.html"):
+        folder, name = part.split("/")
+        assert (getattr(tiny_run, folder) / name).is_file(), part
+    assert not list(paths.ROOT.rglob("*.part.*"))
+
+
+def test_second_call_does_nothing_and_says_so(tiny):
+    root, _ = tiny
+    again = command(root, "helpers.run", "--run", "tiny", "--set", *TINY)
+    assert again.returncode == 0 and again.stdout.count("up to date") == 8
+    assert "──" not in again.stdout
+
+
+def test_failing_notebook_is_named_with_its_reason(tmp_path):
+    for name in ("volume-0.nii", "segmentation-0.nii"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        (tmp_path / "scans" / name).write_bytes(b"no image")
+    failed = command(tmp_path, "helpers.run", "--run", "bad", "--data", tmp_path / "scans", "--only", "01")
+    assert failed.returncode == 1
+    assert "01_exploration: failed." in failed.stderr and "volume-0.nii" in failed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_pauses_a_training_and_the_next_call_goes_on(tiny, tmp_path, number):
+    import shutil
+
+    root, _ = tiny
+    shutil.copytree(root, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "checkpoints" / "tiny" / "gate")
+    words = ["--run", "tiny", "--only", "04", "--set", "stage=gate", "rounds=400", "width=4"]
+    env = os.environ | {"CASCADE_LIVER_ROOT": str(tmp_path / "copy")}
+    process = subprocess.Popen([sys.executable, "-m", "helpers.run", *words], env=env, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    lock = tmp_path / "copy" / "checkpoints" / "tiny" / "gate" / ".lock"
+    while not lock.exists() and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(1.5)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 75, out + err
+    assert f"{number.name}: the training saves and pauses" in err and "paused at step" in out
+
+
+def test_predict_from_another_folder(tiny, tiny_run, tmp_path):
+    import nibabel as nib
+
+    root, _ = tiny
+    scan = next((root / "data" / "phantoms").rglob("volume-3.nii.gz"))
+    done = command(root, "helpers.predict", scan, "--run", "tiny", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mask, image = nib.load(tmp_path / "segmentation-3.nii.gz"), nib.load(scan)
+    assert mask.shape == image.shape and np.allclose(mask.affine, image.affine)
+    assert set(np.unique(mask.dataobj)) <= {0, 1, 2}
+
+
+def test_predict_for_one_picture(tiny, tmp_path):
+    import cv2
+
+    root, _ = tiny
+    cv2.imwrite(str(tmp_path / "slice.png"), np.full((80, 96), 128, np.uint8))
+    done = command(root, "helpers.predict", "slice.png", "--run", "tiny", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mask = cv2.imread(str(tmp_path / "segmentation-slice.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (80, 96) and set(np.unique(mask)) <= {0, 127, 255}
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["nothing.nii.gz"], 2, "no such file"),
+        (["."], 2, "is a folder"),
+        (["scan.nii.gz", "--run", "never"], 2, "run 'never' has no checkpoints"),
+        (["scan.nii.gz", "--run", "tiny"], 1, "scan.nii.gz"),
+        (["scan.nii.gz", "--run", "tiny", "-o", "mask.jpg"], 2, "is written as"),
+    ],
+)
+def test_predict_refuses_in_one_sentence(tiny, tmp_path, words, code, said):
+    (tmp_path / "scan.nii.gz").write_bytes(b"damaged")
+    done = command(tiny[0], "helpers.predict", *words, cwd=tmp_path)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.nii.gz"]

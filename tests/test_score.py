@@ -1,0 +1,189 @@
+"""`python -m helpers.score` on folders of masks as people have them."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import score
+
+AFFINE = np.diag([-0.8, -0.8, 2.5, 1.0])  # LPS
+
+
+def labels(shift=0):
+    """A liver with two lesions, (x, y, z) as a file has it; `shift` moves the tumour by voxels."""
+    out = np.zeros((40, 36, 14), np.uint8)
+    out[6:34, 6:30, 2:12] = 1
+    out[10 + shift : 16 + shift, 10:16, 4:8] = 2
+    out[22 + shift : 26 + shift, 18:22, 6:9] = 2
+    return out
+
+
+def save(folder, name, array, affine=AFFINE):
+    folder.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), folder / name)
+    return folder / name
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three references and their predictions: exact, shifted, and without tumour."""
+    r, p = tmp_path / "references", tmp_path / "predictions"
+    for number, shift in enumerate((0, 1, 2)):
+        save(r, f"segmentation-{number}.nii.gz", labels())
+        save(p, f"segmentation-{number}.nii.gz", labels(shift))
+    return r, p
+
+
+def run(*arguments, out=None, workers="1"):
+    words = [str(word) for word in arguments] + (["-o", str(out)] if out else [])
+    return score.main([*words, "--workers", workers])
+
+
+def read(out):
+    return pd.read_csv(out / "cases.csv", index_col="case"), json.loads((out / "summary.json").read_text())
+
+
+def test_every_output_is_there_and_exact_is_exact(folders, tmp_path):
+    assert run(*folders, out=tmp_path / "out") == 0
+    cases, values = read(tmp_path / "out")
+    best = cases.loc["segmentation-0"]
+    assert best.liver_dice == best.tumour_dice == 1 and best.liver_assd_mm == best.tumour_msd_mm == 0
+    both = 5 * 6 * 4 + 3 * 4 * 3
+    assert cases.loc["segmentation-1"].tumour_dice == pytest.approx(both / (6 * 6 * 4 + 4 * 4 * 3))
+    for name in ("lesions.csv", "slices.csv", "summary.json", "report.html", "figures/dice_by_case.png"):
+        assert (tmp_path / "out" / name).is_file()
+    wanted = ("liver.dice_per_case.mean", "tumour.dice_global", "tumour.lesion_recall_iou50", "organisers.detection_recall",
+              "tumour.dice_per_case_with_tumour.low", "tumour_burden.rmse")  # fmt: skip
+    assert all(values[key] is not None for key in wanted)
+    assert values["liver.dice_per_case.rule"] and values["tumour.assd_mm.rule"] and values["organisers.rule"]
+    assert not list((tmp_path / "out").rglob(".*"))  # no half-written file is left
+
+
+def test_it_runs_from_any_folder_in_two_processes(folders, tmp_path):
+    somewhere = tmp_path / "somewhere"
+    somewhere.mkdir()
+    words = [sys.executable, "-m", "helpers.score", "../references", "../predictions", "-o", "here", "--workers", "2"]
+    done = subprocess.run(words, cwd=somewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "tumour Dice per case" in done.stdout and (somewhere / "here" / "report.html").is_file()
+
+
+def test_spacing_comes_from_the_reference_or_from_the_scan(folders, tmp_path):
+    r, p = folders
+    assert run(r, p, out=tmp_path / "own") == 0
+    scans = tmp_path / "scans"
+    for number in range(3):
+        save(scans, f"volume-{number}.nii.gz", labels().astype(np.int16) * 50, np.diag([-1.6, -1.6, 5.0, 1.0]))
+    assert run(r, p, "--scans", scans, out=tmp_path / "scan") == 0
+    (own, _), (scan, _) = read(tmp_path / "own"), read(tmp_path / "scan")
+    assert scan.liver_reference_ml.to_numpy() == pytest.approx(8 * own.liver_reference_ml.to_numpy())
+    assert scan.tumour_msd_mm.to_numpy() == pytest.approx(2 * own.tumour_msd_mm.to_numpy())
+    contrast = pd.read_csv(tmp_path / "scan" / "lesions.csv").contrast_hu
+    assert contrast[:2].tolist() == [50, 50] and pd.read_csv(tmp_path / "own" / "lesions.csv").contrast_hu.isna().all()
+
+
+@pytest.mark.parametrize("kind", ["float", "int16", "4-D", "plain", "other axes"])
+def test_masks_as_other_programs_store_them(tmp_path, kind):
+    r, p, name = tmp_path / "r", tmp_path / "p", "case.nii" if kind == "plain" else "case.nii.gz"
+    save(r, "case.nii.gz", labels())
+    array, affine = labels(), AFFINE
+    if kind == "float":
+        array = array * np.float32(0.99999)
+    elif kind == "int16":
+        array = array.astype(np.int16)
+    elif kind == "4-D":
+        array = array[..., None]
+    elif kind == "other axes":  # the same voxels at the same places, stored S A R
+        corner = affine @ [*(n - 1 for n in array.shape), 1]
+        array = array[::-1, ::-1].transpose(2, 1, 0)
+        affine = np.array([[0, 0, 0.8, corner[0]], [0, 0.8, 0, corner[1]], [2.5, 0, 0, 0], [0, 0, 0, 1]])
+    save(p, name, np.ascontiguousarray(array), affine)
+    assert run(r, p, out=tmp_path / "out") == 0
+    row = read(tmp_path / "out")[0].iloc[0]
+    assert row.liver_dice == row.tumour_dice == 1 and not isinstance(row.note, str)
+
+
+def test_another_affine_is_scored_with_a_warning(folders, tmp_path, capsys):
+    r, p = folders
+    save(p, "segmentation-0.nii.gz", labels(), np.eye(4))
+    assert run(r, p, out=tmp_path / "out") == 0
+    assert "segmentation-0: its affine differs" in capsys.readouterr().err
+    cases, _ = read(tmp_path / "out")
+    assert cases.tumour_dice["segmentation-0"] == 1 and "affine" in cases.note["segmentation-0"]
+
+
+def test_missing_and_misshapen_predictions_are_failed_cases(folders, tmp_path, capsys):
+    r, p = folders
+    (p / "segmentation-1.nii.gz").unlink()
+    save(p, "segmentation-2.nii.gz", labels()[:-1])
+    assert run(r, p, out=tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert "segmentation-1: there is no prediction" in said and "segmentation-2.nii.gz: the mask has shape" in said
+    cases, values = read(tmp_path / "out")
+    assert cases.tumour_dice.tolist() == [1, 0, 0] and values["tumour.dice_per_case.mean"] == pytest.approx(1 / 3, abs=1e-6)
+    assert values["cases.failed"] == 2 and values["cases.failed_names"] == ["segmentation-1", "segmentation-2"]
+    assert cases.liver_assd_mm.isna().tolist() == [False, True, True] and values["liver.assd_mm.undefined"] == 2
+    assert values["liver.assd_mm.mean"] == pytest.approx(2 / 3 * cases.diagonal_mm.max(), rel=1e-4)
+    assert "segmentation-1" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [(labels() * 127, "0, 127, 254"), (labels() * 0.5, "between whole labels"), (np.where(labels() == 2, np.nan, 1.0), "NaN")],
+)
+def test_labels_that_can_not_be_meant_are_refused(folders, tmp_path, capsys, array, said):
+    r, p = folders
+    save(p, "segmentation-0.nii.gz", array)
+    assert run(r, p, out=tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert said in message and "segmentation-0.nii.gz" in message
+    assert read(tmp_path / "out")[0].tumour_dice["segmentation-0"] == 0
+    save(r, "segmentation-1.nii.gz", array)  # a reference is left out by name, the rest goes on
+    assert run(r, p, out=tmp_path / "out") == 1
+    assert "not scored" in capsys.readouterr().err and "segmentation-1" not in read(tmp_path / "out")[0].index
+
+
+def test_names_are_matched_by_number(tmp_path):
+    r, p = tmp_path / "r", tmp_path / "p"
+    save(r, "segmentation-7.nii", labels())
+    save(r, "volume-7.nii", labels().astype(np.int16))  # a scan beside its mask, as in LiTS
+    save(p, "test-segmentation-7.nii.gz", labels(1))
+    (job,) = score.jobs_of(r, p, r)
+    assert [path.name for path in job[1:]] == ["segmentation-7.nii", "test-segmentation-7.nii.gz", "volume-7.nii"]
+
+
+def test_two_files_of_one_number_are_not_guessed(tmp_path):
+    save(tmp_path / "r", "segmentation-7.nii", labels())
+    save(tmp_path / "p", "volume-7.nii", labels())
+    save(tmp_path / "p", "prediction-7.nii", labels())
+    with pytest.raises(ValueError, match=r"prediction-7\.nii and volume-7\.nii could both"):
+        score.jobs_of(tmp_path / "r", tmp_path / "p")
+
+
+@pytest.mark.parametrize(("references", "said"), [("nowhere", "no such folder"), ("empty", "holds no .nii")])
+def test_folders_that_can_not_be_scored_leave_nothing(tmp_path, capsys, folders, references, said):
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / references, folders[1], out=tmp_path / "out") == 1
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert run(folders[0], tmp_path / "empty", out=tmp_path / "out") == 1
+    assert "no prediction for any" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["one"], ["one", "two", "--tolerance", "-1"], ["one", "two", "--colour", "red"]])
+def test_wrong_usage_ends_with_2(words):
+    with pytest.raises(SystemExit) as ended:
+        score.main(words)
+    assert ended.value.code == 2
+
+
+def test_a_damaged_prediction_is_named(folders, tmp_path, capsys):
+    r, p = folders
+    file = p / "segmentation-2.nii.gz"
+    file.write_bytes(file.read_bytes()[:-60])
+    assert run(r, p, out=tmp_path / "out") == 1
+    assert "segmentation-2.nii.gz: is damaged" in capsys.readouterr().err

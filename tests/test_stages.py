@@ -1,0 +1,74 @@
+"""A stage runs when it should, says why, and files are written whole or not at all."""
+
+import json
+
+import pytest
+
+from helpers import paths, stages
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 65, "ä"])
+def test_run_names_that_could_leave_their_folder_are_refused(name):
+    with pytest.raises(ValueError, match="run name"):
+        paths.Run(name)
+
+
+def test_written_whole_leaves_nothing_after_an_error(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("old")
+    with pytest.raises(ZeroDivisionError), paths.written_whole(file) as beside:
+        beside.write_text("half")
+        1 / 0
+    assert file.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_shown_and_found_undo_each_other(own_root):
+    for path in (own_root / "data" / "a ä.nii.gz", own_root.parent / "elsewhere.nii"):
+        assert paths.found(paths.shown(path)) == path
+    assert paths.shown(own_root / "data" / "x.nii") == "data/x.nii"
+
+
+def stage_on(root, **settings):
+    return stages.Stage("02_filtering", paths.Run("r"), {"size": 1, "device": "cpu"} | settings, [root / "in.csv"])
+
+
+def test_stage_says_what_changed(own_root):
+    (own_root / "in.csv").write_text("a")
+    (own_root / "out.csv").write_text("b")
+    stage = stage_on(own_root)
+    assert stage.changes() == ["it has not run yet"]
+    stage.done([own_root / "out.csv"])
+    assert stage.changes() == []
+    assert stage_on(own_root, device="cuda").changes() == []  # where it runs changes nothing
+    assert stage_on(own_root, size=2).changes() == ["size was 1, is 2"]
+    (own_root / "in.csv").write_text("c")
+    assert stage.changes() == ["in.csv has changed"]
+    (own_root / "in.csv").write_text("a")  # the same bytes again are no change
+    (own_root / "out.csv").unlink()
+    assert stage.changes() == ["out.csv is gone"]
+
+
+def test_folder_that_grew_is_named(own_root):
+    (own_root / "scans").mkdir()
+    (own_root / "scans" / "a.nii").write_text("a")
+    stage = stages.Stage("01", paths.Run("r"), {}, [own_root / "scans"])
+    stage.done([])
+    (own_root / "scans" / "b.nii").write_text("b")
+    assert stage.changes() == ["scans/b.nii is new"]
+
+
+def test_paused_stage_has_to_run_again(own_root):
+    (own_root / "in.csv").write_text("a")
+    stage = stage_on(own_root)
+    stage.paused("paused at step 3")
+    assert stage.changes() == ["it paused: paused at step 3"]
+
+
+def test_every_notebook_declares_literal_parameters():
+    for notebook in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
+        found = stages.parameters_of(notebook)
+        assert "run" in found, notebook
+        tagged = [c for c in json.loads(notebook.read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])]
+        for line in "".join(tagged[0]["source"]).splitlines():
+            comment = line.partition("#")[2]
+            assert comment and "=" not in comment and ";" not in comment, f"{notebook.name}: papermill can't read {line!r}"

@@ -1,0 +1,92 @@
+"""Windows, grids and stores: what goes into a slice store comes out of it again."""
+
+import numpy as np
+import pytest
+
+from helpers import batches, ct, grids, phantom, store
+
+
+def volume_of(hu, spacing=(3.0, 0.8, 0.8)):
+    affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
+    return ct.Volume(hu, spacing, affine, hu.shape[::-1], "LPS")
+
+
+def test_window_ends_and_middle():
+    assert store.windowed(np.array([-500, -40, 60, 160, 900]), (-40, 160)).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_whole_slice_way_back_is_exact_at_the_scans_own_size():
+    grid = grids.whole_slices((4, 64, 64), (3, 1, 1), 64)
+    plane = np.random.default_rng(0).integers(0, 3, (64, 64)).astype(np.uint8)
+    assert grid.exact and np.array_equal(grid.back(grid.cut(plane, labels=True), np.zeros_like(plane), labels=True), plane)
+
+
+@pytest.mark.parametrize("have, want", [((5, 8), (9, 4)), ((6, 6), (6, 6)), ((7, 4), (4, 7))])
+def test_fitting_and_its_inverse_keep_what_the_smaller_one_holds(have, want):
+    plane = np.arange(np.prod(have), dtype=np.int16).reshape(have) + 1
+    there = grids.fitted(plane, want)
+    back = grids.fitted(there, have)
+    assert there.shape == want and np.array_equal(back[back > 0], plane[back > 0])
+    assert np.count_nonzero(back) == min(have[0], want[0]) * min(have[1], want[1])
+
+
+def test_liver_box_margin_is_in_millimetres_and_stays_in_the_scan():
+    liver = np.zeros((20, 50, 50), bool)
+    liver[2:5, 20:30, 25:26] = True
+    box = grids.liver_box(liver, (5.0, 1.0, 2.0), margin_mm=10).box
+    assert box == ((0, 7), (10, 40), (20, 31))
+    assert grids.liver_box(np.zeros((2, 3, 4), bool), (1, 1, 1)) is None
+
+
+def test_region_check_counts_lost_and_changed_voxels():
+    labels = np.zeros((6, 40, 40), np.uint8)
+    labels[2:4, 10:20, 10:20] = 1
+    labels[3, 12:14, 12:14] = 2
+    grid = grids.liver_box(labels >= 1, (1, 1, 1), margin_mm=2)
+    assert grids.check(grid, labels) == (0, 0)
+    labels[0, 0, 0] = 2
+    assert grids.check(grid, labels) == (1, 0)
+
+
+def test_store_gives_back_the_windows_and_labels(tmp_path):
+    hu, labels, spacing = phantom.volume(0, size=64)
+    volume, recipe = volume_of(hu, spacing), store.Recipe(windows=((-40, 160), (-150, 250)), size=64)
+    grid = store.grid_of(volume, "liver", recipe)
+    store.write_case(tmp_path, "volume-0", volume, labels, grid, recipe, "abc")
+    read = store.Store(tmp_path)
+    assert np.array_equal(read.mask("volume-0"), labels)
+    assert np.array_equal(read.image("volume-0")[7, 1], store.windowed(hu[7], (-150, 250)))
+    assert store.is_current(tmp_path, "volume-0", recipe, "abc")
+    assert not store.is_current(tmp_path, "volume-0", recipe, "other bytes")
+    assert not store.is_current(tmp_path, "volume-0", store.Recipe(size=96), "abc")
+
+
+def test_missing_case_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run 02_filtering again"):
+        store.Store(tmp_path).image("volume-9")
+
+
+def test_equalising_spreads_the_grey_values():
+    hu = np.random.default_rng(0).normal(100, 8, (64, 64)).astype(np.int16)
+    grid = grids.whole_slices((1, 64, 64), (1, 1, 1), 64)
+    plain, spread = (store.pixels(hu, grid, store.Recipe(size=64, equalise=e))[0].std() for e in (False, True))
+    assert spread > 1.5 * plain
+
+
+def test_z_score_of_a_store_is_that_of_its_grey_values(tmp_path):
+    np.save(tmp_path / "c.image.npy", np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2))
+    np.save(tmp_path / "c.mask.npy", np.zeros((2, 2, 2), np.uint8))
+    (tmp_path / "c.json").write_text('{"box": [[0, 2], [0, 2], [0, 2]]}')
+    mean, deviation = store.mean_and_deviation(store.Store(tmp_path), ["c"])  # slice 0 only: 0, 1, 2, 3
+    assert mean == 1.5 and deviation == pytest.approx(np.sqrt(1.25))
+
+
+@pytest.mark.parametrize("wrong", [{"windows": ((5, 5),)}, {"windows": ((0, 1),) * 4}, {"size": 100}, {"normalise": "rank"}])
+def test_recipes_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError):
+        store.Recipe(**wrong)
+
+
+def test_neighbours_repeat_the_end_slices():
+    image = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
+    assert [batches.stacked(image, k, 1)[:, 0, 0].tolist() for k in range(3)] == [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
