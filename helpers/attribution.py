@@ -12,7 +12,7 @@ STAGES = {
     "liver": "half of it or more lies outside the predicted liver",
     "tumour": "the tumour network gives it no probability above the threshold",
     "clean-up": "the network saw it, post-processing removed it",
-    "outline": "it was found, but outlined too poorly (IoU at most 0.5)",
+    "outline": "it was met, but outlined too poorly (IoU at most 0.5)",
 }
 
 
@@ -70,7 +70,7 @@ def blame(pieces, evidence):
     pieces    case_scores.Pieces.
     returns   dict of piece number (1 … n) to the stage.
     """
-    reference, predicted = pieces.pieces[0], pieces.labels[1]
+    predicted = pieces.labels[1]
     kept = slices_kept(evidence.log)[pieces.box[0]]
     likely = None if evidence.tumour is None else evidence.tumour[pieces.box]
     out = {}
@@ -78,7 +78,7 @@ def blame(pieces, evidence):
         if found:
             out[k] = ""
             continue
-        z, y, x = np.nonzero(reference == k)
+        z, y, x = pieces.sides[0].at[pieces.sides[0].number == k].T
         if not kept[np.unique(z)].any():
             out[k] = "gate"
         elif (predicted[z, y, x] >= 1).mean() <= 0.5:

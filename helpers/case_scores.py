@@ -44,15 +44,16 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
     reference, prediction = reference[box], prediction[box]
     confusion = np.zeros((slices, 3, 3), np.int64)
     confusion[box[0]] = metrics.confusion_by_slice(reference, prediction)
-    surfaces = {}
-    for organ in metrics.CLASSES:
-        masks = [labels >= metrics.CLASSES.index(organ) + 1 for labels in (reference, prediction)]
-        inner = metrics.box_of(*masks) or (slice(0, 1),) * 3
-        surfaces[organ] = [metrics.surface(mask[inner]) for mask in masks], inner
-        distances = metrics.distances_between(*surfaces[organ][0], spacing_mm)
+    inner, surfaces = {}, {}
+    for first, organ in enumerate(metrics.CLASSES, start=1):
+        masks = [labels >= first for labels in (reference, prediction)]
+        inner[organ] = metrics.box_of(*masks) or (slice(0, 1),) * 3
+        surfaces[organ] = [metrics.surface(mask[inner[organ]]) for mask in masks]
+        distances = metrics.distances_between(*surfaces[organ], spacing_mm)
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
     row |= _together(row, confusion.sum(0))
-    pieces = Pieces.of(reference, prediction, spacing_mm, box, surfaces, None if hu is None else hu[box])
+    liver = surfaces["liver"][0], inner["liver"]
+    pieces = Pieces.of(reference, prediction, spacing_mm, box, inner["tumour"], liver, None if hu is None else hu[box])
     row |= pieces.counts(voxel_ml, affine)
     return Scored(row, pieces.rows(case, voxel_ml), _slices(case, confusion)), pieces
 

@@ -75,13 +75,14 @@ def fitted(plane, shape, fill=0):
 def whole_slices(shape_zyx, spacing_mm, size, working_spacing_mm=0.0):
     """Grid of the gate and liver stages: whole slices on a canvas of size × size.
 
-    working_spacing_mm  0 resizes the slice to the canvas; any other value resamples to it, then cuts or pads.
+    working_spacing_mm  0 makes the longer edge fill the canvas, in true proportions; any other value resamples to it.
+    Either way what is short of the canvas is padded, what exceeds it is cut.
     """
     slices, rows, columns = shape_zyx
     box = ((0, slices), (0, rows), (0, columns))
-    if not working_spacing_mm:
-        return Grid(box, (size, size), (size, size))
-    shape = tuple(max(1, round(n * mm / working_spacing_mm)) for n, mm in zip((rows, columns), spacing_mm[1:], strict=True))
+    edges_mm = rows * spacing_mm[1], columns * spacing_mm[2]
+    step_mm = working_spacing_mm or max(edges_mm) / size
+    shape = tuple(max(1, round(edge / step_mm)) for edge in edges_mm)
     return Grid(box, shape, (size, size))
 
 

@@ -41,9 +41,14 @@ def confusion_by_slice(reference, prediction):
 
     reference, prediction  uint8 (z, y, x) of one shape, labels 0, 1, 2.
     returns                int64 (z, 3, 3), [slice, label in reference, label in prediction].
+
+    Raises ValueError for any other label.
     """
+    highest = max(int(labels.max(initial=0)) for labels in (reference, prediction))
+    if highest > 2:
+        raise ValueError(f"a mask holds the label {highest}; labels are 0 background, 1 liver, 2 tumour")
     pairs = (np.bincount((r * np.uint8(3) + p).ravel(), minlength=9) for r, p in zip(reference, prediction, strict=True))
-    return np.stack([pair[:9].reshape(3, 3) for pair in pairs])
+    return np.stack([pair.reshape(3, 3) for pair in pairs])
 
 
 def counts(confusion, organ):
@@ -167,15 +172,26 @@ def distances_between(a, b, spacing_mm, workers=1):
 
 
 def _nearest(start, goal, spacing_mm, workers):
-    """Distance from every True voxel of `start` to the nearest one of `goal`, mm."""
+    """Distance from every True voxel of `start` to the nearest one of `goal`, mm; 0 where both are True."""
+    index = np.flatnonzero(start)  # of the flat array: several times faster than along three axes
+    apart = ~goal.ravel()[index]
+    out = np.zeros(len(index))
+    if apart.any():
+        places = places_mm(index[apart], start.shape, spacing_mm)
+        out[apart] = tree_of(goal, spacing_mm).query(places, workers=workers)[0]
+    return out
+
+
+def places_mm(index, shape, spacing_mm):
+    """Centres in mm (n, 3) of voxels that are given by their index in the flat array."""
+    return np.stack(np.unravel_index(index, shape), axis=1) * np.asarray(spacing_mm, float)
+
+
+def tree_of(mask, spacing_mm):
+    """A search tree over the True voxels of a mask (z, y, x), in mm."""
     from scipy.spatial import cKDTree
 
-    shared = goal[start]
-    out = np.zeros(len(shared))
-    if not shared.all():
-        tree = cKDTree(np.argwhere(goal) * np.asarray(spacing_mm), balanced_tree=False, compact_nodes=False)
-        out[~shared] = tree.query(np.argwhere(start & ~goal) * np.asarray(spacing_mm), workers=workers)[0]
-    return out
+    return cKDTree(places_mm(np.flatnonzero(mask), mask.shape, spacing_mm), leafsize=32, balanced_tree=False)
 
 
 def check(reference, prediction, spacing_mm):

@@ -41,14 +41,21 @@ def detections(table, least_overlap=0.5):
     return int(positives), int(predictions - positives), int(references - positives)
 
 
-def in_file_order(pieces, affine):
-    """Numbers 1 … n of components (z, y, x) in the order in which a scan through the file's own array meets them.
+def in_file_order(at, number, shape, affine):
+    """Numbers of lesions in the order in which a scan through the file's own array meets them.
 
-    returns  int (n,), component numbers; `table[np.r_[0, order]]` brings the rows of a table into that order.
+    at       int (n, 3), places (z, y, x) of all lesion voxels; number int (n,), which lesion each belongs to.
+    shape    of the array (z, y, x); affine (4, 4) of the file.
+    returns  int (lesions,); `table[np.r_[0, order]]` brings the rows of a table into that order.
     """
     from helpers import ct
 
-    own = np.ascontiguousarray(ct.to_file_axes(pieces, affine)).ravel()
-    inside = np.flatnonzero(own)
-    numbers, first = np.unique(own[inside], return_index=True)
-    return numbers[np.argsort(first)].astype(int)
+    file_shape = ct.to_file_axes(np.broadcast_to(np.uint8(0), shape), affine).shape
+    key = np.zeros(len(at), np.int64)
+    for axis, size in enumerate(file_shape):
+        along = np.arange(size).reshape([-1 if k == axis else 1 for k in range(3)])
+        ours = ct.to_canonical(np.broadcast_to(along, file_shape), affine)  # a view: how far along the file's axis, for (z, y, x)
+        key = key * size + ours[tuple(at.T)]
+    first = np.full(int(number.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, number, key)
+    return np.argsort(first[1:]) + 1

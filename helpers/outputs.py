@@ -38,9 +38,22 @@ def write(folder, tables, title, unusable=()):
 
     for name, draw in drawings(tables, values).items():
         viewer.still(draw(), figure_of(name))
-    meta = f"{len(cases)} cases, {values['cases.with_tumour']} with tumour, {values['cases.failed']} failed"
-    if unusable:
-        meta += f", {len(unusable)} not scored because their reference can't be used"
-    sections = report_sections.of_scores(values, tables, figure_of)
-    report.write(folder / "report.html", title, meta, values, tables, sections)
+    write_report(folder / "report.html", title, "", values, tables, figure_of)
     return values
+
+
+def write_report(path, title, meta, values, tables, figure_of, compared=None):
+    """Write the report of a scoring.
+
+    meta       what stands in front of the number of cases, such as the split.
+    figure_of  function of a figure's name that gives its PNG file; a figure that isn't there is left out.
+    compared   (rows of `comparison.side_by_side`, names of the two runs) or None.
+    """
+    n, with_tumour, failed = (values[f"cases.{name}"] for name in ("count", "with_tumour", "failed"))
+    meta += f"{n} cases, {with_tumour} with tumour, {failed} failed"
+    if values.get("cases.not_scored"):
+        meta += f", {len(values['cases.not_scored'])} not scored because their reference can't be used"
+    sections = report_sections.of_scores(values, tables, figure_of)
+    if compared:
+        sections.insert(1, report_sections.of_comparison(*compared, figure_of))
+    report.write(path, title, meta, values, tables, sections)

@@ -10,42 +10,75 @@ NEAR_CAPSULE_MM = 5.0
 
 
 @dataclass
-class Pieces:
-    """The lesions of one case, on both sides, in the box that holds them.
+class Side:
+    """One mask's lesions in a box: `pieces` (z, y, x) numbered 1 … count, and place and number of each of their voxels."""
 
-    box     the box in the scan, three slices (z, y, x).
-    labels  (reference, prediction) uint8 in that box; pieces likewise, numbered 1 … n.
-    found   lesions.Matching; table is its `overlaps`.
+    pieces: np.ndarray
+    count: int
+    at: np.ndarray  # int (voxels, 3)
+    number: np.ndarray  # int (voxels,)
+
+    @classmethod
+    def of(cls, tumour):
+        pieces, count = lesions.components(tumour)
+        index = np.flatnonzero(tumour)
+        at = np.stack(np.unravel_index(index, tumour.shape), axis=1)
+        return cls(pieces, count, at, pieces.ravel()[index].astype(np.int64))
+
+    def mean(self, values):
+        """Mean over each lesion of a value per voxel, float (count,)."""
+        voxels = np.bincount(self.number, minlength=self.count + 1)[1:]
+        return np.bincount(self.number, weights=values, minlength=self.count + 1)[1:] / voxels
+
+    def centres(self):
+        """Centre of each lesion in voxels of the box, float (count, 3)."""
+        return np.stack([self.mean(self.at[:, axis]) for axis in range(3)], axis=1)
+
+    def slices(self):
+        """First and last slice of each lesion in the box, int (count, 2)."""
+        ends = np.full((self.count + 1, 2), (np.iinfo(np.int64).max, -1))
+        np.minimum.at(ends[:, 0], self.number, self.at[:, 0])
+        np.maximum.at(ends[:, 1], self.number, self.at[:, 0])
+        return ends[1:]
+
+
+@dataclass
+class Pieces:
+    """The lesions of one case, reference first and prediction second, in the box that holds them.
+
+    box     the box in the scan, three slices (z, y, x); labels (reference, prediction) uint8 in it.
+    table   `lesions.overlaps` of the two sides; found is its Matching.
+    depth_mm, contrast_hu  a float array per side, nan where there is no liver or no scan.
     """
 
     box: tuple
     labels: tuple
-    pieces: tuple
+    sides: tuple
     table: np.ndarray
     found: lesions.Matching
-    spacing_mm: tuple
     depth_mm: tuple
     contrast_hu: tuple
 
     @classmethod
-    def of(cls, reference, prediction, spacing_mm, box, surfaces, hu):
-        """From the labels in `box` of the scan, `hu` in the same box or None."""
-        inner = metrics.box_of(reference == 2, prediction == 2) or (slice(0, 1),) * 3
+    def of(cls, reference, prediction, spacing_mm, box, inner, liver, hu):
+        """From labels in `box` of the scan.
+
+        inner  the box of all tumour inside `box`; hu is in the same `box` or None.
+        liver  (surface of the reference liver, bool, and where its box lies inside `box`).
+        """
         labels = reference[inner], prediction[inner]
-        (a, n), (b, m) = (lesions.components(part == 2) for part in labels)
-        table = lesions.overlaps(a, n, b, m)
-        (liver_surface, _), liver_box = surfaces["liver"]
-        offset = [i.start - o.start for i, o in zip(inner, liver_box, strict=True)]
-        depths = _depths((a, b), (n, m), offset, liver_surface, spacing_mm)
+        sides = tuple(Side.of(part == 2) for part in labels)
+        table = lesions.overlaps(sides[0].pieces, sides[0].count, sides[1].pieces, sides[1].count)
+        depths = _depths(sides, inner, liver, spacing_mm)
         healthy = None if hu is None else hu[(reference == 1) & (prediction != 2)]
-        contrasts = [_contrasts(part, k, None if hu is None else hu[inner], healthy) for part, k in ((a, n), (b, m))]
+        contrasts = tuple(_contrasts(side, hu, inner, healthy) for side in sides)
         box = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
-        return cls(box, labels, (a, b), table, lesions.match(table), tuple(spacing_mm), tuple(depths), tuple(contrasts))
+        return cls(box, labels, sides, table, lesions.match(table), depths, contrasts)
 
     def counts(self, voxel_ml, affine):
         """The columns of cases.csv that count lesions."""
         found, false = self.found, ~self.found.touching
-        numbers = [organisers.in_file_order(part, affine) for part in self.pieces]
+        numbers = [organisers.in_file_order(side.at, side.number, side.pieces.shape, affine) for side in self.sides]
         theirs = self.table[np.ix_(np.r_[0, numbers[0]], np.r_[0, numbers[1]])]
         out = {
             "lesions": len(found.reference_group), "lesions_found_iou50": int(found.found.sum()),
@@ -60,44 +93,38 @@ class Pieces:
 
     def rows(self, case, voxel_ml):
         """Rows of lesions.csv, reference lesions first, the largest first on either side."""
-        out = []
+        out, start = [], np.array([part.start for part in self.box])
         for side, name in enumerate(("reference", "prediction")):
             voxels = (self.found.reference_voxels, self.found.prediction_voxels)[side]
-            about = _shapes(self.pieces[side], len(voxels), self.box)
-            order = np.argsort(-voxels, kind="stable")
-            for number, k in enumerate(order, start=1):
-                ml = float(voxels[k] * voxel_ml)
+            centres = np.rint(self.sides[side].centres() + start).astype(int)
+            slices = self.sides[side].slices() + start[0]
+            for number, k in enumerate(np.argsort(-voxels, kind="stable"), start=1):
+                ml, depth = float(voxels[k] * voxel_ml), float(self.depth_mm[side][k])
                 diameter = (6000.0 * ml / np.pi) ** (1 / 3)  # of the ball with this volume
                 row = {"case": case, "side": name, "lesion": number, "piece": int(k) + 1, "volume_ml": ml}
-                row |= {"diameter_mm": diameter, "size": lesions.size_of(diameter)} | about[k]
-                row |= {"depth_mm": self.depth_mm[side][k], "place": _place(self.depth_mm[side][k], diameter)}
-                out.append(row | {"contrast_hu": self.contrast_hu[side][k]} | lesions.verdict(self.found, side, k))
+                row |= {"diameter_mm": diameter, "size": lesions.size_of(diameter)}
+                row |= dict(zip(("index_z", "index_y", "index_x"), centres[k].tolist(), strict=True))
+                row |= dict(zip(("first_slice", "last_slice"), slices[k].tolist(), strict=True))
+                row |= {"depth_mm": depth, "place": _place(depth, diameter), "contrast_hu": float(self.contrast_hu[side][k])}
+                out.append(row | lesions.verdict(self.found, side, k))
         return out
 
 
-def _shapes(pieces, count, box):
-    """Centre (voxels of the scan) and first and last slice of every lesion."""
-    import cc3d
-
-    about, start = cc3d.statistics(pieces), np.array([part.start for part in box])
-    rows = []
-    for k in range(1, count + 1):
-        centre, (z, _, _) = about["centroids"][k] + start, about["bounding_boxes"][k]
-        row = dict(zip(("index_z", "index_y", "index_x"), (int(round(c)) for c in centre), strict=True))
-        rows.append(row | {"first_slice": z.start + box[0].start, "last_slice": z.stop - 1 + box[0].start})
-    return rows
-
-
-def _depths(pieces, counts, offset, liver_surface, spacing_mm):
+def _depths(sides, inner, liver, spacing_mm):
     """Distance of every lesion's centre to the reference liver's surface, mm; nan without a liver."""
-    import cc3d
-    from scipy.spatial import cKDTree
+    surface, liver_box = liver
+    if not surface.any() or not any(side.count for side in sides):
+        return tuple(np.full(side.count, np.nan) for side in sides)
+    offset = np.array([i.start - o.start for i, o in zip(inner, liver_box, strict=True)])
+    tree = metrics.tree_of(surface, spacing_mm)
+    return tuple(tree.query((side.centres() + offset) * np.asarray(spacing_mm))[0] for side in sides)
 
-    if not sum(counts) or not liver_surface.any():
-        return [np.full(n, np.nan) for n in counts]
-    tree = cKDTree(np.argwhere(liver_surface) * np.asarray(spacing_mm), balanced_tree=False, compact_nodes=False)
-    centres = [cc3d.statistics(part)["centroids"][1 : n + 1] + offset for part, n in zip(pieces, counts, strict=True)]
-    return [tree.query(c * np.asarray(spacing_mm))[0] if len(c) else np.zeros(0) for c in centres]
+
+def _contrasts(side, hu, inner, healthy):
+    """Mean HU of every lesion less the mean of liver that nobody calls tumour; nan without a scan."""
+    if hu is None or not len(healthy):
+        return np.full(side.count, np.nan)
+    return side.mean(hu[inner][tuple(side.at.T)]) - float(healthy.mean())
 
 
 def _place(depth_mm, diameter_mm):
@@ -105,12 +132,3 @@ def _place(depth_mm, diameter_mm):
     if np.isnan(depth_mm):
         return ""
     return "capsule" if depth_mm < diameter_mm / 2 + NEAR_CAPSULE_MM else "deep"
-
-
-def _contrasts(pieces, count, hu, healthy):
-    """Mean HU of every lesion less the mean of liver that nobody calls tumour; nan without a scan."""
-    if hu is None or not len(healthy):
-        return np.full(count, np.nan)
-    inside = pieces > 0
-    sums = np.bincount(pieces[inside], weights=hu[inside], minlength=count + 1)[1:]
-    return sums / np.bincount(pieces[inside], minlength=count + 1)[1:] - float(healthy.mean())

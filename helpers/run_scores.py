@@ -12,10 +12,10 @@ from helpers import attribution, case_scores, ct, layouts, metrics, paths
 
 
 def cases_of(run, splits):
-    """Rows of the run's cases.csv that belong to the named splits and have a reference, with a column `split`.
+    """Rows of the run's cases.csv that belong to the named splits and have a usable reference, with a column `split`.
 
     splits  "test", or several with commas, "val,test".
-    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split that no case belongs to.
+    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split without such cases.
     """
     for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
         if not (run.lists / name).is_file():
@@ -27,7 +27,11 @@ def cases_of(run, splits):
     if absent or not wanted:
         raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
     chosen = cases.drop(columns="split", errors="ignore").merge(split, on="case")
-    return chosen[chosen["split"].isin(wanted) & (chosen["mask"] != "")].reset_index(drop=True)
+    usable = (chosen["mask"] != "") & (chosen["verdict"] != "quarantined")
+    chosen = chosen[chosen["split"].isin(wanted) & usable].reset_index(drop=True)
+    if chosen.empty:
+        raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score against")
+    return chosen
 
 
 def score_one(row, run_name, tolerances_mm=case_scores.TOLERANCES_MM):
@@ -42,11 +46,13 @@ def score_one(row, run_name, tolerances_mm=case_scores.TOLERANCES_MM):
         prediction = read_prediction(run.prediction(case), volume)
     except ValueError as error:
         failed = str(error)
+    evidence = attribution.read(run, case, volume)
+    if failed and evidence and evidence.log.get("sentence"):
+        failed += f"; the cascade says: {evidence.log['sentence']}"
     scored, pieces = case_scores.score(
         case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
     )
     scored.row["split"] = row["split"]
-    evidence = attribution.read(run, case, volume)
     if evidence and not failed:
         _explain(scored, pieces, reference, evidence)
     return scored
@@ -101,6 +107,11 @@ def score_all(jobs, work, workers=None, unit="case"):
 
 
 def score_run(run, rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
-    """The tables (`case_scores.tables`) of a run's predictions for rows of `cases_of`, which may be those of another run."""
+    """The tables (`case_scores.tables`) of a run's predictions for rows of `cases_of`, which may be those of another run.
+
+    Raises FileNotFoundError when the run has no predictions at all.
+    """
+    if not run.predictions.is_dir():
+        raise FileNotFoundError(f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first")
     work = partial(score_one, run_name=run.name, tolerances_mm=tuple(tolerances_mm))
     return case_scores.tables(score_all(rows.to_dict("records"), work, workers))

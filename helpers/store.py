@@ -18,7 +18,8 @@ class Recipe:
 
     windows             one to three pairs (low, high) in HU; each becomes a channel.
     size                pixels along the edge of a whole slice in the gate and liver stages.
-    working_spacing_mm  in-plane spacing that whole slices are resampled to; 0 resizes them to `size`.
+    working_spacing_mm  in-plane spacing that whole slices are resampled to; 0 makes their longer edge
+                        fill `size`.
     roi_margin_mm       around the liver's box in the tumour stage.
     roi_spacing_mm      in-plane spacing of the tumour stage; 0 keeps the scan's own pixels.
     normalise           "min-max" maps a window to 0…1; "z-score" by mean and deviation of the training slices.

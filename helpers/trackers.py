@@ -21,8 +21,8 @@ def _one(name, folder):
         return TensorBoardLogger(folder, name="tensorboard")
     if name == "wandb":
         try:
-            from pytorch_lightning.loggers import WandbLogger
+            from wandb.integration.lightning.fabric import WandbLogger
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("the wandb logger needs: pip install wandb pytorch-lightning") from error
+            raise ModuleNotFoundError("the wandb logger needs: pip install wandb lightning") from error
         return WandbLogger(project="cascade-liver-ct", name=f"{folder.parent.name}-{folder.name}", save_dir=folder)
     raise ValueError(f"logger {name!r}: choose of csv, tensorboard and wandb")

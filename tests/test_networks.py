@@ -73,8 +73,8 @@ def test_weights_come_back_with_their_card(tmp_path):
     net = networks.build(**card["network"])
     networks.save_weights(tmp_path / "w.safetensors", net, card)
     again, read = networks.load_weights(tmp_path / "w.safetensors")
-    x = torch.randn(1, 1, 16, 16)
-    assert read == card and torch.equal(net.eval()(x), again(x.contiguous()))
+    assert read == card
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
     (tmp_path / "bad.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:100])
     with pytest.raises(ValueError, match="bad.safetensors"):
         networks.load_weights(tmp_path / "bad.safetensors")
@@ -87,7 +87,7 @@ def test_average_begins_fast_and_then_holds(tmp_path):
     ema.update_parameters(net)  # the first call copies
     torch.nn.init.ones_(net.weight)
     ema.update_parameters(net)
-    assert float(ema.module.weight) == pytest.approx(1 - 2 / 11)
+    assert ema.module.weight.item() == pytest.approx(1 - 2 / 11)
 
 
 def test_cosine_rises_and_falls():

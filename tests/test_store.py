@@ -21,6 +21,13 @@ def test_whole_slice_way_back_is_exact_at_the_scans_own_size():
     assert grid.exact and np.array_equal(grid.back(grid.cut(plane, labels=True), np.zeros_like(plane), labels=True), plane)
 
 
+def test_whole_slices_keep_their_proportions():
+    grid = grids.whole_slices((4, 100, 120), (5, 3.0, 3.0), 256)
+    assert grid.shape == (213, 256) and grid.canvas == (256, 256)
+    assert grids.whole_slices((4, 512, 512), (5, 0.7, 0.7), 256).shape == (256, 256)
+    assert grids.whole_slices((4, 512, 512), (5, 0.7, 0.7), 256, working_spacing_mm=2.0).shape == (179, 179)
+
+
 @pytest.mark.parametrize("have, want", [((5, 8), (9, 4)), ((6, 6), (6, 6)), ((7, 4), (4, 7))])
 def test_fitting_and_its_inverse_keep_what_the_smaller_one_holds(have, want):
     plane = np.arange(np.prod(have), dtype=np.int16).reshape(have) + 1
