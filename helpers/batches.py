@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import torch
 
-
 cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
 
 

@@ -54,21 +54,30 @@ class Segmentation:
     probability: dict = field(default_factory=dict)
 
 
-def load(folder, device="auto", best=False):
-    """The networks of a run's checkpoint folder: dict of Loaded for "liver", "tumour" and, where it was trained, "gate".
+def weights_of(folder, unfinished=False):
+    """The weight files of a run's checkpoint folder: dict of paths for "liver", "tumour" and, where it was trained, "gate".
 
-    best  True also takes the best weights so far of a training that hasn't finished.
-    Raises FileNotFoundError when the liver's or the tumour's network is missing.
+    unfinished  True takes the best weights so far where a training hasn't finished.
+    Raises FileNotFoundError when the liver's or the tumour's are missing.
+    """
+    found = {}
+    for stage in store.STAGES:
+        names = ("final", "best") if unfinished else ("final",)
+        file = next((f for name in names if (f := folder / stage / f"{name}.safetensors").is_file()), None)
+        if file is None and stage != "gate":
+            raise FileNotFoundError(f"{folder / stage}: holds no {' or '.join(names)} weights; train this stage with notebook 04")
+        if file:
+            found[stage] = file
+    return found
+
+
+def load(folder, device="auto", unfinished=False):
+    """The networks of a run's checkpoint folder, as `weights_of` finds them: dict of Loaded.
+
+    device  "cpu", "cuda" or "auto". Raises what `weights_of` and `networks.load_weights` raise.
     """
     device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    loaded = {}
-    for stage in store.STAGES:
-        files = [folder / stage / f"{name}.safetensors" for name in (("final", "best") if best else ("final",))]
-        file = next((f for f in files if f.is_file()), None)
-        if file is None and stage != "gate":
-            raise FileNotFoundError(f"{files[0]} is missing: train the {stage} stage with notebook 04 first")
-        if file:
-            loaded[stage] = Loaded(*networks.load_weights(file, device))
+    loaded = {stage: Loaded(*networks.load_weights(file, device)) for stage, file in weights_of(folder, unfinished).items()}
     liver = loaded["liver"]
     example = torch.zeros(2, liver.card["network"]["in_channels"], 128, 128)
     precision = networks.fastest_precision(liver.network, example, device)

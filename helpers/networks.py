@@ -89,7 +89,8 @@ def _from_smp(name, in_channels, classes, encoder_weights):
     except KeyError as error:
         raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
     except OSError as error:  # every kind of failed download is one
-        raise RuntimeError(f"the {encoder_weights} weights of {encoder} can't be downloaded; set encoder_weights to ''") from error
+        message = f"the {encoder_weights} weights of {encoder} can't be downloaded; leave encoder_weights empty"
+        raise RuntimeError(message) from error
 
 
 def _from_monai(name, in_channels, classes, width, levels):

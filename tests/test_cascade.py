@@ -134,8 +134,12 @@ def test_three_class_heads_give_liver_and_tumour():
 
 
 def test_missing_weights_say_which_stage(tmp_path):
-    with pytest.raises(FileNotFoundError, match="train the liver stage"):
+    with pytest.raises(FileNotFoundError, match="liver: holds no final weights; train this stage"):
         cascade.load(tmp_path)
+    for stage in ("liver", "tumour"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "best.safetensors").touch()
+    assert [p.name for p in cascade.weights_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
 
 
 def test_validation_counts_tumour_that_the_region_left_out(tmp_path):

@@ -1,0 +1,71 @@
+"""The notebooks themselves: each opens and closes as promised, stays short, and leaves its figures when it runs."""
+
+import json
+import statistics
+
+import pytest
+
+from helpers import paths
+
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+
+
+def cells_of(notebook, kind):
+    cells = json.loads(notebook.read_text(encoding="utf8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == kind]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.stem)
+def test_opening_says_goal_reads_and_writes(notebook):
+    first, last = (("".join(cells_of(notebook, "markdown")[k]["source"])) for k in (0, -1))
+    assert first.startswith(f"# {notebook.stem[:2]} · ")
+    assert all(f"**{word}**" in first for word in ("Goal", "Reads", "Writes", "Time", "Headless"))
+    assert "take away" in last
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.stem)
+def test_cells_are_short_and_committed_without_outputs(notebook):
+    code = cells_of(notebook, "code")
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    lines = [len([line for line in "".join(cell["source"]).splitlines() if line.strip()]) for cell in code]
+    parameters = [n for n, cell in zip(lines, code, strict=True) if "parameters" in cell["metadata"].get("tags", [])]
+    lines.remove(parameters[0])
+    assert max(lines) <= 25 and statistics.median(lines) <= 7
+
+
+def test_every_notebook_ran_and_kept_its_stderr(tiny_run):
+    ran = {p.stem for p in (tiny_run.reports / "notebooks").glob("*.ipynb")}
+    assert ran == {"01_exploration", "02_filtering", "03_dataset", "04_training_gate", "04_training_liver",
+                   "04_training_tumour", "05_cascade_inference", "06_evaluation"}  # fmt: skip
+    for path in (tiny_run.reports / "notebooks").glob("*.ipynb"):
+        for cell in cells_of(path, "code"):
+            assert cell["execution_count"] or not "".join(cell["source"]).strip(), f"{path.name}: a cell did not run"
+            assert not any(out["output_type"] == "error" for out in cell["outputs"])
+
+
+def test_every_stage_leaves_still_figures(tiny_run):
+    names = {p.name[:2] for p in tiny_run.figures.glob("*.png")}
+    assert names == {"01", "02", "03", "04", "05", "06"}
+
+
+def test_a_damaged_scan_costs_no_other(tiny, tiny_run, tmp_path):
+    """One scan of the test split is cut in half after intake: its case fails by name, the others are predicted."""
+    import shutil
+
+    from conftest import TINY, command
+
+    shutil.copytree(tiny[0], tmp_path / "copy")
+    root = tmp_path / "copy"
+    volumes = sorted((root / "data" / "phantoms").rglob("volume-*.nii.gz"))
+    words = ["--run", "tiny", "--only", "05", "--set", "split=train", *[w for w in TINY if w.startswith("least_liver")]]
+    split = (root / "data_lists" / "tiny" / "split.csv").read_text().splitlines()[1:]
+    victim = next(line.split(",")[0] for line in split if line.endswith("train"))
+    scan = next(v for v in volumes if v.name == f"{victim}.nii.gz")
+    scan.write_bytes(scan.read_bytes()[: scan.stat().st_size // 2])
+    done = command(root, "helpers.run", *words)
+    assert done.returncode == 0, done.stderr
+    log = json.loads((root / "reports" / "tiny" / "predictions" / f"{victim}.json").read_text())
+    assert log["outcome"] == "failed" and scan.name in log["sentence"]
+    others = [line.split(",")[0] for line in split if line.endswith("train") and not line.startswith(f"{victim},")]
+    predictions = root / "reports" / "tiny" / "predictions"
+    assert others and all((predictions / f"segmentation-{case.removeprefix('volume-')}.nii.gz").is_file() for case in others)
