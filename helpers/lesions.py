@@ -47,10 +47,6 @@ class Matching:
         """bool (predictions,): it meets any reference lesion."""
         return self.overlap.any(0)
 
-    def members(self, group):
-        """(reference indices, prediction indices) of a group."""
-        return np.flatnonzero(self.reference_group == group), np.flatnonzero(self.prediction_group == group)
-
 
 def components(mask):
     """Label the lesions of a mask bool (z, y, x): voxels that share a face are one lesion.
@@ -107,10 +103,9 @@ def match(table):
 def _joined(links):
     """Number the rows of a bool table (rows, columns) so that rows which share a column have one number, from 0 up."""
     number = np.arange(len(links))
-    for column in links.T:
+    for column in links[:, links.sum(0) > 1].T:
         rows = number[column]
-        if len(rows) > 1:
-            number[np.isin(number, rows)] = rows.min()
+        number[np.isin(number, rows)] = rows.min()
     return np.unique(number, return_inverse=True)[1]
 
 
@@ -119,8 +114,8 @@ def size_of(diameter_mm):
     return SIZES[0] if diameter_mm < 10 else SIZES[1] if diameter_mm <= 20 else SIZES[2]
 
 
-def verdict(found, side, k):
-    """What became of lesion k: columns of lesions.csv.
+def verdicts(found, side):
+    """What became of every lesion of one side: columns of lesions.csv, a dict of arrays (lesions,).
 
     found  Matching; side 0 for the reference, 1 for the prediction.
     Columns: group, iou of the group, dice of this lesion with the other side of its group, found_iou50 and found_any
@@ -130,20 +125,21 @@ def verdict(found, side, k):
     prediction  "true", "merge" (of several references), "split" (one of several in a reference), "merge and split",
                 "poor" (touches a reference, IoU at most 0.5), "false" (touches none).
     """
-    group = int((found.reference_group, found.prediction_group)[side][k])
-    references, predictions = found.members(group) if group >= 0 else (np.zeros(0, int),) * 2
-    hit = bool((found.found, found.true)[side][k])
-    touched = bool((found.touched, found.touching)[side][k])
-    others = (predictions, references)[side]
-    own = (found.reference_voxels, found.prediction_voxels)[side][k]
-    both = (found.overlap[k, others] if side == 0 else found.overlap[others, k]).sum()
-    total = own + (found.prediction_voxels, found.reference_voxels)[side][others].sum()
-    merged, split = len(references) > 1, len(predictions) > 1
-    words = [w for w, so in ((("merged", "merge")[side], merged), ("split", split)) if so]
-    kind = " and ".join(words) or ("found", "true")[side]
-    if not hit:
-        kind = "poor" if touched else ("missed", "false")[side]
+    groups = (found.reference_group, found.prediction_group)
+    own, other, voxels = groups[side], groups[1 - side], (found.reference_voxels, found.prediction_voxels)
+    belongs = own >= 0
+    slots = len(found.iou) + 1  # the last one, which −1 points at, stands for "no group"
+    members = [np.bincount(group[group >= 0], minlength=slots) for group in groups]
+    against = np.bincount(other[other >= 0], weights=voxels[1 - side][other >= 0], minlength=slots)
+    meets = found.overlap * (groups[0][:, None] == groups[1])
+    both = meets.sum(1 - side) * belongs
+    hit, touched = (found.found, found.touched) if side == 0 else (found.true, found.touching)
+    merged, split = members[0][own] > 1, members[1][own] > 1
+    names = (("found", "merged", "missed"), ("true", "merge", "false"))[side]
+    kind = np.select(
+        [~touched, ~hit, merged & split, merged, split], [names[2], "poor", f"{names[1]} and split", names[1], "split"], names[0]
+    )
     return {
-        "group": group, "iou": float(found.iou[group]) if group >= 0 else 0.0, "dice": float(2 * both / total),
+        "group": own, "iou": np.append(found.iou, 0.0)[own], "dice": 2 * both / (voxels[side] + against[own]),
         "found_iou50": hit, "found_any": touched, "kind": kind,
     }  # fmt: skip

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import lesions, metrics, organisers
+from helpers import lesions, nearest, organisers
 
 NEAR_CAPSULE_MM = 5.0
 
@@ -98,6 +98,7 @@ class Pieces:
             voxels = (self.found.reference_voxels, self.found.prediction_voxels)[side]
             centres = np.rint(self.sides[side].centres() + start).astype(int)
             slices = self.sides[side].slices() + start[0]
+            verdicts = {name: column.tolist() for name, column in lesions.verdicts(self.found, side).items()}
             for number, k in enumerate(np.argsort(-voxels, kind="stable"), start=1):
                 ml, depth = float(voxels[k] * voxel_ml), float(self.depth_mm[side][k])
                 diameter = (6000.0 * ml / np.pi) ** (1 / 3)  # of the ball with this volume
@@ -106,7 +107,7 @@ class Pieces:
                 row |= dict(zip(("index_z", "index_y", "index_x"), centres[k].tolist(), strict=True))
                 row |= dict(zip(("first_slice", "last_slice"), slices[k].tolist(), strict=True))
                 row |= {"depth_mm": depth, "place": _place(depth, diameter), "contrast_hu": float(self.contrast_hu[side][k])}
-                out.append(row | lesions.verdict(self.found, side, k))
+                out.append(row | {name: column[k] for name, column in verdicts.items()})
         return out
 
 
@@ -116,7 +117,7 @@ def _depths(sides, inner, liver, spacing_mm):
     if not surface.any() or not any(side.count for side in sides):
         return tuple(np.full(side.count, np.nan) for side in sides)
     offset = np.array([i.start - o.start for i, o in zip(inner, liver_box, strict=True)])
-    tree = metrics.tree_of(surface, spacing_mm)
+    tree = nearest.tree_of(surface, spacing_mm)
     return tuple(tree.query((side.centres() + offset) * np.asarray(spacing_mm))[0] for side in sides)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from helpers import metrics
+from helpers import metrics, nearest
 
 SPACING = (2.5, 0.8, 0.7)
 
@@ -211,6 +211,19 @@ def test_the_straightforward_way_agrees(seed):
     pooled = np.concatenate([distances[1][surfaces[0]], distances[0][surfaces[1]]])
     found = metrics.surface_distances(a, b, SPACING)
     assert np.sort(found.both) == pytest.approx(np.sort(pooled), abs=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [(2.5, 0.7, 0.7), (0.7, 2.5, 0.7), (0.7, 0.7, 2.5), (1, 1, 1), SPACING])
+def test_far_surfaces_are_measured_exactly_by_another_way(spacing, monkeypatch):
+    from scipy import ndimage
+
+    monkeypatch.setattr(nearest, "FEW", 0)
+    monkeypatch.setattr(nearest, "NEAR_MM", 1.5)
+    start, goal = blobs(1, (20, 30, 34), 0.03), blobs(2, (20, 30, 34), 0.02)
+    goal[:, :, :20] = False  # whole planes without a voxel, and distances of many voxels
+    expected = ndimage.distance_transform_edt(~goal, sampling=spacing)[start]
+    assert expected.max() > 10
+    assert nearest.distances_mm(start, goal, spacing) == pytest.approx(expected, abs=1e-9)
 
 
 # ------------------------------------------------------------------ properties
