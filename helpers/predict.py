@@ -27,6 +27,7 @@ def main(words=None):
     ask.add_argument("--device", default="auto", help="cpu, cuda or auto")
     ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
     ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
+    ask.add_argument("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
     asked = ask.parse_args(words)
     try:
         out = checked_output(asked.input, asked.out)
@@ -35,7 +36,7 @@ def main(words=None):
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
-        log = predict(asked.input, folder, out, asked.device, asked.window, asked.channel)
+        log = predict(asked.input, folder, out, asked.device, asked.window, asked.channel, asked.unfinished)
     except (ValueError, OSError) as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return FAILED
@@ -73,7 +74,7 @@ def checked_run(name):
     return folder
 
 
-def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1):
+def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False):
     """Segment one file and write its mask whole; returns the cascade's log.
 
     Raises ValueError or OSError, naming the file and what is wrong with it.
@@ -81,7 +82,7 @@ def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1
     from helpers import cascade, ct, layouts
 
     volume = layouts.stack([source], window, channel) if is_picture(source) else ct.read(source)
-    loaded = cascade.load(folder, device)
+    loaded = cascade.load(folder, device, unfinished)
     rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
     result = cascade.segment(volume, loaded, rules)
     if is_picture(source):
