@@ -9,8 +9,8 @@ def detections(table, least_overlap=0.5):
     table  `lesions.overlaps`, lesions numbered in the order in which the file's own array meets them (`in_file_order`).
 
     It differs from ours (`lesions.match`) in three ways, all faults of the script that published numbers carry:
-    1. for the union of a group it looks up the predictions under another group's number, so that the union is too small as
-       a rule, and which one depends on the order of labels: an unrelated false positive can turn a miss into a hit;
+    1. for the union of a group it looks up the predictions under another group's number: the union comes out too small or
+       too large, depending on the order of labels, so that an unrelated lesion can turn a miss into a hit and a hit into a miss;
     2. a group of several references that is found counts as one, one that is missed takes off all of them: the true
        positives can fall below 0;
     3. a reference without lesions made it stop; here all predictions are false positives then.
