@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab proof clean
+.PHONY: demo test lab clean
 
 demo: .venv/ready            ## the whole sequence on synthetic CTs; says where the report is
 	$(BIN)/python -m helpers.run --run demo
@@ -13,9 +13,6 @@ test: .venv/ready-for-tests  ## everything that can be checked in minutes
 
 lab: .venv/ready             ## JupyterLab at notebook 01
 	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
-
-proof: .venv/ready-for-tests ## the slow proofs; the result is kept in reports/proof.md
-	$(BIN)/python -m pytest -q -m proof tests
 
 clean:                       ## removes .venv and what the demo wrote; your runs stay
 	rm -rf .venv data_lists/demo checkpoints/demo reports/demo data/stores/demo data/phantoms
