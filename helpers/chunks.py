@@ -8,10 +8,9 @@ from pathlib import Path
 import filelock
 import torch
 
-from helpers import generations, networks, paths
+from helpers import generations, networks, paths, stages
 
-# settings that may differ between sittings: they decide how long and where, not what is learnt
-FREE = {"device", "chunk_minutes", "chunk_steps", "save_seconds", "interactive", "loggers"}
+COUNTED = ("step", "history", "best", "best_step", "stale", "losses")  # the plain values of a saved state
 
 
 class Training:
@@ -72,14 +71,14 @@ class Training:
 
     def save(self):
         """Write a generation: everything that the next step depends on."""
-        state = {name: getattr(self, name) for name in ("step", "history", "best", "best_step", "stale", "losses")}
+        state = {name: getattr(self, name) for name in COUNTED}
         state |= {"settings": self.settings, "minutes": self.minutes_now()}
         generations.write(self.folder, self.step, state | {"parts": {n: p.state_dict() for n, p in self.parts.items()}})
 
     def restore(self, state):
         """Take over a saved state, after checking that it belongs to these settings."""
         refuse_other_settings(state["settings"], self.settings, self.folder)
-        for name in ("step", "history", "best", "best_step", "stale", "losses", "minutes"):
+        for name in (*COUNTED, "minutes"):
             setattr(self, name, state[name])
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
@@ -93,7 +92,7 @@ class Training:
 
 def refuse_other_settings(old, new, folder):
     """Raise ValueError, naming every value that differs, when a training would go on under other settings or lists."""
-    keys = [key for key in old.keys() | new.keys() if key not in FREE and old.get(key) != new.get(key)]
+    keys = [key for key in old.keys() | new.keys() if key not in stages.WITHOUT_EFFECT and old.get(key) != new.get(key)]
     if keys:
         told = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted(keys))
         raise ValueError(

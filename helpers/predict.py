@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers import paths
+from helpers import layouts, paths
 
 DONE, FAILED, USAGE = 0, 1, 2
 EXPLAINED = """
@@ -46,7 +46,7 @@ def main(words=None):
 
 
 def is_picture(path):
-    return path.name.lower().endswith((".jpg", ".jpeg", ".png"))
+    return path.name.lower().endswith(layouts.PICTURES)
 
 
 def checked_output(source, out):
@@ -79,7 +79,7 @@ def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1
 
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import cascade, ct, layouts
+    from helpers import cascade, ct
 
     volume = layouts.stack([source], window, channel) if is_picture(source) else ct.read(source)
     loaded = cascade.load(folder, device, unfinished)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from helpers import attribution, case_scores, ct, layouts, metrics, paths
+from helpers import attribution, case_scores, ct, doctor, layouts, metrics, paths
 
 
 def cases_of(run, splits):
@@ -20,7 +20,7 @@ def cases_of(run, splits):
     for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
         if not (run.lists / name).is_file():
             raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
-    cases = pd.read_csv(run.lists / "cases.csv", keep_default_na=False, dtype={"case": str})
+    cases = doctor.read_table(run.lists / "cases.csv")
     split = pd.read_csv(run.lists / "split.csv", dtype=str)[["case", "split"]]
     wanted = [part.strip() for part in splits.split(",") if part.strip()]
     absent = set(wanted) - set(split["split"])
