@@ -19,6 +19,8 @@ class Rules:
     gate_margin      slices kept beyond the first and last one that the gate keeps.
     least_liver_ml   a smaller liver is no liver.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
+    neighbour_mm     the neighbours of a slice are taken about this far away, so that a dense scan looks like the
+                     training's; 0 takes the next slices.
     batch_size       slices that go through a network together.
     """
 
@@ -29,7 +31,12 @@ class Rules:
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.7
+    neighbour_mm: float = 0.0
     batch_size: int = 8
+
+    def neighbour_step(self, volume):
+        """Distance, in slices, from which the neighbours of a slice are taken."""
+        return max(1, round(self.neighbour_mm / volume.spacing_mm[0]))
 
 
 @dataclass
@@ -86,17 +93,17 @@ def load(folder, device="auto", unfinished=False):
     return loaded
 
 
-def probabilities(loaded, image, rows, batch_size=8):
+def probabilities(loaded, image, rows, batch_size=8, step=1):
     """What a network says of some slices of a stack.
 
-    image    uint8 (z, windows, y, x); rows: indices of the slices that are asked for.
+    image    uint8 (z, windows, y, x); rows: indices of the slices that are asked for; step: distance of the neighbours.
     returns  uint8 (len(rows), y, x), or (len(rows),) from the gate; 255 is certain.
     Raises FloatingPointError when the network gives NaN or Inf.
     """
     network, card = loaded.network, loaded.card
     out = []
     for start in range(0, len(rows), batch_size):
-        planes = np.stack([batches.stacked(image, k, card["neighbours"]) for k in rows[start : start + batch_size]])
+        planes = np.stack([batches.stacked(image, k, card["neighbours"], step) for k in rows[start : start + batch_size]])
         logits = _forward(network, planes, card["norm"], loaded.precision)
         if not torch.isfinite(logits).all():
             raise FloatingPointError(f"the {card['stage']} network gives NaN or infinite values")
@@ -152,11 +159,12 @@ def _steps(volume, loaded, rules, result):
     recipe = loaded["liver"].recipe
     grid, image = working_slices(volume, recipe)
     clock.note("windows")
-    kept = _gated(loaded.get("gate"), image, rules, log)
+    step = rules.neighbour_step(volume)
+    kept = _gated(loaded.get("gate"), image, rules, log, step)
     clock.note("gate")
     if not len(kept):
         return "no liver found"
-    likely = liver_probability(loaded["liver"], grid, image, kept, result.probability["liver"], rules.batch_size)
+    likely = liver_probability(loaded["liver"], grid, image, kept, result.probability["liver"], rules.batch_size, step)
     del image
     log["liver_slice_score"] = _rounded(likely.max((1, 2)) / PEAK)
     liver, log["liver_pieces"] = largest_piece(likely >= rules.liver_threshold * PEAK)
@@ -169,7 +177,7 @@ def _steps(volume, loaded, rules, result):
     if roi is None:
         return "empty region"
     log["roi"] = [list(edge) for edge in roi.box]
-    likely = tumour_probability(volume, loaded["tumour"], roi, np.flatnonzero(liver.any((1, 2))), rules.batch_size)
+    likely = tumour_probability(volume, loaded["tumour"], roi, liver, rules.batch_size, step)
     result.probability["tumour"] = likely
     clock.note("tumour")
     likely = np.where(liver, likely, 0)
@@ -182,12 +190,12 @@ def _steps(volume, loaded, rules, result):
     return "ok"
 
 
-def _gated(gate, image, rules, log):
+def _gated(gate, image, rules, log, step):
     """Slices that go on to the liver network: those the gate keeps and `gate_margin` more at either end."""
     if gate is None:
         log["gate_kept"] = len(image)
         return np.arange(len(image))
-    score = probabilities(gate, image, np.arange(len(image)), 4 * rules.batch_size) / PEAK
+    score = probabilities(gate, image, np.arange(len(image)), 4 * rules.batch_size, step) / PEAK
     log["gate_probability"] = _rounded(score)
     kept = np.flatnonzero(score >= rules.gate_threshold)
     if len(kept):
@@ -202,9 +210,9 @@ def working_slices(volume, recipe):
     return grid, np.stack([store.pixels(plane, grid, recipe) for plane in volume.hu])
 
 
-def liver_probability(liver, grid, image, kept, out, batch_size=8):
+def liver_probability(liver, grid, image, kept, out, batch_size=8, step=1):
     """Fill `out`, uint8 (z, y, x) on the scan's grid, with the probability of liver in the slices `kept`."""
-    for k, plane in zip(kept, probabilities(liver, image, kept, batch_size), strict=True):
+    for k, plane in zip(kept, probabilities(liver, image, kept, batch_size, step), strict=True):
         grid.back(plane, out[k])
     return out
 
@@ -232,12 +240,11 @@ def largest_piece(mask):
     return piece, int(count)
 
 
-def tumour_probability(volume, tumour, roi, slices, batch_size):
+def tumour_probability(volume, tumour, roi, liver, batch_size, step=1):
     """Probability of tumour, uint8 (z, y, x) on the scan's grid, from the slices of the region of interest that show liver."""
-    out = np.zeros(volume.hu.shape, np.uint8)
-    (z0, z1) = roi.box[0]
-    image = np.stack([store.pixels(plane, roi, tumour.recipe) for plane in volume.hu[z0:z1]])
-    for k, plane in zip(slices, probabilities(tumour, image, slices - z0, batch_size), strict=True):
+    out, slices = np.zeros(volume.hu.shape, np.uint8), np.flatnonzero(liver.any((1, 2)))
+    image = store.region(volume, liver, roi, tumour.recipe)
+    for k, plane in zip(slices, probabilities(tumour, image, slices - roi.box[0][0], batch_size, step), strict=True):
         roi.back(plane, out[k])
     return out
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import filelock
+import numpy as np
 import torch
 
 from helpers import generations, networks, paths, stages
@@ -40,7 +41,7 @@ class Training:
     def sentence(self):
         """Where the training stands."""
         at = f"step {self.step:,} of {self.total_steps:,}"
-        best = f"; best score {self.best:.3f} at step {self.best_step:,}" if self.history else ""
+        best = f"; best score {self.best:.3f} at step {self.best_step:,}" if self.best >= 0 else ""
         if self.finished:
             early = f", stopped early: no better score in {self.patience} validations" if self.step < self.total_steps else ""
             return f"finished at {at}{early}{best}"
@@ -51,12 +52,15 @@ class Training:
         self.losses.append(float(loss))
 
     def judge(self, network, **scores):
-        """Note a validation; `score` decides what is best, and the best network's weights are kept."""
+        """Note a validation; `score` decides what is best, and the best network's weights are kept.
+
+        Without a score, because every patient trains, the newest weights are kept.
+        """
         mean = sum(self.losses) / max(1, len(self.losses))
         self.history.append({"step": self.step + 1, "minutes": round(self.minutes_now(), 3), "loss": mean} | scores)
         self.losses = []
-        if scores["score"] > self.best:
-            self.best, self.best_step, self.stale = float(scores["score"]), self.step + 1, 0
+        if scores.get("score", np.inf) > self.best:
+            self.best, self.best_step, self.stale = float(scores.get("score", -1.0)), self.step + 1, 0
             self.keep("best", network)
         else:
             self.stale += 1
@@ -157,7 +161,7 @@ def _progress(training, first, seconds):
     left = (training.total_steps - training.step) * seconds / (training.step - first) / 60
     recent = training.losses[-50:]
     loss = f", loss {sum(recent) / len(recent):.3f}" if recent else ""
-    best = f", best score {training.best:.3f}" if training.history else ""
+    best = f", best score {training.best:.3f}" if training.best >= 0 else ""
     return f"step {training.step:,} of {training.total_steps:,}{loss}{best}, about {left:.0f} min left"
 
 

@@ -24,6 +24,7 @@ class Recipe:
     roi_spacing_mm      in-plane spacing of the tumour stage; 0 keeps the scan's own pixels.
     normalise           "min-max" maps a window to 0…1; "z-score" by mean and deviation of the training slices.
     equalise            True applies OpenCV's CLAHE to every channel.
+    reference_hu        in the tumour stage the scan is shifted so that its liver lies here; 0 leaves it as it is.
     """
 
     windows: tuple = ((-40.0, 160.0),)
@@ -33,6 +34,7 @@ class Recipe:
     roi_spacing_mm: float = 0.0
     normalise: str = "min-max"
     equalise: bool = False
+    reference_hu: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "windows", tuple(tuple(float(v) for v in w) for w in self.windows))
@@ -65,6 +67,22 @@ def pixels(hu_plane, grid, recipe):
     return np.stack(planes)
 
 
+def liver_level(hu, liver):
+    """Median HU of a liver bool (z, y, x) without its darkest 30 %, where tumours and vessels' edges lie."""
+    return float(np.percentile(hu[liver], 65))
+
+
+def region(volume, liver, grid, recipe):
+    """What the tumour stage sees: uint8 (z, windows, y, x) of a region of interest.
+
+    volume, liver  the scan, and its liver, bool (z, y, x): the reference's in training, the predicted one in a cascade.
+    grid           from `grid_of(volume, "tumour", recipe, liver)`.
+    """
+    (z0, z1) = grid.box[0]
+    shift = np.int16(round(recipe.reference_hu - liver_level(volume.hu, liver))) if recipe.reference_hu else np.int16(0)
+    return np.stack([pixels(plane + shift, grid, recipe) for plane in volume.hu[z0:z1]])
+
+
 def grid_of(volume, stage, recipe, liver=None):
     """The Grid of a stage for one scan; the tumour stage needs the liver, bool (z, y, x), and gives None for an empty one."""
     if stage == "tumour":
@@ -72,10 +90,16 @@ def grid_of(volume, stage, recipe, liver=None):
     return grids.whole_slices(volume.hu.shape, volume.spacing_mm, recipe.size, recipe.working_spacing_mm)
 
 
-def write_case(folder, name, volume, labels, grid, recipe, fingerprint=""):
-    """Write a case's slices below `folder`: image (z, windows, y, x), mask (z, y, x), both uint8, and meta JSON last."""
-    (z0, z1) = grid.box[0]
-    image = np.stack([pixels(plane, grid, recipe) for plane in volume.hu[z0:z1]])
+def write_case(folder, name, volume, labels, grid, recipe, fingerprint="", liver=None):
+    """Write a case's slices below `folder`: image (z, windows, y, x), mask (z, y, x), both uint8, and meta JSON last.
+
+    liver  bool (z, y, x), for the tumour stage: the scan's grey values are referenced to it.
+    """
+    if liver is None:
+        (z0, z1) = grid.box[0]
+        image = np.stack([pixels(plane, grid, recipe) for plane in volume.hu[z0:z1]])
+    else:
+        image = region(volume, liver, grid, recipe)
     for part, array in (("image", image), ("mask", grid.stack(labels, labels=True))):
         with paths.written_whole(folder / f"{name}.{part}.npy") as beside, open(beside, "wb") as handle:
             np.save(handle, array)
@@ -130,7 +154,7 @@ def fill_case(run, row, recipe):
     slices["in_roi"] = slices.z.between(roi.box[0][0], roi.box[0][1] - 1) if roi else False
     slices["roi_lost_px"], slices["roi_changed_px"] = grids.check(roi, labels) if roi else (0, 0)
     if roi:
-        write_case(folders["tumour"], row.case, volume, labels, roi, recipe, row.bytes)
+        write_case(folders["tumour"], row.case, volume, labels, roi, recipe, row.bytes, labels >= 1)
     paths.write_csv(table, slices)
     whole = grid_of(volume, "liver", recipe)
     write_case(folders["liver"], row.case, volume, labels, whole, recipe, row.bytes)  # last: it says that all is there
@@ -173,6 +197,10 @@ class Store:
     def first_z(self, case):
         """The scan's slice that row 0 of the arrays is."""
         return self._open(case)[2]["box"][0][0]
+
+    def meta(self, case):
+        """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe."""
+        return self._open(case)[2]
 
 
 def mean_and_deviation(store, cases):
