@@ -31,7 +31,7 @@ class Rules:
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.7
-    neighbour_mm: float = 0.0
+    neighbour_mm: float = 3.0
     batch_size: int = 8
 
     def neighbour_step(self, volume):

@@ -153,3 +153,12 @@ def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
     net = cascade.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
     scores, by_case = validation.judge(net, store.Store(tmp_path), slices)
     assert by_case["c"] == pytest.approx(2 * 2048 / (2048 + 3072))
+
+
+def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
+    def step(spacing_z_mm, **how):
+        volume = ct.from_array(np.zeros((4, 4, 4), np.int16), np.diag([1, 1, spacing_z_mm, 1.0]))
+        return cascade.Rules(**how).neighbour_step(volume)
+
+    assert [step(z) for z in (0.7, 1.0, 1.5, 2.5, 5.0)] == [4, 3, 2, 1, 1]
+    assert step(0.7, neighbour_mm=0.0) == 1
