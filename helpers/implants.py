@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-BASE_RADII_MM = (4.0, 8.0, 16.0)  # as Hu et al. 2023 (arXiv 2303.14869), without their largest, which fill a patch
+BASE_RADII_MM = (4.0, 8.0, 16.0, 32.0)  # as Hu et al. 2023 (arXiv 2303.14869)
 # chance, least and largest mean drop below the liver in HU: darker, about as bright or brighter, necrotic
 CONTRASTS = ((0.8, 15.0, 80.0), (0.1, -40.0, 5.0), (0.1, 70.0, 120.0))
 MARGIN = 6  # pixels of surroundings that a pasted lesion brings: room for its soft edge
