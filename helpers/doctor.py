@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from helpers import content, ct, intake, layouts, masks, nifti, paths, workers
+from helpers import content, ct, intake, layouts, masks, nifti, paths, twins, workers
 from helpers.findings import FINDINGS, verdict_of
 
-RULES = 1  # raise when a finding or a measure changes, so that kept results are looked at again
+RULES = 2  # raise when a finding or a measure changes, so that kept results are looked at again
 
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
@@ -23,6 +23,7 @@ COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver
 COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
 COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
 COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str")
+COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `twins` compares
 
 
 def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
@@ -41,6 +42,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         del data  # before the mask is read: memory holds one scan
         volume = ct.flipped(volume, flip)
         low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
+        row |= {"voxels": twins.voxel_hash(volume.hu), "thumbnail": twins.thumbnail(volume.hu)}
         row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": content.median(counts)}
         pictures = case.layout == "2-D slices"
         findings += [*volume.notes, *_grid(volume, case), *content.intensities(volume, low, high, counts, pictures)]
@@ -100,7 +102,13 @@ def examine_all(cases, window=(-40, 160), channel=1, processes=None, flips=None,
             results[to_do[number]] = result
             bar.update()
     rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))), strict=True) if cases else ((), (), ())
-    return list(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
+    return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
+
+
+def compared(rows):
+    """Rows of `examine` with what only shows between cases: scans that are there twice."""
+    seen = twins.findings(table(rows))
+    return [_and_findings(row, seen[row["case"]]) if row["case"] in seen else row for row in rows]
 
 
 def _checked(cases, window, channel, flips, mask_flips):
@@ -206,3 +214,11 @@ def _judged(row, findings):
     reason = "; ".join(FINDINGS[code][1] + (f": {seen}" if seen else "") for code, seen in findings)
     to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
     return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason, "to_do": to_do}
+
+
+def _and_findings(row, more):
+    """A row of `_judged` with findings added to those that it has."""
+    added = _judged(row, more)
+    texts = {"findings": " ", "reason": "; ", "to_do": "; "}
+    joined = {name: between.join(filter(None, (row[name], added[name]))) for name, between in texts.items()}
+    return row | joined | {"verdict": verdict_of(joined["findings"].split())}

@@ -54,6 +54,9 @@ FINDINGS = {
     "tumour-only": ("ok", "the mask marks tumours and no liver: don't train or score the liver with it", "add the liver as 1"),
     "tumour-outside": ("ok", "tumours lie outside the liver", "look at them: stray clicks, or metastases elsewhere?"),
     "liver-islands": ("ok", "the liver's mask has several pieces", "small ones are stray clicks: remove them"),
+    # between cases; both of a pair stay on one side of the split
+    "duplicate-image": ("ok", "the same voxels as another case", "keep one, unless the masks are two readers' of one scan"),
+    "near-duplicate": ("ok", "as good as the same picture as another case", "keep one, or tell them apart in groups_csv"),
 }
 
 
