@@ -19,7 +19,7 @@ def pictures(hu, quality):
     """A scan that went through JPEG pictures of the window −40 to 160 HU."""
     grey = ((np.clip(hu, -40, 160) + 40) * 255 / 200).astype(np.uint8)
     packed = [cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for plane in grey]
-    return np.stack([cv2.imdecode(plane, 0) for plane in packed]).astype(np.int16) * 200 // 255 - 40
+    return (np.stack([cv2.imdecode(plane, 0) for plane in packed]).astype(np.int32) * 200 // 255 - 40).astype(np.int16)
 
 
 COPIES = {
