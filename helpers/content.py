@@ -51,9 +51,8 @@ def intensities(volume, low, high, counts, pictures=False):
             found.append(("not-hu", f"{share(counts, HU_RANGE[1], HU_RANGE[1]):.0%} of the voxels are {HU_RANGE[1]} or more"))
         elif bright > 0.1:  # cortical bone fills 1 % of an abdomen; water with an offset fills half of it
             middle = median(np.where(np.arange(HU_RANGE[0], HU_RANGE[1] + 1) < 800, 0, counts))
-            found.append(
-                ("not-rescaled", f"values from {low} to {high}, {bright:.0%} of them about {middle:.0f}; an offset of 1024 or 1000")
-            )
+            seen = f"values from {low} to {high}, {bright:.0%} of them about {middle:.0f}; an offset of 1024 or 1000"
+            found.append(("not-rescaled", seen))
         elif tissue < 0.005:
             found.append(("not-rescaled", f"{tissue:.1%} of the voxels lie between -150 and 250 HU"))
     if volume.clipped:
@@ -120,7 +119,8 @@ def _lungs_below(hu, body, liver):
     middle = _across(liver, 0)[0]
     above = float(lungs[int(np.ceil(middle)) :].sum() / lungs.sum())
     lower = middle - float((lungs * np.arange(len(lungs))).sum() / lungs.sum())
-    return ("lungs-below", f"{1 - above:.0%} of the lungs lie below its middle") if above < 0.1 and lower > 0.1 * len(hu) else None
+    below = above < 0.1 and lower > 0.1 * len(hu)
+    return ("lungs-below", f"{1 - above:.0%} of the lungs lie below its middle") if below else None
 
 
 def mask_against_flips(hu, labels, box):

@@ -8,8 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from helpers import content, ct, intake, layouts, masks, nifti, paths, twins, workers
+from helpers import content, ct, intake, layouts, masks, nifti, paths, twins
 from helpers.findings import FINDINGS, verdict_of
+from helpers.workers import Died, each
 
 RULES = 2  # raise when a finding or a measure changes, so that kept results are looked at again
 
@@ -71,13 +72,13 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
     return _judged(row, findings), histograms, lesions
 
 
-def examine_all(cases, window=(-40, 160), channel=1, processes=None, flips=None, mask_flips=None, folder=None):
+def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None, folder=None):
     """`examine` for many cases on all cores, with a progress bar; the results keep the order of the cases.
 
-    processes  1 stays in this one; None takes one for each core, and one that dies costs its own case only.
-    flips      dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
-    folder     where each finished case is kept, so that an interrupted intake goes on; None keeps nothing.
-    returns    three lists: rows of cases.csv, histogram rows, lesion rows.
+    workers  processes; 1 stays in this one, None takes one for each core. One that dies costs its own case only.
+    flips    dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
+    folder   where each finished case is kept, so that an interrupted intake goes on; None keeps nothing.
+    returns  three lists: rows of cases.csv, histogram rows, lesion rows.
     Raises ValueError for a window, a channel or a flip that can't be.
     """
     from tqdm import tqdm
@@ -93,9 +94,9 @@ def examine_all(cases, window=(-40, 160), channel=1, processes=None, flips=None,
             to_do.append(number)
     with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
         items = [asked[number] for number in to_do]
-        done = enumerate(map(look, items)) if processes == 1 else workers.each(look, items, processes or os.cpu_count())
+        done = enumerate(map(look, items)) if workers == 1 else each(look, items, workers or os.cpu_count())
         for number, result in done:
-            if isinstance(result, workers.Died):
+            if isinstance(result, Died):
                 case, *turns = items[number]
                 row = _judged(_begun(case, window, channel, *turns), [("killed", f"it ended with {result.how}")])
                 result = row, [], []

@@ -1,4 +1,4 @@
-"""What the doctor knows already: a file per case, so that an intake goes on where it stopped and reads again only what changed."""
+"""What the doctor knows already, a file per case: an intake goes on where it stopped, and reads again only what changed."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from helpers import layouts, paths
 
 
 def files_of(case):
-    """The files that a case is read from: one, a stack of pictures, or all in a folder; those of its mask after those of its scan."""
+    """The files that a case is read from, those of its mask last: one file, a stack of pictures, or all in a folder."""
     found = []
     for path in filter(None, (case.image, case.mask)):
         if path.name.lower().endswith(layouts.PICTURES):

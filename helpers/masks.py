@@ -46,7 +46,7 @@ def _odd_grid(shape, affine, volume):
 
 
 def box_of(labels, margin=0):
-    """The box, three slices (z, y, x), that holds all labels and `margin` voxels around them; an empty mask has the first voxel's."""
+    """The box, three slices (z, y, x), that holds all labels and `margin` voxels around; without any, the first voxel."""
     flat = np.maximum.reduce(labels, axis=0)
     rows, columns = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
     if not len(rows):

@@ -144,7 +144,7 @@ def affine_of(header, path, notes=()):
     used = [(name, form) for name, (form, code) in forms.items() if code > 0]
     notes = list(notes)
     if not (edges > 0).all() and (not used or used[0][0] == "qform"):  # nibabel would take the amount, or raise
-        return np.diag([*np.fmax(edges, 0), 1.0]), tuple(notes)
+        return np.diag([*np.maximum(edges, 0), 1.0]), tuple(notes)
     if not used:
         affine = header.get_base_affine()
         seen = "sform_code and qform_code are 0, pixdim is {:g} × {:g} × {:g}".format(*edges)
@@ -192,7 +192,7 @@ def check_affine(affine, path):
         raise Unfit("affine-singular", f"{path}: its affine is singular; {rows}")
     tilt = tilt_degrees(affine)
     if tilt > 1:
-        raise Unfit("sheared", f"{path}: its axes are {90 - tilt:.1f}° apart, not 90°: tilted by {tilt:.1f}°; resample it straight")
+        raise Unfit("sheared", f"{path}: two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°; resample it straight")
 
 
 def usable(affine):
