@@ -144,8 +144,10 @@ def _fill_or_say(run, row, recipe):
     """`fill_case`, or a sentence for a scan that can't be read any more, so that it costs no other."""
     try:
         return fill_case(run, row, recipe)
-    except ValueError as error:
-        return f"{row.case}: {error}"
+    except OSError:  # a full disk stops the work: no other case would fare better
+        raise
+    except Exception as error:  # whatever else one scan does to its reader, it must not cost the others
+        return f"{row.case}: {error}" if isinstance(error, ValueError) else f"{row.case}: {type(error).__name__}: {error}"
 
 
 def fill_case(run, row, recipe):
