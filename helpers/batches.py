@@ -178,9 +178,9 @@ def drawn_balance(batches, steps):
 
 def read_lists(folder):
     """The chunks and the validation slices of a run, as 02 wrote them: (list of DataFrames, DataFrame)."""
-    import pandas as pd
+    from helpers import lists
 
     files = sorted(folder.glob("train_chunk_*.csv"))
     if not files:
         raise FileNotFoundError(f"{folder}: holds no train_chunk_*.csv; run 02_filtering first")
-    return [pd.read_csv(file) for file in files], pd.read_csv(folder / "val.csv")
+    return [lists.read(file) for file in files], lists.read(folder / "val.csv")

@@ -216,7 +216,7 @@ def read_labels(mask, like):
         if plane.shape != like.hu.shape[1:]:
             raise ValueError(f"{own}: is {plane.shape}, its slice {like.hu.shape[1:]}")
         planes.append(plane)
-    return np.stack(planes)
+    return ct.turned_over(np.stack(planes), like.flip)
 
 
 def standard_labels(labels):
@@ -244,14 +244,24 @@ def standard_labels(labels):
     return out, found
 
 
-def read_row(row):
-    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+def read_row_scan(row):
+    """The Volume of one row of cases.csv, turned over where its column `flip` says so.
 
     row   a pandas Series, a tuple of `itertuples`, or a dict.
     """
     row = row._asdict() if hasattr(row, "_asdict") else row  # by key: `.mask` of a Series is a method of pandas
     volume = read_scan(paths.found(row["image"]), (row["window_low"], row["window_high"]), int(row["channel"]))
-    mask = row["mask"]
+    return ct.flipped(volume, row.get("flip", "") or "")
+
+
+def read_row(row):
+    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+
+    row   as in `read_row_scan`; its column `mask_flip` turns the labels over once more.
+    """
+    row = row._asdict() if hasattr(row, "_asdict") else row
+    volume, mask = read_row_scan(row), row["mask"]
     if not isinstance(mask, str) or not mask:
         return volume, None
-    return volume, standard_labels(read_labels(paths.found(mask), volume))[0]
+    labels = ct.turned_over(read_labels(paths.found(mask), volume), row.get("mask_flip", "") or "")
+    return volume, np.ascontiguousarray(standard_labels(labels)[0])
