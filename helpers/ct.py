@@ -20,6 +20,7 @@ class Volume:
     file_shape  shape of the file's array without a trailing axis of 1.
     axes        the file's own axis codes, "RAS" for example.
     clipped     how many voxels lay outside HU_RANGE.
+    notes       what a reader changed or doubts: pairs (code, text), the codes of doctor.FINDINGS.
     """
 
     hu: np.ndarray
@@ -29,6 +30,7 @@ class Volume:
     axes: str
     path: Path = None
     clipped: int = 0
+    notes: tuple = ()
 
     @property
     def voxel_ml(self):

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from helpers import ct, layouts, paths
+from helpers import ct, layouts, paths, pictures
 
 # code: (verdict, what it means); the worst verdict of a case's findings is the case's verdict
 FINDINGS = {
@@ -30,6 +30,13 @@ FINDINGS = {
     "spacing-1-1-1": ("ok", "spacing is exactly 1 × 1 × 1 mm, often a stand-in: don't trust millimetres"),
     "spacing-stand-in": ("ok", "pictures carry no spacing: millimetres are stand-ins"),
     "slices-missing": ("ok", "the numbers of the slices have gaps"),
+    "slices-uneven": ("quarantined", "the slices are unevenly spaced, so some are missing and the rest has no sure place"),
+    "slices-duplicate": ("repaired", "slices that are there twice were used once"),
+    "slices-unreadable": ("repaired", "files among the slices that can't be read as DICOM were left out"),
+    "series-split": ("quarantined", "the series lies in several folders: put its slices into one"),
+    "padding": ("repaired", "pixels that the scanner marks as outside of its circle became air"),
+    "padding-kept": ("ok", "the value that marks pixels outside of the scanner's circle may be tissue, so it was left alone"),
+    "rescale-missing": ("ok", "there is no rescale intercept; the stored values were taken as Hounsfield units"),
     "one-slice": ("ok", "the scan has a single slice"),
 }
 VERDICTS = ("ok", "repaired", "quarantined")
@@ -63,7 +70,7 @@ def examine(case, window=(-40, 160), channel=1):
         row["bytes"] = fingerprint(case)
         volume = layouts.read_scan(case.image, window, channel)
         row |= _geometry(volume)
-        findings += _intensities(volume, case.layout) + _grid(volume, case)
+        findings += [*case.notes, *volume.notes, *_intensities(volume, case.layout), *_grid(volume, case)]
         histograms += _histogram(case.name, "scan", volume.hu[::2, ::2, ::2])
         failing = "mask-unreadable"
         if case.mask is None:
@@ -125,7 +132,7 @@ def fingerprint(case):
     """A short hash of the bytes of a case's files: it changes when any of them does."""
     together = hashlib.sha256()
     for path in (case.image, case.mask):
-        for file in layouts.pictures_of(path) if path and path.name.lower().endswith(layouts.PICTURES) else [path]:
+        for file in layouts.files_of(path) if path and path.is_file() else [path]:
             together.update(paths.sha256(file).encode() if file and file.is_file() else b"-")
     return together.hexdigest()[:16]
 
@@ -157,7 +164,7 @@ def _grid(volume, case):
     found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
         return found + ([("spacing-1-1-1", "")] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
-    steps = np.diff([layouts.slice_number(p) for p in layouts.pictures_of(case.image)])
+    steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
     return [*found, ("spacing-stand-in", "{} × {} × {} mm assumed".format(*volume.spacing_mm))]
