@@ -35,7 +35,7 @@ def survey(folder):
             elif kind:
                 left_out[kind].append(path)
         visited.add(real)
-    for found in kinds.values():
+    for found in (*kinds.values(), *left_out.values()):
         found.sort(key=names.natural)
     return kinds, left_out
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -46,29 +47,33 @@ def survey(folder):
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds the scans")
     kinds, left_out = folders.survey(folder)
     found, others = series.find(kinds["DICOM"])
-    masks_of_dicom = [s for s in found if names.holds_mask(s.files[0], folder)]
-    left_out |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in masks_of_dicom]}
+    masked = [names.holds_mask(s.files[0], folder) for s in found]
+    masked = [yes and not all(masked) for yes in masked]
+    left_out |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in compress(found, masked)]}
     stacks, spare = pictures.find(kinds["picture"], folder)
-    cases, lonely = _volumes(kinds["NIfTI"], [s for s in found if s not in masks_of_dicom], folder)
+    cases, lonely = _volumes(kinds["NIfTI"], [s for s, yes in zip(found, masked, strict=True) if not yes], folder)
     cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
     left_out |= {"pictures that aren't slices of a scan": spare, "masks whose scan is missing": lonely}
     left_out = {why: files for why, files in left_out.items() if files}
     if not cases:
-        counts = ", ".join(f"{len(files)} × {why}" for why, files in left_out.items()) or "no file that could be one"
         raise ValueError(
             f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg, DICOM series "
-            f"or any other .nii(.gz) below it (there are {counts})"
+            f"or any other .nii(.gz) below it (there is {in_words(left_out) or 'no file that could be one'})"
         )
     return _named_once(cases, folder), left_out
 
 
+def in_words(left_out):
+    """What `survey` left out in one line: "3 × pictures that aren't slices of a scan (logo.png …)"; "" for nothing."""
+    return "; ".join(f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in left_out.items())
+
+
 def _volumes(nifti, found, root):
     """(cases of NIfTI files and DICOM series, masks that belong to none of them)."""
-    masks = [path for path in nifti if names.holds_mask(path, root)]
-    scans = [path for path in nifti if path not in set(masks)]
-    if not scans and not found:  # nothing but files in a folder called "labels", say: they are the scans
-        scans = [path for path in masks if not names.says_mask(names.stem(path))]
-        masks = [path for path in masks if path not in set(scans)]
+    says = {path: names.holds_mask(path, root) for path in nifti}
+    if all(says.values()) and not found:  # nothing but files in a folder called "labels", say: they are the scans
+        says = {path: names.says_mask(names.stem(path)) for path in nifti}
+    scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
     named = _named_series(found, root)
     keyed = {path: names.keys(path, root) for path in scans}
     keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
@@ -77,8 +82,8 @@ def _volumes(nifti, found, root):
     for s, (name, _) in named.items():
         notes = [("series-split", ", ".join(f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]))]
         cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]), tuple(notes if s.elsewhere else ())))
-    lonely = []
-    for mask in (mask for mask in masks if mask not in set(partner.values())):  # its scan is missing: a case that says so
+    lonely, used = [], set(partner.values())
+    for mask in (mask for mask in masks if mask not in used):  # its scan is missing: a case that says so
         image = _image_of(mask)
         if image is None:
             lonely.append(mask)

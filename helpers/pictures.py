@@ -79,8 +79,9 @@ def pictures_of(first):
     first = Path(first)
     own = read_name(first)
     together = {"liver", "lesion"} if own.part in ("liver", "lesion") else {own.part}
-    found = (first.parent / n for n in os.listdir(first.parent) if n.lower().endswith(names.PICTURES) and not n.startswith("."))
-    same = [p for p in found if (told := read_name(p)) and told.volume == own.volume and told.part in together]
+    begins = tuple(f"{v.lower()}_" for v in (own.volume, re.sub("^volume-", "segmentation-", own.volume)))
+    found = (n for n in os.listdir(first.parent) if n.lower().startswith(begins) and n.lower().endswith(names.PICTURES))
+    same = [first.parent / n for n in found if (told := read_name(n)) and told.volume == own.volume and told.part in together]
     return sorted(same, key=lambda p: (slice_number(p), p.name))
 
 

@@ -61,12 +61,9 @@ def chosen_case(source, number=None):
         return layouts.case_of(source)
     if not source.is_dir():
         raise ValueError(f"{source}: no such file")
-    try:
-        cases = [case for case in layouts.scan(source) if case.layout == "DICOM"]
-    except ValueError as error:
-        raise ValueError(f"{source}: is a folder without a DICOM series; give one file ({error})") from error
+    cases = [case for case in layouts.scan(source) if case.layout == "DICOM"]
     if not cases:
-        raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the whole folder to helpers.run --data")
+        raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
     if number is None and len(cases) > 1:
         listed = "\n".join(f"  --series {n}  {case.name}  {series.told(case.image)}" for n, case in enumerate(cases, start=1))
         raise ValueError(f"{source}: holds {len(cases)} series; choose one:\n{listed}")

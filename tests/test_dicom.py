@@ -132,7 +132,7 @@ def multi_frame(folder, hu):
     rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, -1024, "HU"
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
     shared.PixelValueTransformationSequence = [rescale]
-    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType"):
+    for tag in (*frames[0].PlanePositionSequence[0].dir(), *orientation.dir(), *measures.dir(), *rescale.dir()):
         del first[tag]
     first.SOPClassUID = first.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
     first.NumberOfFrames, first.PerFrameFunctionalGroupsSequence = len(frames), frames
