@@ -6,13 +6,13 @@ import pytest
 from dicom_files import write_series
 from test_cascade import loaded
 
-from helpers import cascade, paths, predict
+from helpers import cascade, predict
 
-AFFINE = np.array([[-1.0, 0, 0, 90], [0, -1, 0, 80], [0, 0, 2, -300], [0, 0, 0, 1]])
+AFFINE = np.array([[-5.0, 0, 0, 90], [0, -5, 0, 80], [0, 0, 5, -300], [0, 0, 0, 1]])
 
 
 def scan():
-    """A liver of 100 HU in air, 30 × 40 × 10 voxels of 2 mm³, that leaves no doubt about any axis."""
+    """A liver of 100 HU in air, 30 × 40 × 10 voxels of 0.125 ml, that leaves no doubt about any axis."""
     hu = np.full((64, 56, 20), -1000, np.int16)
     hu[10:40, 12:52, 4:14] = 100
     return hu
@@ -30,10 +30,6 @@ def known(own_root, monkeypatch):
 
 def called(*words):
     return predict.main([*map(str, words), "--run", "known"])
-
-
-def test_checkpoints_are_where_the_fixture_puts_them(known):
-    assert paths.Run("known").checkpoints.is_dir()
 
 
 @pytest.mark.parametrize("inside", ["", "study/series 1"])
@@ -70,7 +66,7 @@ def test_series_with_a_missing_slice_is_refused_and_leaves_nothing(known, capsys
     write_series(known / "p7", scan(), AFFINE)[9].unlink()
     assert called(known / "p7") == predict.FAILED
     assert (
-        "p7: the slices are unevenly spaced" in (err := capsys.readouterr().err) and "4 mm after 008.dcm, 2 mm elsewhere" in err
+        "p7: the slices are unevenly spaced" in (err := capsys.readouterr().err) and "10 mm after 008.dcm, 5 mm elsewhere" in err
     )
     assert not list((known / "here").iterdir())
 
@@ -84,8 +80,8 @@ def test_repair_is_said(known, capsys):
 
 @pytest.mark.parametrize("name", ["volume-3.nii.gz", "scan é.NII"])
 def test_nifti_file(known, name):
-    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "x.nii.gz" if name.endswith("gz") else known / "x.nii")
-    (known / ("x.nii.gz" if name.endswith("gz") else "x.nii")).rename(known / name)
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / name.lower())
+    (known / name.lower()).rename(known / name)
     assert called(known / name) == predict.DONE
     (out,) = (known / "here").iterdir()
     assert out.name == ("segmentation-3.nii.gz" if name.startswith("volume") else "segmentation-scan é.nii.gz")
