@@ -48,20 +48,31 @@ def read_planes(file, seen):
     if int(content.get("SamplesPerPixel", 1)) != 1:
         raise ValueError(f"{file}: is a colour picture, not a slice of a CT")
     pixels = _decoded(content, file)
-    pixels = pixels if pixels.ndim == 3 else pixels[None]
-    for k, stored in enumerate(pixels):
+    for k, stored in enumerate(pixels if pixels.ndim == 3 else pixels[None]):
         own = _attributes(content, k)
         missing = [tag for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not own.get(tag)]
         if missing:
             raise ValueError(f"{file}: lacks {', '.join(missing)}, so its slice has no place; export the original series")
-        row, column = np.reshape([float(v) for v in own.ImageOrientationPatient], (2, 3))
+        position, spacing_mm = _numbers(own, "ImagePositionPatient", 3, file), _numbers(own, "PixelSpacing", 2, file)
+        row, column = _numbers(own, "ImageOrientationPatient", 6, file).reshape(2, 3)
         if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
             raise ValueError(f"{file}: its ImageOrientationPatient {[*row, *column]} holds no two directions at a right angle")
-        yield planes.Plane(
-            file, to_hu(stored, own, content, file, seen), np.array([float(v) for v in own.ImagePositionPatient]), row, column,
-            tuple(float(v) for v in own.PixelSpacing), float(own.get("SpacingBetweenSlices") or own.get("SliceThickness") or 0),
-            str(content.get("AcquisitionNumber") or ""),
-        )  # fmt: skip
+        if min(spacing_mm) <= 0:
+            raise ValueError(f"{file}: has PixelSpacing {spacing_mm.tolist()}")
+        thickness_mm = own.get("SpacingBetweenSlices") or own.get("SliceThickness") or 0
+        hu, acquisition = to_hu(stored, own, content, file, seen), str(content.get("AcquisitionNumber") or "")
+        yield planes.Plane(file, hu, position, row, column, tuple(spacing_mm), float(thickness_mm), acquisition)
+
+
+def _numbers(own, tag, count, file):
+    """The numbers of a tag as float64; raises ValueError, naming the file, unless there are so many finite ones."""
+    try:
+        found = np.array([float(v) for v in own[tag].value])
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if len(found) != count or not np.isfinite(found).all():
+        raise ValueError(f"{file}: its {tag} {own.get(tag)} isn't {count} numbers")
+    return found
 
 
 def _decoded(content, file):

@@ -106,7 +106,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
 
     volume = pictures.stack([case.image], window, channel) if is_picture(case.image) else layouts.read_scan(case.image)
     for code, seen in (*case.notes, *volume.notes):
-        verdict, meaning = doctor.FINDINGS[code]
+        verdict, meaning = doctor.FINDINGS[code][:2]
         said = f"{case.image.parent}: {meaning}" + (f": {seen}" if seen else "")
         if verdict == "quarantined":
             raise ValueError(said)

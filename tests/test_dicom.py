@@ -263,6 +263,8 @@ WRONG = [
     (setting(2, ImagePositionPatient=[-90, -120, 35]), "002.dcm: lies 10.0 mm beside the line"),
     (setting(2, ImagePositionPatient=[-100, -120, 32.5], AcquisitionNumber=4),
      "(001|002).dcm: lies where (001|002).dcm lies and shows something else"),
+    (setting(2, ImagePositionPatient=[-100, -120]), "002.dcm: its ImagePositionPatient .* isn't 3 numbers"),
+    (setting(2, PixelSpacing=[0, 0.7]), r"002.dcm: has PixelSpacing \[0.0, 0.7\]"),
     (setting(2, RescaleType="Z_EFF"), "002.dcm: its values are Z_EFF, not Hounsfield units"),
     (setting(2, RescaleSlope=0), "002.dcm: has a rescale slope of 0.0"),
     (setting(1, PixelData=b"\0\0"), "001.dcm: its pixels can't be read, so it is damaged or cut off"),
