@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from helpers import content, ct, intake, layouts, masks, nifti, paths, twins
+from helpers import content, ct, intake, layouts, masks, names, nifti, paths, pictures, twins
 from helpers.findings import FINDINGS, verdict_of
 from helpers.workers import Died, each
 
@@ -45,8 +45,9 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
         row |= {"voxels": twins.voxel_hash(volume.hu), "thumbnail": twins.thumbnail(volume.hu)}
         row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": content.median(counts)}
-        pictures = case.layout == "2-D slices"
-        findings += [*volume.notes, *_grid(volume, case), *content.intensities(volume, low, high, counts, pictures)]
+        of_pictures = case.layout == "2-D slices"
+        findings += [*case.notes, *volume.notes, *_grid(volume, case)]
+        findings += content.intensities(volume, low, high, counts, of_pictures)
         findings += [("flipped", f"the scan along {flip}")] if flip else []
         histograms += content.histogram(case.name, "scan", counts)
         labels = None
@@ -176,7 +177,7 @@ def _begun(case, window, channel, flip, mask_flip):
 
 def _bytes(path, digests):
     """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading. None for other files."""
-    if not path.name.lower().endswith(layouts.NIFTI):
+    if not path.name.lower().endswith(names.NIFTI):
         return None
     data = nifti.read_bytes(path)
     digests[path] = hashlib.sha256(data).hexdigest()
@@ -196,7 +197,7 @@ def _grid(volume, case):
     found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
         return found + ([("spacing-1-1-1", "")] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
-    steps = np.diff([layouts.slice_number(p) for p in layouts.pictures_of(case.image)])
+    steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
     return [*found, ("spacing-stand-in", "{} × {} × {} mm assumed".format(*volume.spacing_mm))]

@@ -27,6 +27,10 @@ FINDINGS = {
     "spacing-stand-in": ("ok", "pictures carry no spacing: millimetres are stand-ins", ""),
     "one-slice": ("ok", "the scan has a single slice", ""),
     "slices-missing": ("ok", "the numbers of the slices have gaps", "look for the missing pictures"),
+    "slices-uneven": ("quarantined", "slices are missing, so the rest has no sure place", "export it again"),
+    "slices-duplicate": ("repaired", "slices that are there twice were used once", ""),
+    "slices-unreadable": ("repaired", "files among the slices that can't be read as DICOM were left out", "copy them again"),
+    "series-split": ("quarantined", "the series lies in several folders", "put its slices into one"),
     # header against content; nothing is turned unless notebook 01 is asked to
     "spine-front": ("ok", "bone lies in the front half: upside down, or prone", "look at it; if it is mirrored, set `flips`"),
     "liver-left": ("ok", "the liver lies on the patient's left: mirrored?", "look at it; if it is mirrored, set `flips`"),
@@ -41,6 +45,9 @@ FINDINGS = {
     "not-hu": ("quarantined", "the values are no Hounsfield units (0–255, 0–1 or a narrow range)", "convert it again, unscaled"),
     "not-rescaled": ("quarantined", "an offset (rescale intercept) is in it: soft tissue is far from 0 HU", "take it off"),
     "clipped": ("repaired", "values outside the range of tissue were clipped", ""),
+    "padding": ("repaired", "pixels that the scanner marks as outside of its circle became air", ""),
+    "padding-kept": ("ok", "the value for pixels outside of the circle may be tissue, so it stayed", "look at the corners"),
+    "rescale-missing": ("ok", "no rescale intercept: stored values were taken as Hounsfield units", "look at the histogram"),
     # labels
     "no-labels": ("ok", "there is no mask; the case can be predicted, not trained or scored", ""),
     "mask-shape": ("quarantined", "the mask's shape isn't the scan's: they don't belong together", "find the right mask"),

@@ -7,16 +7,9 @@ from helpers import layouts, paths
 
 
 def files_of(case):
-    """The files that a case is read from, those of its mask last: one file, a stack of pictures, or all in a folder."""
-    found = []
-    for path in filter(None, (case.image, case.mask)):
-        if path.name.lower().endswith(layouts.PICTURES):
-            found += layouts.pictures_of(path)
-        elif path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.is_file())
-        else:
-            found.append(path)
-    return found
+    """The files that a case is read from, those of its mask last; a path that leads nowhere stands for itself."""
+    parts = filter(None, (case.image, case.mask))
+    return [file for path in parts for file in (layouts.files_of(path) if path.is_file() else [path])]
 
 
 def fingerprint(case, how, known=()):
