@@ -79,9 +79,11 @@ def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1
 
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import cascade, ct
+    from helpers import ct
 
     volume = layouts.stack([source], window, channel) if is_picture(source) else ct.read(source)
+    from helpers import cascade  # torch, after the scan: reading and learning that it is damaged take no torch
+
     loaded = cascade.load(folder, device, unfinished)
     rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
     result = cascade.segment(volume, loaded, rules)

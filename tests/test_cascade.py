@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import cascade, ct, networks, store, validation
+from helpers import cascade, ct, store, trained, validation
 
 
 class Says(torch.nn.Module):
@@ -98,14 +98,6 @@ def test_batch_size_changes_nothing(scan):
     assert np.array_equal(one, many)
 
 
-def test_sizes_that_are_no_multiple_of_32():
-    torch.manual_seed(0)
-    card = {"stage": "liver", "neighbours": 0, "norm": (0.0, 255.0)}
-    net = cascade.Loaded(networks.UNet(1, 1, 2, 3).eval(), card)
-    image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
-    assert cascade.probabilities(net, image, [0, 2]).shape == (2, 50, 37)
-
-
 def test_largest_piece_and_its_holes():
     mask = np.zeros((3, 9, 9), bool)
     mask[1, 1:6, 1:6] = True
@@ -116,6 +108,37 @@ def test_largest_piece_and_its_holes():
     assert cascade.largest_piece(np.zeros((2, 3, 4), bool))[1] == 0
 
 
+def test_a_component_is_the_same_wherever_its_box_lies():
+    """Only the box of what was found is labelled; the answer lies where the whole volume would have it."""
+    rng = np.random.default_rng(3)
+    small = rng.random((6, 20, 20)) < 0.3
+    large = np.zeros((12, 40, 50), bool)
+    large[4:10, 15:35, 8:28] = small
+    (whole, count), (part, other) = cascade.largest_piece(large), cascade.largest_piece(small)
+    assert count == other and np.array_equal(whole[4:10, 15:35, 8:28], part) and whole.sum() == part.sum()
+
+
+def test_probabilities_are_kept_when_asked_for(scan):
+    assert not cascade.segment(scan, loaded(), RULES).probability
+    kept = cascade.segment(scan, loaded(), RULES, keep_probability=True).probability
+    assert np.array_equal(kept["liver"] > 127, scan.hu > 90)
+    assert np.array_equal(kept["tumour"][:, :55, :55] > 127, scan.hu[:, :55, :55] > 190)  # outside the liver too
+
+
+def test_long_scans_need_a_few_slices_at_a_time(scan, monkeypatch):
+    """No array is made that holds as many working slices as the scan has."""
+    asked = []
+
+    class Watched(trained.Slices):
+        def __getitem__(self, rows):
+            asked.append(len(rows))
+            return super().__getitem__(rows)
+
+    monkeypatch.setattr(cascade, "Slices", Watched)
+    cascade.segment(scan, loaded(gate=lambda g: g > 90), RULES)
+    assert set(asked) == {3}  # a slice and its neighbours
+
+
 def test_unsure_lesions_are_dropped_by_their_peak(scan):
     likely = np.zeros(scan.hu.shape, np.uint8)
     likely[2:5, 2:9, 2:9] = 140
@@ -124,22 +147,7 @@ def test_unsure_lesions_are_dropped_by_their_peak(scan):
     kept, number, removed = cascade.kept_lesions(likely, cascade.Rules(least_peak=0.8), scan)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
     assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
-
-
-def test_three_class_heads_give_liver_and_tumour():
-    logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
-    p = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0)
-    assert float(cascade._foreground(logits, "tumour")) == pytest.approx(float(p[2]))
-    assert float(cascade._foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
-
-
-def test_missing_weights_say_which_stage(tmp_path):
-    with pytest.raises(FileNotFoundError, match="liver: holds no final weights; train this stage"):
-        cascade.load(tmp_path)
-    for stage in ("liver", "tumour"):
-        (tmp_path / stage).mkdir()
-        (tmp_path / stage / "best.safetensors").touch()
-    assert [p.name for p in cascade.weights_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
+    assert cascade.kept_lesions(likely, cascade.Rules(least_peak=0.8), scan, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]
 
 
 def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
