@@ -98,26 +98,6 @@ def test_batch_size_changes_nothing(scan):
     assert np.array_equal(one, many)
 
 
-def test_largest_piece_and_its_holes():
-    mask = np.zeros((3, 9, 9), bool)
-    mask[1, 1:6, 1:6] = True
-    mask[1, 3, 3] = False
-    mask[0, 8, 8] = True
-    piece, count = cascade.largest_piece(mask)
-    assert count == 2 and piece.sum() == 25
-    assert cascade.largest_piece(np.zeros((2, 3, 4), bool))[1] == 0
-
-
-def test_a_component_is_the_same_wherever_its_box_lies():
-    """Only the box of what was found is labelled; the answer lies where the whole volume would have it."""
-    rng = np.random.default_rng(3)
-    small = rng.random((6, 20, 20)) < 0.3
-    large = np.zeros((12, 40, 50), bool)
-    large[4:10, 15:35, 8:28] = small
-    (whole, count), (part, other) = cascade.largest_piece(large), cascade.largest_piece(small)
-    assert count == other and np.array_equal(whole[4:10, 15:35, 8:28], part) and whole.sum() == part.sum()
-
-
 def test_probabilities_are_kept_when_asked_for(scan):
     assert not cascade.segment(scan, loaded(), RULES).probability
     kept = cascade.segment(scan, loaded(), RULES, keep_probability=True).probability
@@ -137,17 +117,6 @@ def test_long_scans_need_a_few_slices_at_a_time(scan, monkeypatch):
     monkeypatch.setattr(cascade, "Slices", Watched)
     cascade.segment(scan, loaded(gate=lambda g: g > 90), RULES)
     assert set(asked) == {3}  # a slice and its neighbours
-
-
-def test_unsure_lesions_are_dropped_by_their_peak(scan):
-    likely = np.zeros(scan.hu.shape, np.uint8)
-    likely[2:5, 2:9, 2:9] = 140
-    likely[10:13, 2:9, 2:9] = 140
-    likely[11, 5, 5] = 240
-    kept, number, removed = cascade.kept_lesions(likely, cascade.Rules(least_peak=0.8), scan)
-    assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
-    assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
-    assert cascade.kept_lesions(likely, cascade.Rules(least_peak=0.8), scan, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]
 
 
 def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
