@@ -108,17 +108,11 @@ def from_array(array, affine, path=None, notes=()):
     low, high = array.min(), array.max()  # NaN where there is one
     if not np.isfinite([low, high]).all():
         raise Unfit("not-finite", f"{path}: {int((~np.isfinite(array)).sum()):,} of {array.size:,} voxels are NaN or infinite")
-    clipped = 0
-    if low < HU_RANGE[0] or high > HU_RANGE[1]:
-        clipped = int(np.count_nonzero(array < HU_RANGE[0])) + int(np.count_nonzero(array > HU_RANGE[1]))
-        # in the file's own type, whose ends may lie inside ours: an unsigned one can't hold the lower end
-        array = np.clip(array, max(HU_RANGE[0], low), min(HU_RANGE[1], high))
-    if array.dtype != np.int16:
-        array = (np.rint(array) if array.dtype.kind == "f" else array).astype(np.int16)
+    hu, clipped = _whole_hu(array, affine, low < HU_RANGE[0] or high > HU_RANGE[1])
     axis_of_xyz = np.argsort(nib.io_orientation(affine)[:, 0])  # which file axis runs along x, y and z
     edges_mm = nib.affines.voxel_sizes(affine)[axis_of_xyz]
     return Volume(
-        hu=np.ascontiguousarray(to_canonical(array, affine)),
+        hu=hu,
         spacing_mm=tuple(float(edge) for edge in edges_mm[::-1]),
         affine=affine,
         file_shape=tuple(array.shape),
@@ -127,6 +121,22 @@ def from_array(array, affine, path=None, notes=()):
         clipped=clipped,
         notes=tuple(notes),
     )
+
+
+def _whole_hu(array, affine, beyond, slab=16):
+    """(int16 (z, y, x), how many voxels were clipped), a slab of the file's last axis at a time, so without another copy.
+
+    beyond  True when some voxels lie outside HU_RANGE.
+    """
+    hu = np.empty(to_canonical(np.broadcast_to(np.int16(0), array.shape), affine).shape, np.int16)
+    own, clipped = to_file_axes(hu, affine), 0  # a view: what is written in the file's axes lies in ours
+    for k in range(0, array.shape[2], slab):
+        part = array[..., k : k + slab]
+        if beyond:
+            clipped += int(np.count_nonzero((part < HU_RANGE[0]) | (part > HU_RANGE[1])))
+            part = np.clip(part.astype(np.float32), *HU_RANGE)  # an unsigned type can't hold the lower end
+        own[..., k : k + slab] = np.rint(part) if part.dtype.kind == "f" else part
+    return hu, clipped
 
 
 def read_mask(path, like):
@@ -202,8 +212,8 @@ def write_mask(mask, like, path):
     Raises ValueError for values that aren't whole numbers from 0 to 255, or a shape that isn't the scan's.
     """
     mask = np.asarray(mask)
-    labels = mask.astype(np.uint8)
-    if not np.array_equal(labels, mask):
+    labels = mask if mask.dtype == np.uint8 else mask.astype(np.uint8)
+    if labels is not mask and not np.array_equal(labels, mask):
         raise ValueError(f"{path}: a mask holds whole numbers from 0 to 255, not {mask.min()} to {mask.max()} of {mask.dtype}")
     write_on_grid(labels, like, path)
 
@@ -217,7 +227,10 @@ def write_on_grid(array, like, path):
     if array.shape != like.hu.shape:
         raise ValueError(f"an array of shape {array.shape} doesn't fit the scan of shape {like.hu.shape}")
     own = to_file_axes(array, like.affine, like.flip)
-    with written_whole(path) as beside:
-        image = nib.Nifti1Image(np.ascontiguousarray(own), like.affine)
-        image.header.set_xyzt_units("mm")
-        nib.save(image, beside)
+    header = nib.Nifti1Image(np.broadcast_to(array.dtype.type(0), own.shape), like.affine).header
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1, 0)
+    with written_whole(path) as beside, nib.openers.Opener(beside, "wb") as out:
+        header.write_to(out)
+        for k in range(own.shape[2]):  # compressed while it is written, a plane at a time
+            out.write(own[..., k].tobytes(order="F"))

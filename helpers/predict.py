@@ -102,15 +102,17 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
 
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import cascade, ct, doctor
+    from helpers import ct, findings
 
     volume = pictures.stack([case.image], window, channel) if is_picture(case.image) else layouts.read_scan(case.image)
     for code, seen in (*case.notes, *volume.notes):
-        verdict, meaning = doctor.FINDINGS[code][:2]
+        verdict, meaning = findings.FINDINGS[code][:2]
         said = f"{case.image.parent}: {meaning}" + (f": {seen}" if seen else "")
         if verdict == "quarantined":
             raise ValueError(said)
         print(f"helpers.predict: {said}", file=sys.stderr)
+    from helpers import cascade  # torch, after the scan: reading and learning that it is damaged take no torch
+
     loaded = cascade.load(folder, device, unfinished)
     rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
     result = cascade.segment(volume, loaded, rules)

@@ -67,20 +67,13 @@ def pixels(hu_plane, grid, recipe):
     return np.stack(planes)
 
 
-def liver_level(hu, liver):
-    """Median HU of a liver bool (z, y, x) without its darkest 30 %, where tumours and vessels' edges lie."""
-    return float(np.percentile(hu[liver], 65))
+def reference_shift(hu, liver, recipe):
+    """HU to add to a scan, so that its liver lies at the recipe's `reference_hu`; 0 where the recipe names none.
 
-
-def region(volume, liver, grid, recipe):
-    """What the tumour stage sees: uint8 (z, windows, y, x) of a region of interest.
-
-    volume, liver  the scan, and its liver, bool (z, y, x): the reference's in training, the predicted one in a cascade.
-    grid           from `grid_of(volume, "tumour", recipe, liver)`.
+    hu, liver  int16 and bool (z, y, x); the liver is the reference's in training, the predicted one in a cascade. Its level
+               is the median without the darkest 30 %, where tumours and the edges of vessels lie.
     """
-    (z0, z1) = grid.box[0]
-    shift = np.int16(round(recipe.reference_hu - liver_level(volume.hu, liver))) if recipe.reference_hu else np.int16(0)
-    return np.stack([pixels(plane + shift, grid, recipe) for plane in volume.hu[z0:z1]])
+    return round(recipe.reference_hu - float(np.percentile(hu[liver], 65))) if recipe.reference_hu else 0
 
 
 def grid_of(volume, stage, recipe, liver=None):
@@ -96,11 +89,9 @@ def write_case(folder, name, volume, labels, grid, recipe, fingerprint="", liver
     liver  bool (z, y, x), for the tumour stage: the scan's grey values are referenced to it.
     Raises OSError, naming the case and the room that is left, when they can't be written; no half file stays.
     """
-    if liver is None:
-        (z0, z1) = grid.box[0]
-        image = np.stack([pixels(plane, grid, recipe) for plane in volume.hu[z0:z1]])
-    else:
-        image = region(volume, liver, grid, recipe)
+    (z0, z1) = grid.box[0]
+    shift = np.int16(0 if liver is None else reference_shift(volume.hu, liver, recipe))
+    image = np.stack([pixels(plane + shift, grid, recipe) for plane in volume.hu[z0:z1]])
     meta = {"box": grid.box, "shape": grid.shape, "canvas": grid.canvas, "spacing_mm": volume.spacing_mm}
     try:
         (folder / f"{name}.json").unlink(missing_ok=True)  # from here on until it is back, nothing here is current

@@ -1,5 +1,6 @@
 """Axes, spacing and files: a mask must land on the voxel it was drawn on, and a damaged file must never pass for a whole one."""
 
+import gzip
 import itertools
 from pathlib import Path
 
@@ -230,3 +231,27 @@ def test_true_hu_scan_is_read_upright():
     assert bone[:, 1].mean() > volume.hu.shape[1] / 2
     assert liver[:, 2].mean() < volume.hu.shape[2] / 2
     assert liver[:, 0].mean() > volume.hu.shape[0] * 2 / 3
+
+
+@pytest.mark.parametrize("name, axes", [("m.nii", "LPS"), ("m.nii.gz", "RSA"), ("m.nii.gz", "IPR")])
+def test_a_mask_written_plane_by_plane_is_nibabels_own_file(tmp_path, name, axes):
+    order = nib.orientations.axcodes2ornt(axes)
+    affine = nib.orientations.inv_ornt_aff(nib.orientations.ornt_transform(order, nib.io_orientation(np.eye(4))), (5, 6, 7))
+    scan = ct.from_array(np.zeros((5, 6, 7), np.int16), affine)
+    mask = np.random.default_rng(1).integers(0, 3, scan.hu.shape).astype(np.uint8)
+    ct.write_mask(mask, scan, tmp_path / name)
+    theirs = nib.Nifti1Image(np.ascontiguousarray(ct.to_file_axes(mask, affine)), affine)
+    theirs.header.set_xyzt_units("mm")
+    nib.save(theirs, tmp_path / f"theirs-{name}")
+    unpack = gzip.decompress if name.endswith("gz") else bytes
+    assert unpack((tmp_path / name).read_bytes()) == unpack((tmp_path / f"theirs-{name}").read_bytes())
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint16, np.float64])
+def test_a_scan_read_by_slabs_is_the_scan(kind):
+    """40 slices are three slabs; values beyond the range lie in the last one."""
+    array = np.random.default_rng(2).integers(0, 3000, (4, 5, 40)).astype(kind)
+    array[1, 2, 39] = 9000
+    scan = ct.from_array(array, np.diag([-1.0, 1.0, 2.0, 1.0]))
+    assert scan.clipped == 1 and scan.hu.flags.c_contiguous
+    assert np.array_equal(scan.hu, np.minimum(array, 4000)[:, ::-1].transpose(2, 1, 0))
