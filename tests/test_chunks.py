@@ -73,11 +73,11 @@ def run_to_end(folder):
 
 
 def same(a, b, path=""):
-    """Compare two saved states to the last bit; minutes are the only thing that may differ."""
+    """Compare two saved states to the last bit; the time they took is the only thing that may differ."""
     if isinstance(a, dict):
         assert a.keys() == b.keys(), path
         for key in a:
-            if key != "minutes":
+            if key not in ("minutes", "clock"):
                 same(a[key], b[key], f"{path}/{key}")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), path
@@ -157,34 +157,3 @@ def test_damaged_newest_generation_falls_back_and_says_so(untouched, tmp_path):
     out = run_to_end(tmp_path / "liver")
     assert newest.name in out and "damaged" in out and "the generation before it is used" in out
     same(untouched, generations.read_newest(tmp_path / "liver")[0])
-
-
-def test_all_generations_damaged_is_an_error_not_a_fresh_start(tmp_path):
-    run_to_end(tmp_path / "liver")
-    for path in generations.newest_first(tmp_path / "liver"):
-        path.write_bytes(b"")
-    with pytest.raises(RuntimeError, match="all generations are damaged"):
-        generations.read_newest(tmp_path / "liver")
-
-
-def test_other_settings_are_refused_with_the_values():
-    with pytest.raises(ValueError, match=r"rate was 0.1, is 0.2"):
-        chunks.refuse_other_settings({"rate": 0.1, "device": "cpu"}, {"rate": 0.2, "device": "cuda"}, "here")
-    chunks.refuse_other_settings({"rate": 0.1, "device": "cpu", "chunk_minutes": 5}, {"rate": 0.1, "device": "cuda"}, "here")
-
-
-def test_only_three_generations_are_kept(tmp_path):
-    for step in range(6):
-        generations.write(tmp_path, step, {"step": step})
-    assert [generations.read(p)["step"] for p in generations.newest_first(tmp_path)] == [5, 4, 3]
-
-
-def test_early_stop(tmp_path):
-    training = chunks.Training(tmp_path, {}, {}, 1000, CARD, validate_every=1, patience=2)
-    network = networks.build(**CARD["network"])
-    for score in (0.5, 0.6, 0.6, 0.55):
-        assert not training.finished
-        training.judge(network, score=score)
-        training.step += 1
-    assert training.finished and training.best == 0.6 and training.best_step == 2
-    assert "stopped early" in training.sentence
