@@ -6,21 +6,22 @@ import time
 import filelock
 import torch
 
-from helpers import generations, interrupts, paths
+from helpers import generations, interrupts, machine, paths
 from helpers.training import Training
 
 SAVING_SHARE = 0.01  # of the time: where saving is slow, it is done more rarely than every `save_seconds`
 
 
-def resume(folder, settings, total_steps, parts, **how):
+def resume(folder, settings, total_steps, parts, made_with=None, **how):
     """The Training in a folder: from its newest sound generation, or from the start when there is none.
 
     settings     plain values that decide what is learnt, hashes of the lists included.
     parts        dict of everything with a state_dict: network, optimiser, scheduler, ema. Where `total_steps` differs
                  from the saved one, a part's `move_end(step, total_steps)` is called.
+    made_with    what else may differ between sittings and is told when it does, such as the device.
     Raises ValueError for other settings than the saved ones, RuntimeError when every generation is damaged or gone.
     """
-    training = Training(folder, settings, parts, total_steps, **how)
+    training = Training(folder, settings, parts, total_steps, made_with=machine.described() | (made_with or {}), **how)
     training.folder.mkdir(parents=True, exist_ok=True)
     training.found = generations.newest_first(training.folder)
     state, notes = generations.read_newest(training.folder)

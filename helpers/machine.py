@@ -8,18 +8,15 @@ from pathlib import Path
 from helpers import __version__, paths
 
 
-def described(device="cpu", precision=""):
-    """Plain values that a result may depend on besides its settings, for its card.
-
-    device  "cpu" or "cuda", whose name is told. `precision` is passed on.
-    """
+def described():
+    """Plain values that a result may depend on besides its settings, for its card."""
     import numpy
     import torch
 
     told = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
     told |= {"helpers": __version__, "commit": commit(), "system": platform.system(), "processor": processor()}
-    told |= {"threads": torch.get_num_threads(), "device": str(device), "precision": precision}
-    return told | ({"gpu": torch.cuda.get_device_name()} if str(device).startswith("cuda") else {})
+    told |= {"threads": torch.get_num_threads()}
+    return told | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 
 def processor():

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from helpers import schedules
+from helpers import rates
 
 
 def made(total=100, warm_up=10, rate=2.0):
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
-    return schedules.named("cosine", optimiser, total, warm_up), optimiser
+    return rates.schedule("cosine", optimiser, total, warm_up), optimiser
 
 
-def rates(scheduler, optimiser, steps):
+def driven(scheduler, optimiser, steps):
     seen = []
     for _ in range(steps):
         seen.append(optimiser.param_groups[0]["lr"])
@@ -20,7 +20,7 @@ def rates(scheduler, optimiser, steps):
 
 
 def test_shape_by_hand():
-    seen = rates(*made(), 120)
+    seen = driven(*made(), 120)
     assert seen[0] == pytest.approx(0.02) and seen[5] == pytest.approx(2 * (0.01 + 0.99 / 2))
     assert seen[10] == 2.0 == max(seen)
     assert seen[55] == pytest.approx(2 * (0.01 + 0.99 / 2))  # half-way down: the mean of highest and floor
@@ -29,14 +29,14 @@ def test_shape_by_hand():
 
 @pytest.mark.parametrize("at, end", [(40, 160), (40, 60), (100, 150), (3, 200)])
 def test_end_moves_without_a_jump_and_falls_to_the_floor_there(at, end):
-    plain = rates(*made(), 100)
+    plain = driven(*made(), 100)
     steepest = max(abs(a - b) for a, b in zip(plain, plain[1:], strict=False))
     scheduler, optimiser = made()
-    seen = rates(scheduler, optimiser, at)
+    seen = driven(scheduler, optimiser, at)
     before = optimiser.param_groups[0]["lr"]
     scheduler.move_end(at, end)
     assert optimiser.param_groups[0]["lr"] == before
-    seen += rates(scheduler, optimiser, end - at + 5)
+    seen += driven(scheduler, optimiser, end - at + 5)
     assert max(abs(a - b) for a, b in zip(seen, seen[1:], strict=False)) <= max(steepest, before * 2 / (end - at)) * 1.001
     assert seen[end:] == [pytest.approx(0.02)] * 5
     if at == 100:
@@ -55,13 +55,13 @@ def test_moved_twice_at_one_step_is_moved_once():
 
 def test_restored_schedule_goes_on_exactly():
     scheduler, optimiser = made()
-    rates(scheduler, optimiser, 30)
+    driven(scheduler, optimiser, 30)
     scheduler.move_end(30, 130)
     other, its = made(total=130)
     other.load_state_dict(scheduler.state_dict())
-    assert rates(scheduler, optimiser, 90) == rates(other, its, 90)
+    assert driven(scheduler, optimiser, 90) == driven(other, its, 90)
 
 
 def test_unknown_name():
     with pytest.raises(ValueError, match="choose 'cosine' or 'plateau'"):
-        schedules.named("step", None, 1, 1)
+        rates.schedule("step", None, 1, 1)

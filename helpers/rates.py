@@ -5,7 +5,7 @@ import math
 FLOOR = 0.01  # share of the highest rate at which a fall ends, and at which a finished training goes on
 
 
-def named(name, optimiser, total_steps, warm_up_steps):
+def schedule(name, optimiser, total_steps, warm_up_steps):
     """The schedule of an optimiser: "cosine" is stepped each step, "plateau" with each score.
 
     Raises ValueError for another name.
