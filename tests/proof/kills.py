@@ -5,8 +5,10 @@ python tests/proof/kills.py [--kills 34] [--commands 3]      by stage; goes on w
 
 import argparse
 import collections
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -57,25 +59,26 @@ def cpu_seconds(process):
 def killed_to_the_end(context, root, stage, seconds, kills, rng, say=lambda text: None, fresh=True, **parameters):
     """Train a stage while killing its sittings `kills` times; returns what was killed and what it ended with.
 
-    seconds  CPU seconds of an untouched training: kills fall anywhere within the first third of that.
+    seconds  CPU seconds of an untouched training: kills fall anywhere within the first half of that.
     fresh    False goes on from what is there.
     """
     sittings.forget(root, stage, stamp_only=not fresh)
-    began, moments, sitting = time.monotonic(), [], 0
+    began, moments, steps, sitting = time.monotonic(), [], [], 0
     while not sittings.finished(root, stage):
         process = sittings.begun(context, root, stage, root / f"{stage}.log", **parameters)
         if len(moments) < kills:
             aimed = rng.random() < 0.4  # some aimed ones come too late
-            killed = killed_in_writing(process, root, stage, rng) if aimed else killed_after(process, seconds * rng.random() / 3)
+            killed = killed_in_writing(process, root, stage, rng) if aimed else killed_after(process, seconds * rng.random() / 2)
             if killed:
                 moments.append(leftover(root, stage) or "between")
-                say(f"{stage}: kill {len(moments)}, {moments[-1]}, step {sittings.steps_done(root, stage)}")
+                steps.append(sittings.steps_done(root, stage))
+                say(f"{stage}: kill {len(moments)}, {moments[-1]}, step {steps[-1]}")
                 continue
         ended_well(process, root, stage)
         sitting += 1
         assert sitting < 3, "a sitting ended without an end"
     minutes = (time.monotonic() - began) / 60
-    return {"stage": stage, "moments": moments, "hashes": sittings.hashes(root, stage), "minutes": minutes}
+    return {"stage": stage, "moments": moments, "steps": steps, "hashes": sittings.hashes(root, stage), "minutes": minutes}
 
 
 def killed_after(process, seconds):
@@ -109,9 +112,8 @@ def killed(process):
 
 def leftover(root, stage):
     """What a killed sitting was writing: "generation", "best" …; empty when nothing."""
-    parts = [name.partition(".part.")[2] for name in os.listdir(sittings.folder_of(root, stage).parent / stage)
-             if ".part." in name] if sittings.folder_of(root, stage).is_dir() else []  # fmt: skip
-    return parts[0].split("-")[0].split("_")[0].split(".")[0] if parts else ""
+    parts = [path.name.partition(".part.")[2] for path in sittings.folder_of(root, stage).glob(".*.part.*")]
+    return re.split(r"[-_.]", parts[0])[0] if parts else ""
 
 
 def ended_well(process, root, stage):
@@ -124,7 +126,7 @@ def ended_well(process, root, stage):
 def killed_commands(root, stage, kills, rng):
     """The same through `python -m helpers.run`, kernel and all; every other time the kernel alone is killed."""
     sittings.forget(root, stage)
-    began, moments = time.monotonic(), []
+    began, moments, steps = time.monotonic(), [], []
     env = os.environ | {"CASCADE_LIVER_ROOT": str(root), "OMP_NUM_THREADS": "1"}
     given = [f"{name}={value}" for name, value in sittings.TRAINING.items() if name != "interactive"]
     words = ["--run", sittings.RUN, "--only", "04", "--set", f"stage={stage}", *given]
@@ -135,16 +137,21 @@ def killed_commands(root, stage, kills, rng):
             before = sittings.steps_done(root, stage)
             while sittings.steps_done(root, stage) == before and process.poll() is None:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0, 1))
-            for victim in [kernel] if len(moments) % 2 else [psutil.Process(process.pid), kernel]:
-                victim.kill()
-            moments.append("kernel" if len(moments) % 2 else "command and kernel")
+            time.sleep(rng.uniform(0, 0.5))
+            if process.poll() is None:
+                if len(moments) % 2 == 0:
+                    process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    kernel.kill()
+                moments.append("kernel" if len(moments) % 2 else "command and kernel")
+                steps.append(sittings.steps_done(root, stage))
             process.wait()
             psutil.wait_procs([kernel], timeout=30)
         elif process.wait():
             raise RuntimeError((root / f"{stage}.log").read_text(encoding="utf8")[-3000:])
     minutes = (time.monotonic() - began) / 60
-    return {"stage": stage, "moments": moments, "hashes": sittings.hashes(root, stage), "minutes": minutes, "command": True}
+    hashes = sittings.hashes(root, stage)
+    return {"stage": stage, "moments": moments, "steps": steps, "hashes": hashes, "minutes": minutes, "command": True}
 
 
 def kernel_of(process):
@@ -179,12 +186,22 @@ def told(known):
             moments = [moment for run in runs for moment in run["moments"]]
             saving = collections.Counter(m for m in moments if m != "between" and not command)
             same = {p: all(r["hashes"][p] == known["untouched"][stage][0][p] for r in runs) for p in sittings.COMPARED}
-            rows.append([stage, "helpers.run" if command else "04's cells", len(runs), len(moments),
+            steps = sorted({step for run in runs for step in run["steps"]} - {-1})
+            rows.append([stage, "helpers.run" if command else "04's cells", len(runs), len(moments), f"{len(steps)} steps",
                          "" if command else f"{saving.total()} ({', '.join(f'{n} {k}' for k, n in saving.most_common())})",
                          "all" if all(same.values()) else "NOT " + ", ".join(p for p in same if not same[p]),
                          f"{sum(run['minutes'] for run in runs):.1f}"])  # fmt: skip
             total, writing = total + len(moments), writing + saving.total()
-    columns = ["stage", "through", "trainings", "kills", "of these within a write of", "hashes equal", "minutes"]
+    columns = [
+        "stage",
+        "through",
+        "trainings",
+        "kills",
+        "newest state then at",
+        "of these within a write of",
+        "hashes equal",
+        "minutes",
+    ]
     steps = ", ".join(f"{stage} {known['untouched'][stage][2]}" for stage in sittings.STAGES)
     minutes = sum(run["minutes"] for run in known["killed"])
     return f"""

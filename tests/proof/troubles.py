@@ -123,6 +123,7 @@ class mounted:
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", self.size, "tmpfs", self.folder], check=True, stderr=subprocess.DEVNULL)
+        return self
 
     def again(self, how):
         subprocess.run(["mount", "-o", f"remount,{how}", self.folder], check=True)
@@ -142,8 +143,13 @@ def full_disk(bench):
                     filler.write(bytes(4096))
                 except OSError:
                     break
-        code, text = bench.sat()
-        held = code == 1 and sittings.steps_done(bench.root, bench.stage) == 30 and not list(bench.folder.glob(".*.part.*"))
+        code, text = bench.sat(loggers="")
+        held = (
+            code == 1
+            and "the state of step 30 is whole" in text
+            and sittings.steps_done(bench.root, bench.stage) == 30
+            and not list(bench.folder.glob(".*.part.*"))
+        )
         (bench.folder / "filler").unlink()
         return line_with(text, "can't be written"), held and bench.ends_the_same()
 
@@ -151,14 +157,13 @@ def full_disk(bench):
 @case("the disk is read-only")
 def read_only_disk(bench):
     bench.afresh()
-    with mounted(bench.folder, 8) as _:
-        disk = mounted(bench.folder, 8)
+    with mounted(bench.folder, 8) as disk:
         bench.sat(chunk_steps=30)
         disk.again("ro")
-        code, text = bench.sat()
+        code, text = bench.sat(loggers="")
         disk.again("rw")
         seen = line_with(text, "Read-only")
-        return seen, code == 1 and bench.ends_the_same()
+        return seen, bool(seen) and code == 1 and bench.ends_the_same()
 
 
 @case("a second training on the same folder")
