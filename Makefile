@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab clean
+.PHONY: demo test lab proof clean
 
 demo: .venv/ready            ## the whole sequence on synthetic CTs; says where the report is
 	$(BIN)/python -m helpers.run --run demo
@@ -14,8 +14,12 @@ test: .venv/ready-for-tests  ## everything that can be checked in minutes
 lab: .venv/ready             ## JupyterLab at notebook 01
 	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
 
-clean:                       ## removes .venv and what the demo wrote; your runs stay
-	rm -rf .venv data_lists/demo checkpoints/demo reports/demo data/stores/demo data/phantoms
+proof: .venv/ready-for-tests ## kills trainings a hundred times and harms them otherwise; writes reports/proof.md; goes on where it stopped
+	$(BIN)/python tests/proof/kills.py
+	$(BIN)/python tests/proof/troubles.py
+
+clean:                       ## removes .venv and what the demo and the proof wrote; your runs stay
+	rm -rf .venv data_lists/demo checkpoints/demo reports/demo data/stores/demo data/phantoms data/proof
 
 .venv/ready: requirements.txt helpers/pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 demo')"

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 
 import torch
@@ -16,19 +17,37 @@ def newest_first(folder):
     return sorted(Path(folder).glob("generation-*.pt"), reverse=True)
 
 
+def step_of(path):
+    """The step in a generation's file name."""
+    return int(Path(path).stem.removeprefix("generation-"))
+
+
 def write(folder, step, content):
     """Write the state at a step beside and rename it, a SHA-256 before the content; older ones than KEPT go.
 
-    content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read.
+    Newer ones go too: the training would have gone on from them if they weren't damaged.
+    content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read. Tensors
+             are stored as those of a CPU, so that any machine can go on.
     """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(on_cpu(content), buffer)
     data = buffer.getbuffer()
     with paths.written_whole(Path(folder) / f"generation-{step:08d}.pt") as beside, open(beside, "wb") as handle:
         handle.write(hashlib.sha256(data).digest())
         handle.write(data)
-    for old in newest_first(folder)[KEPT:]:
-        old.unlink()
+    files = newest_first(folder)
+    sound = [path for path in files if step_of(path) <= step]
+    for path in {*files} - {*sound[:KEPT]}:
+        path.unlink()
+
+
+def on_cpu(content):
+    """The same nested dicts, lists and tuples, with every tensor on the CPU."""
+    if isinstance(content, torch.Tensor):
+        return content.detach().cpu()
+    if isinstance(content, dict):
+        return {key: on_cpu(value) for key, value in content.items()}
+    return type(content)(on_cpu(value) for value in content) if isinstance(content, list | tuple) else content
 
 
 def read(path):
@@ -36,10 +55,16 @@ def read(path):
 
     Raises ValueError, naming the file, when its bytes are not those that were written.
     """
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read ({error.strerror})") from error
     if len(data) < 33 or hashlib.sha256(data[32:]).digest() != data[:32]:
         raise ValueError(f"{path}: is damaged ({len(data):,} bytes, checksum differs)")
-    return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
+    try:
+        return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: is whole, but torch {torch.__version__} can't read it ({error})") from error
 
 
 def read_newest(folder):
@@ -54,5 +79,6 @@ def read_newest(folder):
         except ValueError as error:
             damaged.append(f"{error}; the generation before it is used")
     if damaged:
-        raise RuntimeError(f"{folder}: all generations are damaged; delete the folder to train afresh. " + " · ".join(damaged))
+        told = " · ".join(sentence.partition("; the generation")[0] for sentence in damaged)
+        raise RuntimeError(f"{folder}: all generations are damaged; delete the folder to train afresh. {told}")
     return None, []

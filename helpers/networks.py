@@ -211,30 +211,25 @@ def averaged(network, decay=0.995):
     return AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
 
 
-def schedule(name, optimiser, total_steps, warm_up_steps):
-    """The learning rate over time: "cosine" with a linear warm-up, stepped each step; "plateau", stepped each score."""
-    from torch.optim import lr_scheduler
-
-    if name == "cosine":
-        rise = lr_scheduler.LinearLR(optimiser, 0.01, total_iters=max(1, warm_up_steps))
-        fall = lr_scheduler.CosineAnnealingLR(optimiser, max(1, total_steps - warm_up_steps))
-        return lr_scheduler.SequentialLR(optimiser, [rise, fall], [max(1, warm_up_steps)])
-    if name == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(optimiser, mode="max", factor=0.5, patience=3)
-    raise ValueError(f"schedule {name!r}: choose 'cosine' or 'plateau'")
-
-
 def save_weights(path, network, card):
-    """Write a network's weights as safetensors, with its card (a dict of plain values) inside."""
-    import json
+    """Write a network's weights as safetensors, with its card (a dict of plain values) inside.
 
-    from safetensors.torch import save_file
+    network  a module, or its state_dict. A file that holds exactly this already keeps its time, so that nothing that was
+             made from it looks out of date.
+    """
+    import json
+    from pathlib import Path
+
+    from safetensors.torch import save
 
     from helpers.paths import written_whole
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with written_whole(path) as beside:
-        save_file(weights, beside, {"card": json.dumps(card)})
+    weights = network.state_dict() if isinstance(network, nn.Module) else network
+    content = save({name: t.detach().cpu().contiguous() for name, t in weights.items()}, {"card": json.dumps(card)})
+    path = Path(path)
+    if not path.is_file() or path.stat().st_size != len(content) or path.read_bytes() != content:
+        with written_whole(path) as beside:
+            beside.write_bytes(content)
 
 
 def load_weights(path, device="cpu"):

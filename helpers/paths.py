@@ -97,18 +97,41 @@ def found(text):
 def written_whole(path):
     """Give a temporary path beside `path`; on leaving, flush it to disk and rename it, or remove it after an error.
 
-    The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them.
+    The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them, and says which process
+    writes it, so that `remove_leftovers` knows the files of killed ones.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
     try:
         yield beside
-        with open(beside, "rb+") as handle:
-            os.fsync(handle.fileno())
+        _flush(beside, os.O_RDWR)
         os.replace(beside, path)
+        if os.name != "nt":  # Windows can't open folders, and writes their entries through by itself
+            _flush(path.parent, os.O_RDONLY)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _flush(path, mode):
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder):
+    """Remove the temporary files in a folder whose processes were killed while writing them; returns their names."""
+    import psutil
+
+    leftovers = []
+    for file in Path(folder).glob(".*-*.part.*"):
+        process = file.name[1:].partition("-")[0]
+        if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+            file.unlink(missing_ok=True)
+            leftovers.append(file.name)
+    return leftovers
 
 
 def write_text(path, text):

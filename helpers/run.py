@@ -2,19 +2,14 @@
 
 import argparse
 import ast
-import os
-import signal
 import sys
-import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import paths, stages
+from helpers.jobs import DONE, PAUSED, USAGE, Job, carried_out
 
 SEQUENCE = ("01", "02", "03", "04", "05", "06")
 TRAINED = ("gate", "liver", "tumour")
-DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75
 EXPLAINED = """
 exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage, 75 paused with work left: run again to go on.
 Ctrl-C (or SIGTERM) saves a training and pauses; a second one ends at once. Either way nothing is lost.
@@ -29,19 +24,6 @@ class Usage(Exception):
     """Something on the command line can't be meant; nothing has been written."""
 
 
-@dataclass
-class Job:
-    """One notebook with the parameters it will get; `part` is the stage of a notebook that runs several times."""
-
-    notebook: str
-    parameters: dict
-    part: str = ""
-
-    @property
-    def name(self):
-        return f"{self.notebook}_{self.part}" if self.part else self.notebook
-
-
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
     try:
@@ -51,10 +33,13 @@ def main(words=None):
     except (Usage, ValueError, FileNotFoundError) as error:
         print(f"helpers.run: {error}", file=sys.stderr)
         return USAGE
-    for job in jobs:
-        code = carry_out(job, run)
+    for number, job in enumerate(jobs):
+        code, asked_to_end = carried_out(job, run)
         if code != DONE:
             return code
+        if asked_to_end and job is not jobs[-1]:
+            print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to go on", file=sys.stderr)
+            return PAUSED
     report = run.reports / "report.html"
     print(f"\nreport: {paths.shown(report)}" if report.is_file() else "\ndone")
     return DONE
@@ -167,100 +152,6 @@ def data_of_before(run):
 
     stamp = stages.Stage("01_exploration", run, {}).stamp
     return json.loads(stamp.read_text(encoding="utf8"))["settings"].get("data", "") if stamp.is_file() else ""
-
-
-def carry_out(job, run):
-    """Execute one notebook unless it is up to date; returns an exit code. Prints what happens as it happens."""
-    stage = stages.Stage(job.name, run, {k: v for k, v in job.parameters.items() if k != "run"})
-    reasons = stage.changes()
-    if not reasons:
-        print(f"{job.name}: up to date")
-        return DONE
-    print(f"\n── {job.name} ({'; '.join(reasons)})", flush=True)
-    out = run.reports / "notebooks" / f"{job.name}.ipynb"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    began = time.time_ns()
-    error = executed(job, run, out)
-    if isinstance(error, KeyboardInterrupt):
-        print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
-        return PAUSED
-    if error is not None:
-        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {paths.shown(out)}", file=sys.stderr)
-        return FAILED
-    if not stage.stamp.is_file() or stage.stamp.stat().st_mtime_ns < began:
-        print(f"{job.name}: ended without its last cell; see {paths.shown(out)}", file=sys.stderr)
-        return FAILED
-    paused = stage.changes()[:1]
-    return PAUSED if paused and paused[0].startswith("it paused") else DONE
-
-
-def executed(job, run, out):
-    """Execute a notebook in a thread, so that signals reach us and not papermill; returns the error or None."""
-    outcome = []
-    worker = threading.Thread(target=_papermill, args=(job, out, outcome), daemon=True)
-    with _signals() as asked:
-        worker.start()
-        told_to_stop = False
-        while worker.is_alive():
-            worker.join(0.2)
-            if asked and not told_to_stop and job.part:
-                told_to_stop = True  # a training saves itself; the second signal doesn't wait for it
-                (run.checkpoints / "stop").parent.mkdir(parents=True, exist_ok=True)
-                (run.checkpoints / "stop").touch()
-                print(f"{asked[0]}: the training saves and pauses …", file=sys.stderr, flush=True)
-            if len(asked) > (1 if job.part else 0):
-                _end_kernels()
-                return KeyboardInterrupt(asked[0])
-    return outcome[0]
-
-
-def _papermill(job, out, outcome):
-    import logging
-    import warnings
-
-    import papermill
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="(papermill|nbformat|jupyter_client|zmq).*")
-    try:
-        papermill.execute_notebook(
-            paths.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3", cwd=paths.NOTEBOOKS,
-            progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
-        )  # fmt: skip
-        outcome.append(None)
-    except BaseException as error:  # handed to the main thread, which tells it
-        outcome.append(error)
-
-
-class _signals:
-    """Collect SIGINT and SIGTERM while a notebook runs."""
-
-    def __enter__(self):
-        asked = []
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        self.before = {n: signal.signal(n, lambda number, _: asked.append(signal.Signals(number).name)) for n in numbers}
-        return asked
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-def _end_kernels():
-    import psutil
-
-    for child in psutil.Process(os.getpid()).children(recursive=True):
-        child.kill()
-
-
-def told(error):
-    """One sentence for an error from papermill."""
-    name = getattr(error, "ename", "")
-    if name:
-        return f"{name}: {error.evalue}" if name != "ValueError" else str(error.evalue)
-    if "Kernel died" in str(error) or type(error).__name__ == "DeadKernelError":
-        return "Its kernel died, most often for want of memory; run again to go on"
-    return f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

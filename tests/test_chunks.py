@@ -1,41 +1,20 @@
-"""A training that is killed and resumed ends as the one that nobody touched; damage is named; other settings are refused."""
+"""A training that is killed and resumed ends as the one that nobody touched; sittings end cleanly, whatever ends them."""
 
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from helpers import chunks, generations, networks
+from helpers import chunks, generations, networks, rates, training
 
-# a real training loop, small enough to be killed often: the network learns to copy its input
-SCRIPT = textwrap.dedent(
-    """
-    import sys, torch
-    from helpers import chunks, networks
-    from test_chunks import NumberBatches, make_parts
+sys.path.insert(0, str(Path(__file__).parent / "proof"))
+import sittings  # noqa: E402 (the harness of `make proof`)
 
-    folder, save_seconds, pause = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
-    parts = make_parts()
-    training = chunks.resume(folder, {"rate": 0.01}, 60, parts, card=CARD, validate_every=10, save_seconds=save_seconds)
-    for step, (image, target) in chunks.sitting(training, NumberBatches()):
-        loss = torch.nn.functional.mse_loss(parts["network"](image), target)
-        parts["optimiser"].zero_grad()
-        loss.backward()
-        parts["optimiser"].step()
-        parts["ema"].update_parameters(parts["network"])
-        training.log(loss)
-        if training.due_to_validate:
-            training.judge(parts["ema"].module, score=1 - float(loss))
-        __import__("time").sleep(pause)
-    print(training.sentence)
-    """
-)
 CARD = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classes": 1, "width": 2, "levels": 1}}
 
 
@@ -52,139 +31,217 @@ class NumberBatches:
         return x, x
 
 
-def make_parts():
+def resumed(folder, total_steps=60, save_seconds=1000.0, **more):
+    """A training small enough to be killed often: the network learns to copy its input."""
     torch.manual_seed(1)
     network = networks.build(**CARD["network"])
     optimiser = torch.optim.AdamW(network.parameters(), 0.01)
-    return {"network": network, "ema": networks.averaged(network), "optimiser": optimiser}
+    scheduler = rates.schedule("cosine", optimiser, total_steps, 5)
+    parts = {"network": network, "ema": networks.averaged(network), "optimiser": optimiser, "scheduler": scheduler}
+    how = {"card": CARD, "validate_every": 10, "save_seconds": save_seconds} | more
+    return chunks.resume(folder, {"rate": 0.01, "rounds": total_steps // 12}, total_steps, parts, **how)
 
 
-def started(folder, save_seconds=0.0, pause=0.0):
-    script = SCRIPT.replace("CARD", repr(CARD))
-    words = [sys.executable, "-c", script, str(folder), str(save_seconds), str(pause)]
-    env = os.environ | {"PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def train(state, pause=0.0, fail_at=None, **limits):
+    """Sit until the training is finished or paused."""
+    parts = state.parts
+    for step, (image, target) in chunks.sitting(state, NumberBatches(), **limits):
+        loss = torch.nn.functional.mse_loss(parts["network"](image), target)
+        parts["optimiser"].zero_grad()
+        loss.backward()
+        parts["optimiser"].step()
+        if step == fail_at:
+            raise ZeroDivisionError
+        parts["ema"].update_parameters(parts["network"])
+        parts["scheduler"].step()
+        state.log(loss)
+        if state.due_to_validate:
+            state.judge(parts["ema"].module, score=1 - float(loss))
+        time.sleep(pause)
+    return state.sentence
 
 
-def run_to_end(folder):
-    out, err = (process := started(folder)).communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
+def train_apart(folder, log, pause):
+    """The same in a process of its own, saving as often as it may; what it prints goes into `log`."""
+    torch.set_num_threads(1)
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    chunks.SAVING_SHARE = 1.0
+    print(train(resumed(folder, save_seconds=0.0), pause), flush=True)
 
 
-def same(a, b, path=""):
-    """Compare two saved states to the last bit; minutes are the only thing that may differ."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            if key != "minutes":
-                same(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), path
-        for k, (x, y) in enumerate(zip(a, b, strict=True)):
-            same(x, y, f"{path}/{k}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
+@pytest.fixture(scope="module")
+def context():
+    return sittings.server()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run" / "liver"
+
+
+def apart(context, folder, pause=0.0):
+    process = context.Process(target=train_apart, args=(folder, folder.parent.parent / "log", pause))
+    process.start()
+    return process
+
+
+def reached(folder, step, process):
+    """Wait until a process has saved a step."""
+    while process.is_alive() and not any(generations.step_of(p) >= step for p in generations.newest_first(folder)):
+        time.sleep(0.005)
+
+
+def ends(folder):
+    """Everything that a training ends with but the time it took and the commit: plain values and tensors."""
+    state, _ = generations.read_newest(folder)
+    left_out = {"minutes", "clock", "made_with", "best_card"}
+    return {name: value for name, value in state.items() if name not in left_out} | sittings.weights_in(folder)
 
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("untouched") / "liver"
-    assert "finished at step 60 of 60" in run_to_end(folder)
-    return generations.read_newest(folder)[0]
+    folder = tmp_path_factory.mktemp("untouched") / "run" / "liver"
+    assert train(resumed(folder)).startswith("finished at step 60 of 60; best score")
+    return sittings.digest(ends(folder))
 
 
-def test_killed_training_ends_as_the_untouched_one(untouched, tmp_path):
-    rng, kills = np.random.default_rng(3), 0
-    while kills < 4:
-        process = started(tmp_path / "liver", pause=0.03)
-        while not generations.newest_first(tmp_path / "liver"):
-            time.sleep(0.01)
-        time.sleep(rng.uniform(2.0, 3.2))  # importing torch takes about two seconds, saving is all the time
-        if process.poll() is not None:
-            break
+def test_killed_training_ends_as_the_untouched_one(untouched, folder, context):
+    rng, step, codes = np.random.default_rng(3), 0, []
+    for _ in range(5):
+        step += int(rng.integers(1, 11))
+        process = apart(context, folder, pause=0.03)
+        reached(folder, step, process)
+        time.sleep(rng.uniform(0, 0.06))
         process.kill()
-        process.wait()
-        kills += 1
-    run_to_end(tmp_path / "liver")
-    same(untouched, generations.read_newest(tmp_path / "liver")[0])
+        process.join()
+        codes.append(process.exitcode)
+    assert -9 in codes[:3] and generations.read_newest(folder)[0]["step"] > 0
+    train(resumed(folder))
+    assert sittings.digest(ends(folder)) == untouched
+    assert not list(folder.glob(".*.part.*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_pauses(untouched, tmp_path, number):
-    process = started(tmp_path / "liver", save_seconds=1000, pause=0.2)
-    while not (tmp_path / "liver" / ".lock").exists():
-        time.sleep(0.01)
-    time.sleep(0.5)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert "paused at step" in out and number.name in out
-    run_to_end(tmp_path / "liver")
-    same(untouched, generations.read_newest(tmp_path / "liver")[0])
+def test_signal_saves_and_pauses(untouched, folder, context, number):
+    process = apart(context, folder, pause=0.05)
+    reached(folder, 2, process)
+    os.kill(process.pid, number)
+    process.join()
+    said = (folder.parent.parent / "log").read_text()
+    assert process.exitcode == 0 and f"({number.name} received): run again to go on" in said
+    train(resumed(folder))
+    assert sittings.digest(ends(folder)) == untouched
 
 
-def test_stop_file_pauses_and_is_used_up(tmp_path):
-    (tmp_path / "stop").touch()
-    assert "paused at step 0 of 60 (a file named stop)" in run_to_end(tmp_path / "liver")
-    assert not (tmp_path / "stop").exists()
-    assert "finished" in run_to_end(tmp_path / "liver")
+def test_limits_and_stop_file_pause(untouched, folder):
+    assert "paused at step 7 of 60 (chunk_steps are up)" in train(resumed(folder), steps=7)
+    (folder.parent / "stop").touch()
+    assert "paused at step 7 of 60 (a file named stop)" in train(resumed(folder))
+    assert not (folder.parent / "stop").exists()
+    assert "(chunk_minutes are up)" in train(resumed(folder), minutes=1e-9, pause=0.01)
+    train(resumed(folder))
+    assert sittings.digest(ends(folder)) == untouched
 
 
-def test_second_training_in_one_folder_is_refused(tmp_path):
-    first = started(tmp_path / "liver", pause=0.2)
-    while not generations.newest_first(tmp_path / "liver"):
-        time.sleep(0.01)
-    _, err = (second := started(tmp_path / "liver")).communicate(timeout=60)
-    assert second.returncode == 1 and "another process is training" in err
-    first.kill()  # a lock left by a dead process is not in the way
-    first.wait()
-    assert "finished" in run_to_end(tmp_path / "liver")
+def test_second_training_is_refused_and_a_dead_ones_lock_is_not_in_the_way(folder, context):
+    first = apart(context, folder, pause=0.1)
+    reached(folder, 1, first)
+    with pytest.raises(RuntimeError, match="another process is training"):
+        train(resumed(folder))
+    first.kill()
+    first.join()
+    assert train(resumed(folder), steps=1).startswith("paused")
 
 
-def test_damaged_newest_generation_falls_back_and_says_so(untouched, tmp_path):
-    (tmp_path / "stop").touch()
-    run_to_end(tmp_path / "liver")
-    process = started(tmp_path / "liver", pause=0.02)
-    while len(generations.newest_first(tmp_path / "liver")) < 3:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    newest = generations.newest_first(tmp_path / "liver")[0]
-    newest.write_bytes(newest.read_bytes()[:-7] + b"garbage")
-    out = run_to_end(tmp_path / "liver")
-    assert newest.name in out and "damaged" in out and "the generation before it is used" in out
-    same(untouched, generations.read_newest(tmp_path / "liver")[0])
+def test_state_read_before_another_process_trained_is_not_gone_on_with(folder):
+    early = resumed(folder)
+    train(resumed(folder), steps=3)
+    with pytest.raises(RuntimeError, match="has trained here since"):
+        train(early)
 
 
-def test_all_generations_damaged_is_an_error_not_a_fresh_start(tmp_path):
-    run_to_end(tmp_path / "liver")
-    for path in generations.newest_first(tmp_path / "liver"):
-        path.write_bytes(b"")
-    with pytest.raises(RuntimeError, match="all generations are damaged"):
-        generations.read_newest(tmp_path / "liver")
+def test_error_within_a_step_goes_back_to_what_was_saved(untouched, folder):
+    state = resumed(folder)
+    train(state, steps=20)
+    with pytest.raises(ZeroDivisionError):  # the optimiser has stepped, the rest of the step is missing
+        train(state, fail_at=25)
+    train(state)  # the same object, as when a notebook's cell is run again
+    assert sittings.digest(ends(folder)) == untouched
 
 
-def test_other_settings_are_refused_with_the_values():
-    with pytest.raises(ValueError, match=r"rate was 0.1, is 0.2"):
-        chunks.refuse_other_settings({"rate": 0.1, "device": "cpu"}, {"rate": 0.2, "device": "cuda"}, "here")
-    chunks.refuse_other_settings({"rate": 0.1, "device": "cpu", "chunk_minutes": 5}, {"rate": 0.1, "device": "cuda"}, "here")
+def test_best_of_a_lost_future_is_put_back(folder):
+    state = resumed(folder)
+    train(state, steps=15)
+    best = (folder / "best.safetensors").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        train(resumed(folder), fail_at=25)  # has judged step 20, has not saved since step 15
+    assert (folder / "best.safetensors").read_bytes() != best
+    train(resumed(folder), steps=1)
+    assert (folder / "best.safetensors").read_bytes() == best
 
 
-def test_only_three_generations_are_kept(tmp_path):
-    for step in range(6):
-        generations.write(tmp_path, step, {"step": step})
-    assert [generations.read(p)["step"] for p in generations.newest_first(tmp_path)] == [5, 4, 3]
+def test_saving_keeps_to_its_share_of_the_time(folder, monkeypatch):
+    saved = []
+
+    def slow(self, save=training.Training.save):
+        save(self)
+        saved.append(self.step)
+        self.save_took = 0.1  # so that 100 times as long has to pass before the next
+
+    monkeypatch.setattr(training.Training, "save", slow)
+    train(resumed(folder, save_seconds=0.0))
+    assert saved == [0, 60]
 
 
-def test_early_stop(tmp_path):
-    training = chunks.Training(tmp_path, {}, {}, 1000, CARD, validate_every=1, patience=2)
-    network = networks.build(**CARD["network"])
-    for score in (0.5, 0.6, 0.6, 0.55):
-        assert not training.finished
-        training.judge(network, score=score)
-        training.step += 1
-    assert training.finished and training.best == 0.6 and training.best_step == 2
-    assert "stopped early" in training.sentence
+def test_finished_training_is_left_alone(folder):
+    train(resumed(folder))
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.suffix in (".pt", ".safetensors")}
+    assert train(resumed(folder)).startswith("finished")
+    assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.suffix in (".pt", ".safetensors")}
+
+
+@pytest.mark.parametrize("first", [20, 60], ids=["paused", "finished"])
+def test_more_rounds_go_on_without_a_jump_and_bit_for_bit(tmp_path, first):
+    def to_the_end(folder, pieces):
+        train(resumed(folder), steps=first)
+        state = resumed(folder, 84)
+        seen = [state.parts["optimiser"].param_groups[0]["lr"]]
+        for steps in pieces:
+            train(state := resumed(folder, 84), steps=steps)
+            seen.append(state.parts["optimiser"].param_groups[0]["lr"])
+        return sittings.digest(ends(folder)), seen, [row["step"] for row in state.history]
+
+    before = resumed(tmp_path / "x" / "liver")
+    train(before, steps=first)
+    rate = before.parts["optimiser"].param_groups[0]["lr"]
+    (one, seen, steps), (two, *_) = (to_the_end(tmp_path / name / "liver", pieces) for name, pieces in
+                                      (("a", [1, 0]), ("b", [1, 7, 3, 0])))  # fmt: skip
+    assert one == two and seen[0] == rate and abs(seen[1] - rate) < 0.02 * rate and seen[2] == pytest.approx(0.0001)
+    assert steps == [10, 20, 30, 40, 50, 60, 70, 80, 84]
+
+
+def test_fewer_rounds_than_are_done_are_refused(folder):
+    train(resumed(folder), steps=30)
+    with pytest.raises(ValueError, match="has done 30 of 60 steps, the rounds asked for have 24: ask for more rounds"):
+        resumed(folder, 24)
+
+
+@pytest.mark.parametrize("stage", sittings.STAGES)
+def test_killed_notebook_ends_as_the_untouched_one(stage, tiny, tmp_path, context):
+    """The small form of `make proof`: 04's own cells, killed twice a stage."""
+    import shutil
+
+    import kills
+
+    shutil.copytree(tiny[0], tmp_path / "root")
+    root, small = tmp_path / "root", {"run": "tiny", "rounds": 1, "validations": 2, "save_seconds": 0.0}
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(sittings, "RUN", "tiny")
+    try:
+        expected, seconds = kills.untouched(context, root, stage, **small)
+        run = kills.killed_to_the_end(context, root, stage, seconds, 2, np.random.default_rng(1), **small)
+    finally:
+        monkey.undo()
+    assert run["hashes"] == expected and run["moments"]

@@ -124,16 +124,6 @@ def test_average_begins_fast_and_then_holds(tmp_path):
     assert ema.module.weight.item() == pytest.approx(1 - 2 / 11)
 
 
-def test_cosine_rises_and_falls():
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    scheduler, rates = networks.schedule("cosine", optimiser, 100, 10), []
-    for _ in range(100):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        scheduler.step()
-    assert rates[0] < 0.05 and np.argmax(rates) == 10 and rates[-1] < 0.01
-
-
 def test_precision_is_measured_once_and_remembered(tmp_path):
     net, example, device = networks.build("unet", 1, 1, 2, 1), torch.zeros(1, 1, 16, 16), torch.device("cpu")
     first = networks.remembered_precision(tmp_path, net, example, device)

@@ -1,6 +1,7 @@
 """A stage runs when it should, says why, and files are written whole or not at all."""
 
 import json
+import os
 
 import pytest
 
@@ -20,6 +21,19 @@ def test_written_whole_leaves_nothing_after_an_error(tmp_path):
         beside.write_text("half")
         1 / 0
     assert file.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_leftovers_of_dead_processes_go_and_those_of_the_living_stay(tmp_path):
+    import subprocess
+    import sys
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f".{dead.pid}-ab.part.x.pt", f".{os.getppid()}-ab.part.x.pt", ".notes.part.x", "x.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert paths.remove_leftovers(tmp_path) == names[:1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def test_shown_and_found_undo_each_other(own_root):

@@ -1,0 +1,116 @@
+"""One notebook with its parameters, executed without a person: what it prints, how it ends, what signals do to it."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from helpers import interrupts, paths, stages
+
+DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes
+
+
+@dataclass
+class Job:
+    """One notebook with the parameters it will get; `part` is the stage of a notebook that runs several times."""
+
+    notebook: str
+    parameters: dict
+    part: str = ""
+
+    @property
+    def name(self):
+        return f"{self.notebook}_{self.part}" if self.part else self.notebook
+
+
+def carried_out(job, run):
+    """Execute one notebook unless it is up to date, and print what happens as it happens.
+
+    returns  (exit code, the name of a signal that came meanwhile or "").
+    """
+    stage = stages.Stage(job.name, run, {k: v for k, v in job.parameters.items() if k != "run"})
+    reasons = stage.changes()
+    if not reasons:
+        print(f"{job.name}: up to date")
+        return DONE, ""
+    print(f"\n── {job.name} ({'; '.join(reasons)})", flush=True)
+    out = run.reports / "notebooks" / f"{job.name}.ipynb"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    began = time.time_ns()
+    error, signals = executed(job, run, out)
+    return _outcome(job, stage, out, error, began), signals[0] if signals else ""
+
+
+def _outcome(job, stage, out, error, began):
+    if isinstance(error, KeyboardInterrupt):
+        print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
+        return PAUSED
+    if error is not None:
+        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {paths.shown(out)}", file=sys.stderr)
+        return FAILED
+    if not stage.stamp.is_file() or stage.stamp.stat().st_mtime_ns < began:
+        print(f"{job.name}: ended without its last cell; see {paths.shown(out)}", file=sys.stderr)
+        return FAILED
+    paused = stage.changes()[:1]
+    return PAUSED if paused and paused[0].startswith("it paused") else DONE
+
+
+def executed(job, run, out):
+    """Execute a notebook in a thread, so that signals reach us and not papermill; returns (error or None, signals)."""
+    outcome, stop = [], run.checkpoints / "stop"
+    worker = threading.Thread(target=_papermill, args=(job, out, outcome), daemon=True)
+    with interrupts.collected() as signals:
+        worker.start()
+        told_to_stop = False
+        while worker.is_alive():
+            worker.join(0.2)
+            if signals and not told_to_stop and job.part:
+                told_to_stop = True  # a training saves itself; the second signal doesn't wait for it
+                stop.parent.mkdir(parents=True, exist_ok=True)
+                stop.touch()
+                print(f"{signals[0]}: the training saves and pauses …", file=sys.stderr, flush=True)
+            if len(signals) > (1 if job.part else 0):
+                _end_kernels()
+                outcome.insert(0, KeyboardInterrupt(signals[0]))
+                break
+    if told_to_stop:
+        stop.unlink(missing_ok=True)  # where the training had ended before it could see it
+    return outcome[0], signals
+
+
+def _papermill(job, out, outcome):
+    import logging
+    import warnings
+
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="(papermill|nbformat|jupyter_client|zmq).*")
+    try:
+        papermill.execute_notebook(
+            paths.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3", cwd=paths.NOTEBOOKS,
+            progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
+        )  # fmt: skip
+        outcome.append(None)
+    except BaseException as error:  # handed to the main thread, which tells it
+        outcome.append(error)
+
+
+def _end_kernels():
+    import psutil
+
+    for child in psutil.Process(os.getpid()).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def told(error):
+    """One sentence for an error from papermill."""
+    name = getattr(error, "ename", "")
+    if name:
+        return f"{name}: {error.evalue}" if name != "ValueError" else str(error.evalue)
+    if "Kernel died" in str(error) or type(error).__name__ == "DeadKernelError":
+        return "Its kernel died, most often for want of memory; run again to go on"
+    return f"{type(error).__name__}: {error}"

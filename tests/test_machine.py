@@ -1,0 +1,19 @@
+"""What a card says about where a result was made."""
+
+import json
+
+from helpers import machine, paths
+
+
+def test_description_is_plain_and_names_what_matters():
+    told = machine.described()
+    assert json.loads(json.dumps(told)) == told
+    assert {"python", "torch", "numpy", "helpers", "commit", "processor", "threads"} <= told.keys()
+    assert "cores" in told["processor"]
+
+
+def test_no_git_is_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "HERE", tmp_path)
+    assert machine.commit() == ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.commit() == ""
