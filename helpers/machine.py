@@ -13,7 +13,7 @@ def described():
     import numpy
     import torch
 
-    told = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
+    told = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__}
     told |= {"helpers": __version__, "commit": commit(), "system": platform.system(), "processor": processor()}
     told |= {"threads": torch.get_num_threads()}
     return told | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
