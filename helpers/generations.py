@@ -28,9 +28,12 @@ def write(folder, step, content):
     Newer ones go too: the training would have gone on from them if they weren't damaged.
     content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read. Tensors
              are stored as those of a CPU, so that any machine can go on.
+    Raises TypeError for anything else: now, and not when it is too late to save something better.
     """
     buffer = io.BytesIO()
     torch.save(on_cpu(content), buffer)
+    if foreign := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
+        raise TypeError(f"a state may hold tensors, numbers and text, not {', '.join(sorted(foreign))}")
     data = buffer.getbuffer()
     with paths.written_whole(Path(folder) / f"generation-{step:08d}.pt") as beside, open(beside, "wb") as handle:
         handle.write(hashlib.sha256(data).digest())
@@ -64,7 +67,7 @@ def read(path):
     try:
         return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: is whole, but torch {torch.__version__} can't read it ({error})") from error
+        raise ValueError(f"{path}: is whole, but torch {torch.__version__} can't read it ({type(error).__name__})") from error
 
 
 def read_newest(folder):

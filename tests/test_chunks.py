@@ -54,9 +54,9 @@ def train(state, pause=0.0, fail_at=None, **limits):
             raise ZeroDivisionError
         parts["ema"].update_parameters(parts["network"])
         parts["scheduler"].step()
-        state.log(loss)
+        state.log(loss.item())
         if state.due_to_validate:
-            state.judge(parts["ema"].module, score=1 - float(loss))
+            state.judge(parts["ema"].module, score=1 - loss.item())
         time.sleep(pause)
     return state.sentence
 

@@ -65,15 +65,23 @@ def test_all_damaged_is_an_error_that_names_every_file(tmp_path):
     assert steps_in(tmp_path) == [2, 1]
 
 
-def test_code_in_a_generation_is_not_run(tmp_path):
+def test_code_in_a_generation_is_not_run(tmp_path, monkeypatch):
     class Evil:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "proof of evil"),)
 
-    generations.write(tmp_path, 1, {"evil": Evil()})
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: [])
+        generations.write(tmp_path, 1, {"evil": Evil()})
     with pytest.raises(RuntimeError, match="can't read it"):
         generations.read_newest(tmp_path)
     assert not (tmp_path / "proof of evil").exists()
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path):
+    with pytest.raises(TypeError, match="not torch.torch_version.TorchVersion"):
+        generations.write(tmp_path, 1, {"torch": torch.__version__})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

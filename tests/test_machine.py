@@ -7,7 +7,7 @@ from helpers import machine, paths
 
 def test_description_is_plain_and_names_what_matters():
     told = machine.described()
-    assert json.loads(json.dumps(told)) == told
+    assert json.loads(json.dumps(told)) == told and {type(value) for value in told.values()} <= {str, int}
     assert {"python", "torch", "numpy", "helpers", "commit", "processor", "threads"} <= told.keys()
     assert "cores" in told["processor"]
 
