@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import ct, paths
+from helpers.findings import Unfit
 
 STAND_IN_SPACING = (3.0, 0.75, 0.75)  # mm (z, y, x) for 2-D slices, which carry none
 NIFTI = (".nii", ".nii.gz")
@@ -237,7 +238,7 @@ def standard_labels(labels):
         table[frozenset({0, grey})] = (grey, 255)
     values = table.get(frozenset(found))
     if values is None:
-        raise ValueError(f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
+        raise Unfit("labels-unexpected", f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
     out = np.zeros_like(labels)
     for label, value in zip((1, 2)[-len(values) :], values, strict=True):
         out[labels == value] = label
