@@ -45,9 +45,9 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
         row |= {"voxels": twins.voxel_hash(volume.hu), "thumbnail": twins.thumbnail(volume.hu)}
         row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": content.median(counts)}
-        of_pictures = case.layout == "2-D slices"
-        findings += [*case.notes, *volume.notes, *_grid(volume, case)]
-        findings += content.intensities(volume, low, high, counts, of_pictures)
+        values = content.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
+        in_hu = verdict_of(code for code, _ in values) != "quarantined"  # else they say nothing about the way up
+        findings += [*case.notes, *volume.notes, *_grid(volume, case), *values]
         findings += [("flipped", f"the scan along {flip}")] if flip else []
         histograms += content.histogram(case.name, "scan", counts)
         labels = None
@@ -57,11 +57,11 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
             labels, found, box = masks.read(case, volume, _bytes(case.mask, digests), mask_flip)
             columns, more, rows, lesions = masks.measure(case.name, volume, labels, box)
             row, findings, histograms = row | columns, findings + found + more, histograms + rows
-            if columns["liver_slices"]:
+            if columns["liver_slices"] and in_hu:
                 found, row["mask_flip_proposed"], middle = content.mask_against_flips(volume.hu, labels, box)
                 findings += found or ([("liver-hu", f"median {middle:.0f}")] if not -50 <= middle <= 250 else [])
         trusted = labels if not row.get("mask_flip_proposed") else None
-        found, row["flip_proposed"] = content.orientation(volume, low, high, trusted)
+        found, row["flip_proposed"] = content.orientation(volume, low, high, trusted) if in_hu else ([], "")
         findings += found
     except (ValueError, OSError) as error:
         findings.append((getattr(error, "code", "unreadable"), _by_name(str(error), case)))

@@ -51,10 +51,9 @@ def kept(folder, case, settings, how):
     As long as the signs of its files are the same they are not read. Where a sign differs the bytes are hashed: a scan that
     was only copied or touched isn't examined again.
     """
-    record = read(folder, case, settings)
-    if record is None or record["signs"] == signs(case):
+    record, now = read(folder, case, settings), signs(case)
+    if record is None or record["signs"] == now:
         return record and record["result"]
-    now = signs(case)
     if record["signs"].keys() != now.keys() or fingerprint(case, how) != record["bytes"]:
         return None
     paths.write_json(_record(folder, case), record | {"signs": now})

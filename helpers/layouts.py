@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import ct, dicom, folders, names, paths, pictures, series
+from helpers.findings import Unfit
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def standard_labels(labels):
         table[frozenset({0, grey})] = (grey, 255)
     values = table.get(frozenset(found))
     if values is None:
-        raise ValueError(f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
+        raise Unfit("labels-unexpected", f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
     out = np.zeros_like(labels)
     for label, value in zip((1, 2)[-len(values) :], values, strict=True):
         out[labels == value] = label

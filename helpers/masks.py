@@ -32,7 +32,7 @@ def read(case, volume, data=None, mask_flip=""):
     if max(values) > 2:
         labels = np.zeros_like(labels)
         labels[box] = small
-        found.append(("labels-mapped", f"values {values}"))
+        found.append(("labels-mapped", f"values {values}" + ("; 255 is taken as tumour" if 255 in values else "")))
     return labels, found, box
 
 

@@ -57,7 +57,7 @@ def load(path, data=None):
     needed = offset + count * kind.itemsize
     content = _inflate(data, needed, path) if packed else data
     if len(content) < needed:
-        seen = f"{len(content):,} of {needed:,} bytes, {len(content) / needed:.0%}"
+        seen = f"{len(content):,} of {needed:,} bytes, {100 * len(content) // needed}%"
         raise Unfit("truncated", f"{path}: is damaged, it ends after {seen}; copy or download it again")
     array = np.frombuffer(content, kind, count, offset).reshape((*shape, 1)[:3], order="F")
     return _scaled(array, header, path), *affine_of(header, path, notes)
@@ -108,7 +108,7 @@ def _inflate(data, size, path, whole=True):
     except zlib.error as error:
         raise Unfit("damaged", f"{path}: is damaged ({_plain(error)}); copy or download it again") from error
     if not stream.eof and (whole or filled < size):
-        seen = f"{filled:,} of {size:,} bytes, {filled / size:.0%}"
+        seen = f"{filled:,} of {size:,} bytes, {100 * filled // size}%"
         raise Unfit("truncated", f"{path}: is damaged, its compressed data stop after {seen}; copy or download it again")
     return out[:filled]
 

@@ -1,6 +1,7 @@
 """Work on many items in processes of their own: one that dies costs its own item and no other."""
 
 import collections
+import contextlib
 import multiprocessing
 import signal
 from dataclasses import dataclass
@@ -35,12 +36,13 @@ def each(work, items, workers):
                     busy = (*waiting.popleft(), False) if waiting else (*again.popleft(), True)
                     alone = False
                     crew[connection] = process, busy
-                    connection.send(busy[1])
+                    with contextlib.suppress(OSError):  # it died while it had nothing to do: told below, as any other death
+                        connection.send(busy[1])
             for connection in wait([c for c, (_, busy) in crew.items() if busy]):
                 process, (index, item, second) = crew[connection]
                 try:
                     good, result = connection.recv()
-                except EOFError:
+                except (EOFError, OSError):
                     process.join()
                     del crew[connection]
                     if second:

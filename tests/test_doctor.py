@@ -107,8 +107,8 @@ def spoil_header(**fields):
     return spoil
 
 
-def scan_with(place, hu):
-    volume = scan_array()
+def scan_with(place, hu, dtype=np.int16):
+    volume = scan_array().astype(dtype)
     volume[place] = hu
     return volume
 
@@ -143,13 +143,13 @@ SPOILT = [
     ("wrong-ending", "repaired", spoil_bytes(MASK, gzip.decompress), "segmentation-0.nii.gz is not compressed"),
     ("not-3-d", "quarantined", lambda f: write(f, volume=np.zeros((*SHAPE, 2), np.int16)), "shape (30, 24, 10, 2)"),
     ("affine-nan", "quarantined", spoil_header(sform_code=1, srow_x=np.nan), "NaN or infinite"),
-    ("affine-singular", "quarantined", spoil_header(sform_code=1, srow_y=[-2, 0, 0, 0], srow_x=[-2, 0, 0, 0]), "singular"),
+    ("affine-singular", "quarantined", spoil_header(sform_code=1, srow_x=[-2, 1, 0, 0], srow_y=[-2, 1, 0, 0]), "singular"),
     ("spacing-absurd", "quarantined", lambda f: write(f, scan_array(), affine=np.diag([0.01, 0.01, 5, 1])), "0.01 × 0.01"),
     ("spacing-absurd", "quarantined", spoil_header(sform_code=0, qform_code=0, pixdim=[1, 2, 0, 5, 0, 0, 0, 0]), "2 × 0 × 5 mm"),
     ("sheared", "quarantined", lambda f: write(f, scan_array(), affine=TILTED), "a tilt of 21.8°"),
     ("no-affine", "repaired", spoil_header(sform_code=0, qform_code=0), "pixdim is 2 × 1 × 5"),
     ("forms-differ", "repaired", spoil_header(qform_code=1, pixdim=[1, 2, 1, 3, 0, 0, 0, 0]), "sform and qform differ"),
-    ("not-finite", "quarantined", lambda f: write(f, volume=scan_with((0, 0), np.nan).astype(np.float32)), "10 of 7,200 voxels"),
+    ("not-finite", "quarantined", lambda f: write(f, volume=scan_with((0, 0), np.nan, np.float32)), "10 of 7,200 voxels"),
     ("no-numbers", "quarantined", lambda f: write(f, volume=COLOURED), "no Hounsfield units"),
     ("mask-shape", "quarantined", lambda f: write(f, labels=label_array()[:-1]), "they don't belong together"),
     ("labels-unexpected", "quarantined", lambda f: write(f, labels=label_array() * 3), "values [0, 3, 6]"),
@@ -195,8 +195,8 @@ def test_repaired_masks_hold_the_same_labels(folder):
     """Turned, rounded and mapped masks measure exactly what the sound one does."""
     keys = ("liver_ml", "tumour_ml", "lesions", "liver_slices", "tumour_slices", "liver_hu")
     sound = [examined(folder)[0][k] for k in keys]
-    for code, _, spoil, _ in SPOILT:
-        if code in ("mask-affine", "mask-axes", "labels-rounded", "labels-mapped"):
+    for code, _, spoil, said in SPOILT:
+        if code in ("mask-affine", "mask-axes", "labels-rounded", "labels-mapped") and said != "[0, 255]":  # a mask of tumours
             spoil(folder)
             assert [examined(folder)[0][k] for k in keys] == sound, code
 
