@@ -56,12 +56,13 @@ def read_planes(file, seen):
         position, spacing_mm = _numbers(own, "ImagePositionPatient", 3, file), _numbers(own, "PixelSpacing", 2, file)
         row, column = _numbers(own, "ImageOrientationPatient", 6, file).reshape(2, 3)
         if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
-            raise ValueError(f"{file}: its ImageOrientationPatient {[*row, *column]} holds no two directions at a right angle")
+            given = [*row.tolist(), *column.tolist()]
+            raise ValueError(f"{file}: its ImageOrientationPatient {given} holds no two directions at a right angle")
         if min(spacing_mm) <= 0:
             raise ValueError(f"{file}: has PixelSpacing {spacing_mm.tolist()}")
         thickness_mm = own.get("SpacingBetweenSlices") or own.get("SliceThickness") or 0
         hu, acquisition = to_hu(stored, own, content, file, seen), str(content.get("AcquisitionNumber") or "")
-        yield planes.Plane(file, hu, position, row, column, tuple(spacing_mm), float(thickness_mm), acquisition)
+        yield planes.Plane(file, hu, position, row, column, tuple(spacing_mm.tolist()), float(thickness_mm), acquisition)
 
 
 def _numbers(own, tag, count, file):

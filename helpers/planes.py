@@ -37,7 +37,7 @@ def check_alike(planes):
             ("pixel spacing", plane.spacing_mm, first.spacing_mm, 0.001),
         ):
             if not np.allclose(own, wanted, rtol=0, atol=tolerance):
-                own, wanted = (tuple(round(v, 4) for v in values) for values in (own, wanted))
+                own, wanted = (tuple(np.round(values, 4).tolist()) for values in (own, wanted))
                 raise ValueError(f"{plane.file}: has {what} {own}, {first.file.name} has {wanted}; a scan needs one")
 
 

@@ -36,14 +36,10 @@ def write_series(folder, hu, affine, names=None, change=lambda ds, k: None, slop
         ds.PixelData = np.ascontiguousarray(stored).tobytes()
         change(ds, k)
         path = folder / (names[k] if names else f"{k:03d}.dcm")
-        if not preamble:
-            ds.file_meta = FileMetaDataset()
-        if pydicom.__version__ < "3":
-            ds.is_little_endian, ds.is_implicit_VR = True, False
-            ds.save_as(path, write_like_original=not preamble)
-        elif preamble:
+        if preamble:
             ds.save_as(path, enforce_file_format=True)
         else:
+            ds.file_meta = FileMetaDataset()
             pydicom.dcmwrite(path, ds, implicit_vr=False, little_endian=True)
         paths.append(path)
     return paths
