@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from helpers import ct, planes, series
+from helpers import ct, nifti, planes, series
+from helpers.findings import Unfit
 
 AIR_HU = -1024  # for pixels that the scanner marks as outside of its circle
 TISSUE_HU = (-900, 3000)  # a padding value in here may be tissue, so it is left alone
@@ -13,8 +14,8 @@ def read(first):
     """Read the series that the file `first` belongs to, in its folder, into a Volume.
 
     returns   ct.Volume; `notes` says what was dropped or changed on the way, and whether the slices are evenly spaced.
-    Raises ValueError, naming the file, for slices that can't be decoded, don't fit together, contradict each other at
-    one place, or were scanned with a tilted gantry.
+    Raises Unfit, a ValueError that names the file, for slices that can't be decoded, don't fit together, contradict each
+    other at one place, or were scanned with a tilted gantry.
     """
     files, broken = series.files_of(first)
     notes = [("slices-unreadable", ", ".join(p.name for p in broken[:3]) + planes.more(broken))] if broken else []
@@ -28,8 +29,7 @@ def read(first):
     step, uneven = planes.step_between(stack)
     notes += ([("slices-uneven", uneven)] if uneven else []) + _value_notes(seen)
     affine = planes.affine_of(stack[0], step)
-    if not ct.usable(affine):
-        raise ValueError(f"{first}: its geometry is singular or absurd, so no voxel has a place; rows are {affine[:3].tolist()}")
+    nifti.check_affine(affine, first)
     array = np.stack([plane.hu for plane in stack]).transpose(2, 1, 0)  # (column, row, slice), as a NIfTI file would hold it
     del stack, copies  # before the next copy is made
     volume = ct.from_array(array, affine, first)
@@ -44,42 +44,42 @@ def read_planes(file, seen):
     try:
         content = pydicom.dcmread(file, force=True)
     except Exception as error:  # pydicom raises many types for a file that is cut off
-        raise ValueError(f"{file}: is damaged, or no DICOM file ({error})") from error
+        raise Unfit("damaged", f"{file}: is damaged, or no DICOM file ({error})") from error
     if int(content.get("SamplesPerPixel", 1)) != 1:
-        raise ValueError(f"{file}: is a colour picture, not a slice of a CT")
+        raise Unfit("no-numbers", f"{file}: is a colour picture, not a slice of a CT")
     pixels = _decoded(content, file)
     for k, stored in enumerate(pixels if pixels.ndim == 3 else pixels[None]):
         own = _attributes(content, k)
         missing = [tag for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not own.get(tag)]
         if missing:
-            raise ValueError(f"{file}: lacks {', '.join(missing)}, so its slice has no place; export the original series")
+            raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place; export the original series")
         position, spacing_mm = _numbers(own, "ImagePositionPatient", 3, file), _numbers(own, "PixelSpacing", 2, file)
         row, column = _numbers(own, "ImageOrientationPatient", 6, file).reshape(2, 3)
         if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
             given = [*row.tolist(), *column.tolist()]
-            raise ValueError(f"{file}: its ImageOrientationPatient {given} holds no two directions at a right angle")
+            raise Unfit("no-place", f"{file}: its ImageOrientationPatient {given} holds no two directions at a right angle")
         if min(spacing_mm) <= 0:
-            raise ValueError(f"{file}: has PixelSpacing {spacing_mm.tolist()}")
+            raise Unfit("spacing-absurd", f"{file}: has PixelSpacing {spacing_mm.tolist()}")
         thickness_mm = own.get("SpacingBetweenSlices") or own.get("SliceThickness") or 0
         hu, acquisition = to_hu(stored, own, content, file, seen), str(content.get("AcquisitionNumber") or "")
         yield planes.Plane(file, hu, position, row, column, tuple(spacing_mm.tolist()), float(thickness_mm), acquisition)
 
 
 def _numbers(own, tag, count, file):
-    """The numbers of a tag as float64; raises ValueError, naming the file, unless there are so many finite ones."""
+    """The numbers of a tag as float64; raises Unfit, naming the file, unless there are so many finite ones."""
     try:
         found = np.array([float(v) for v in own[tag].value])
     except (TypeError, ValueError):
         found = np.empty(0)
     if len(found) != count or not np.isfinite(found).all():
-        raise ValueError(f"{file}: its {tag} {own.get(tag)} isn't {count} numbers")
+        raise Unfit("no-place", f"{file}: its {tag} {own.get(tag)} isn't {count} numbers")
     return found
 
 
 def _decoded(content, file):
     """The stored values, (rows, columns) or (frames, rows, columns)."""
     if "PixelData" not in content:
-        raise ValueError(f"{file}: holds no pixels; it is cut off, or no image")
+        raise Unfit("truncated", f"{file}: holds no pixels; it is cut off, or no image")
     meta = content.file_meta
     if "TransferSyntaxUID" not in meta:  # a file without the preamble says it by its first tags only
         implicit, little = content.original_encoding
@@ -90,11 +90,12 @@ def _decoded(content, file):
     except Exception as error:  # by missing plugins, and by data that are cut off
         syntax = meta.TransferSyntaxUID
         if syntax.is_compressed:
-            raise ValueError(
+            raise Unfit(
+                "compressed",
                 f"{file}: is compressed ({syntax.name}) and can't be decoded here; pip install python-gdcm, or decompress it "
-                f"first with gdcmconv --raw ({error})"
+                f"first with gdcmconv --raw ({error})",
             ) from error
-        raise ValueError(f"{file}: its pixels can't be read, so it is damaged or cut off ({error})") from error
+        raise Unfit("truncated", f"{file}: its pixels can't be read, so it is damaged or cut off ({error})") from error
 
 
 def _attributes(content, k):
@@ -115,12 +116,12 @@ def to_hu(stored, own, content, file, seen):
     """Hounsfield units int16 of stored values; padding becomes air. Values beyond int16 stop at its ends."""
     kind = str(own.get("RescaleType") or "HU")
     if kind not in ("HU", "HU_MOD", "US"):
-        raise ValueError(f"{file}: its values are {kind}, not Hounsfield units")
+        raise Unfit("no-numbers", f"{file}: its values are {kind}, not Hounsfield units")
     if "RescaleIntercept" not in own:
         seen["rescale-missing"] = seen.get("rescale-missing", 0) + 1
     slope, intercept = float(own.get("RescaleSlope", 1)), float(own.get("RescaleIntercept", 0))
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise ValueError(f"{file}: has a rescale slope of {slope} and an intercept of {intercept}")
+        raise Unfit("no-numbers", f"{file}: has a rescale slope of {slope} and an intercept of {intercept}")
     exact = slope == 1 and intercept.is_integer()
     hu = stored.astype(np.int32) + int(intercept) if exact else np.rint(stored * slope + intercept)
     hu = np.clip(hu, -32768, 32767).astype(np.int16)

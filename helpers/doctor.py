@@ -64,7 +64,8 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         found, row["flip_proposed"] = content.orientation(volume, low, high, trusted) if in_hu else ([], "")
         findings += found
     except (ValueError, OSError) as error:
-        findings.append((getattr(error, "code", "unreadable"), _by_name(str(error), case)))
+        usual = "no-access" if isinstance(error, OSError) else "unreadable"
+        findings.append((getattr(error, "code", usual), _by_name(str(error), case)))
     except MemoryError as error:
         findings.append(("killed", f"not enough memory: {error}"))
     except Exception as error:  # whatever a bad file makes a reader do, it must not cost the other cases

@@ -1,10 +1,9 @@
 """Which files lie below a folder, and which of them could be scans."""
 
-import os
 from collections import defaultdict
 from pathlib import Path
 
-from helpers import names, series
+from helpers import names, paths, series
 
 KINDS = ("NIfTI", "picture", "DICOM")
 # endings of scans and archives that aren't read, and what to do about it
@@ -19,22 +18,18 @@ def survey(folder):
 
     returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files were left out -> those files).
     """
-    kinds, left_out, visited = defaultdict(list), defaultdict(list), set()
+    kinds, left_out = defaultdict(list), defaultdict(list)
     closed = left_out["closed to you: can't be opened"]
-    for here, folders, files in os.walk(folder, followlinks=True, onerror=lambda error: closed.append(Path(error.filename))):
-        real = os.path.realpath(here)
-        folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
-        for path in (Path(here, n) for n in files if not n.startswith(".") and real not in visited):
-            try:
-                kind = kind_of(path)
-            except OSError:
-                closed.append(path)
-                continue
-            if kind in KINDS:
-                kinds[kind].append(path)
-            elif kind:
-                left_out[kind].append(path)
-        visited.add(real)
+    for path in paths.files_below(folder, lambda error: closed.append(Path(error.filename))):
+        try:
+            kind = kind_of(path)
+        except OSError:
+            closed.append(path)
+            continue
+        if kind in KINDS:
+            kinds[kind].append(path)
+        elif kind:
+            left_out[kind].append(path)
     for found in (*kinds.values(), *left_out.values()):
         found.sort(key=names.natural)
     return kinds, left_out

@@ -32,17 +32,8 @@ def _digest(file):
 
 
 def signs(case):
-    """{file: size, times, inode} of a case; the time of change (ctime) and the inode differ for a file that was put in place of
-    another, even one of the same size whose time of modification was copied with it (`cp -p`, `rsync -t`)."""
-    return {paths.shown(file): _sign(file) for file in files_of(case)}
-
-
-def _sign(file):
-    try:
-        seen = file.stat()
-    except OSError:
-        return None
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+    """dict file -> `paths.signs` of it, for all files of a case."""
+    return {paths.shown(file): paths.signs(file) for file in files_of(case)}
 
 
 def kept(folder, case, settings, how):

@@ -18,7 +18,7 @@ class Case:
 
     image   a NIfTI file, the first picture of a stack, or the first file of a DICOM series: enough to read all of it again.
     mask    a NIfTI file, the first picture of a stack of masks, or None.
-    notes   findings that only a look at the whole folder gives: pairs (code, text) as in doctor.FINDINGS.
+    notes   findings that only a look at the whole folder gives: pairs (code, text) as in findings.FINDINGS.
     """
 
     name: str

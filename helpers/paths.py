@@ -93,6 +93,21 @@ def found(text):
     return path if path.is_absolute() else ROOT / path
 
 
+def files_below(folder, closed=lambda error: None):
+    """Every file below a folder but hidden ones; linked folders are followed, each folder is visited once.
+
+    closed  called with the OSError of a folder that can't be opened.
+    """
+    visited = set()
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=closed):
+        if (real := os.path.realpath(here)) in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(here, name) for name in files if not name.startswith("."))
+
+
 @contextlib.contextmanager
 def written_whole(path):
     """Give a temporary path beside `path`; on leaving, flush it to disk and rename it, or remove it after an error.
@@ -147,6 +162,19 @@ def write_csv(path, frame):
     """Write a pandas DataFrame without its index."""
     with written_whole(path) as beside:
         frame.to_csv(beside, index=False)
+
+
+def signs(path):
+    """Size, times and inode of a file as text, "missing" for none.
+
+    The time of change (ctime) and the inode differ for a file that was put in place of another, even one of the same size
+    whose time of modification was copied with it (`cp -p`, `rsync -t`).
+    """
+    try:
+        seen = os.stat(path)
+    except OSError:  # also a link that leads nowhere
+        return "missing"
+    return f"{seen.st_size}-{seen.st_mtime_ns}-{seen.st_ctime_ns}-{seen.st_ino}"
 
 
 def sha256(path):

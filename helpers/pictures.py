@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import ct, names
+from helpers import ct, names, nifti
+from helpers.findings import Unfit
 
 STAND_IN_SPACING = (3.0, 0.75, 0.75)  # mm (z, y, x) for 2-D slices, which carry none
 NAME = re.compile(
@@ -92,20 +93,22 @@ def slice_number(picture):
 def read_grey(path, channel=1):
     """One 2-D picture as uint8 (y, x); of a colour picture the channel 0 blue, 1 green or 2 red.
 
-    Raises ValueError, naming the file, when it is no 8-bit picture.
+    Raises Unfit, a ValueError that names the file, when it is no 8-bit picture.
     """
     import cv2
 
     if channel not in (0, 1, 2):
         raise ValueError(f"channel {channel}: 0 is blue, 1 green, 2 red")
     path = Path(path)
-    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    data = np.frombuffer(nifti.read_bytes(path), np.uint8)
     end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2].tobytes())
     if end and end not in data[-4096:].tobytes():
-        raise ValueError(f"{path}: the picture is cut off; copy or download it again")  # OpenCV would fill up with grey
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None  # imread fails on non-ASCII names on Windows
-    if picture is None or picture.dtype != np.uint8:
-        raise ValueError(f"{path}: can't be read as an 8-bit JPEG or PNG picture")
+        raise Unfit("truncated", f"{path}: the picture is cut off; copy or download it again")  # OpenCV would fill up with grey
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # imread fails on non-ASCII names on Windows
+    if picture is None:
+        raise Unfit("unreadable", f"{path}: can't be read as a JPEG or PNG picture; copy or convert it again")
+    if picture.dtype != np.uint8:
+        raise Unfit("no-numbers", f"{path}: has {8 * picture.itemsize} bits; save it with 8, windowed, or as NIfTI in HU")
     return picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, channel])
 
 
@@ -113,18 +116,18 @@ def stack(files, window, channel=1):
     """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window` in HU.
 
     The spacing is STAND_IN_SPACING, because pictures carry none: millimetres are approximate.
-    Raises ValueError when a picture can't be read or differs in shape from the first, or two carry one slice number.
+    Raises Unfit when a picture can't be read or differs in shape from the first, or two carry one slice number.
     """
     low, high = window
     if not high > low:
         raise ValueError(f"window {window}: its high end must lie above its low end")
     for path, after in zip(files, files[1:], strict=False):
         if slice_number(path) == slice_number(after):
-            raise ValueError(f"{after}: is the second picture of one slice, beside {path.name}; remove one")
+            raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
     planes = [read_grey(path, channel) for path in files]
     for path, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape:
-            raise ValueError(f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
+            raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
     dz, dy, dx = STAND_IN_SPACING
     affine = np.diag([-dx, -dy, dz, 1.0])  # voxel axes run to the patient's left, back and head
@@ -136,7 +139,7 @@ def read_labels(mask, like):
 
     mask   any mask picture of the scan; the others lie beside it.
     like   the Volume of the scan.
-    Raises ValueError when a slice has no mask, or one of another shape.
+    Raises Unfit when a slice has no mask, or one of another shape.
     """
     mask = Path(mask)
     parts = defaultdict(dict)
@@ -157,10 +160,10 @@ def _plane(picture, masks_of_z, mask, like):
     own = masks_of_z.get(slice_number(picture))
     if own is None:
         kind = "" if (part := read_name(mask).part) in ("scan", "mask") else f"{part} "
-        raise ValueError(f"{picture}: has no {kind}mask of the same slice in {mask.parent}")
+        raise Unfit("mask-slices", f"{picture}: has no {kind}mask of the same slice in {mask.parent}")
     plane = read_grey(own)
     if plane.shape != like.hu.shape[1:]:
-        raise ValueError(f"{own}: is {plane.shape}, its slice {like.hu.shape[1:]}")
+        raise Unfit("mask-shape", f"{own}: is {plane.shape}, its slice {like.hu.shape[1:]}")
     return plane
 
 
@@ -168,5 +171,6 @@ def _inside(layer, mask):
     """Where a binary mask, 0/1 or 0/255, is set; JPEG smears its edges, so half of its height is the border."""
     high = int(layer.max())
     if mask.suffix.lower() == ".png" and not np.isin(layer, (0, high)).all() or 1 < high < 128:
-        raise ValueError(f"{mask}: holds the values {np.unique(layer)[:6].tolist()}; a binary mask holds 0 and 1, or 0 and 255")
+        values = np.unique(layer)[:6].tolist()
+        raise Unfit("labels-unexpected", f"{mask}: holds the values {values}; a binary mask holds 0 and 1, or 0 and 255")
     return layer > high // 2 if high else layer > 0

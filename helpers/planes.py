@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.findings import Unfit
+
 TILT_DEGREES = 0.5
 SAME_PLACE_MM = 0.01
 
@@ -28,7 +30,7 @@ class Plane:
 
 
 def check_alike(planes):
-    """Raise ValueError when slices differ in shape, orientation or pixel spacing; it names the first that does."""
+    """Raise Unfit when slices differ in shape, orientation or pixel spacing; it names the first that does."""
     first = planes[0]
     for plane in planes:
         for what, own, wanted, tolerance in (
@@ -38,7 +40,8 @@ def check_alike(planes):
         ):
             if not np.allclose(own, wanted, rtol=0, atol=tolerance):
                 own, wanted = (tuple(np.round(values, 4).tolist()) for values in (own, wanted))
-                raise ValueError(f"{plane.file}: has {what} {own}, {first.file.name} has {wanted}; a scan needs one")
+                text = f"{plane.file}: has {what} {own}, {first.file.name} has {wanted}; a scan needs one"
+                raise Unfit("slices-differ", text)
 
 
 def sort(planes):
@@ -49,7 +52,7 @@ def sort(planes):
 def without_copies(planes):
     """(sorted planes without those that repeat another one at the same place, list of (kept, dropped)).
 
-    Raises ValueError when two slices at one place differ.
+    Raises Unfit when two slices at one place differ.
     """
     kept, copies = planes[:1], []
     for plane in planes[1:]:
@@ -61,19 +64,19 @@ def without_copies(planes):
         else:
             numbers = f"acquisitions {before.acquisition} and {plane.acquisition}"
             also = "" if plane.acquisition == before.acquisition else f"; they are of {numbers}: put each in its own folder"
-            raise ValueError(f"{plane.file}: lies where {before.file.name} lies and shows something else{also}")
+            raise Unfit("slices-differ", f"{plane.file}: lies where {before.file.name} lies and shows something else{also}")
     return kept, copies
 
 
 def step_between(planes):
     """(vector from a slice to the next in mm, what is uneven about the steps or "").
 
-    Raises ValueError for a tilted gantry, with its angle, and for a slice that lies beside the others.
+    Raises Unfit for a tilted gantry, with its angle, and for a slice that lies beside the others.
     """
     first, normal = planes[0], planes[0].normal
     if len(planes) == 1:
         if not first.thickness_mm > 0:
-            raise ValueError(f"{first.file}: is a single slice without SliceThickness, so its height isn't known")
+            raise Unfit("no-place", f"{first.file}: is a single slice without SliceThickness, so its height isn't known")
         return normal * first.thickness_mm, ""
     away = np.array([plane.position - first.position for plane in planes])
     height = away @ normal  # mm along the normal, rising
@@ -82,11 +85,13 @@ def step_between(planes):
     angle, half_pixel = float(np.degrees(np.arctan(np.linalg.norm(lean)))), min(first.spacing_mm) / 2
     stray = np.linalg.norm(beside - height[:, None] * lean, axis=1)
     if stray.max() > half_pixel:
-        raise ValueError(f"{planes[int(stray.argmax())].file}: lies {stray.max():.1f} mm beside the line of the other slices")
+        text = f"{planes[int(stray.argmax())].file}: lies {stray.max():.1f} mm beside the line of the other slices"
+        raise Unfit("slices-differ", text)
     if angle > TILT_DEGREES and np.linalg.norm(beside[-1]) > half_pixel:
-        raise ValueError(
+        raise Unfit(
+            "sheared",
             f"{first.file.parent}: was scanned with the gantry tilted by {angle:.1f} degrees, so its slices don't stand upright "
-            "on each other; resample it to a straight grid first (dcm2niix does)"
+            "on each other; resample it to a straight grid first (dcm2niix does)",
         )
     steps = np.diff(height)
     usual = float(np.median(steps))

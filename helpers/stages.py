@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,27 +33,11 @@ def seen(path):
     """
     path = Path(path)
     if path.is_dir():
-        return {p.relative_to(path).as_posix(): _signs(p) for p in sorted(_files(path))}
+        return {p.relative_to(path).as_posix(): paths.signs(p) for p in sorted(paths.files_below(path))}
     if not path.exists():
         return "missing"
     stat = path.stat()
     return paths.sha256(path)[:16] if stat.st_size < 1 << 20 else f"{stat.st_size}-{stat.st_mtime_ns}"
-
-
-def _files(folder):
-    """Files below a folder, linked folders included, each folder once; hidden files are left out."""
-    visited = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(here)) in visited:  # a link that leads back up
-            folders.clear()
-            continue
-        visited.add(real)
-        yield from (p for name in names if not name.startswith(".") and (p := Path(here, name)).is_file())
-
-
-def _signs(path):
-    stat = path.stat()
-    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from dicom_files import write_series
 
-from helpers import ct, dicom, doctor, layouts, phantom, series
+from helpers import ct, dicom, doctor, findings, intake, layouts, phantom, series
 
 SHAPE = (7, 6, 5)  # columns, rows, slices
 STRAIGHT = np.array([[-0.7, 0, 0, 100], [0, -0.8, 0, 120], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
@@ -217,11 +217,11 @@ def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
 def test_fingerprint_knows_every_slice(tmp_path):
     paths = write_series(tmp_path / "p", values(), STRAIGHT)
     case = one_case(tmp_path)
-    before = doctor.fingerprint(case)
+    before = intake.fingerprint(case, [])
     ds = pydicom.dcmread(paths[3])
     ds.PixelData = b"\1" * len(ds.PixelData)
     ds.save_as(paths[3])
-    assert doctor.fingerprint(case) != before
+    assert intake.fingerprint(case, []) != before
 
 
 # ---- a series with something wrong ----
@@ -253,32 +253,32 @@ def other_shape(ds, k):
 
 
 WRONG = [
-    (tilted, "p: was scanned with the gantry tilted by 12.0 degrees"),
-    (undecodable, r"dcm: is compressed \(JPEG Lossless.*pip install python-gdcm"),
-    (other_shape, r"002.dcm: has shape \(6, 6\), 000.dcm has \(6, 7\)"),
-    (setting(3, PixelSpacing=[0.8, 0.9]), r"003.dcm: has pixel spacing \(0.8, 0.9\), 000.dcm has \(0.8, 0.7\)"),
-    (setting(3, ImageOrientationPatient=[1, 0, 0, 0, 0.995, 0.0999]), "003.dcm: has orientation"),
-    (setting(2, ImageOrientationPatient=[1, 0, 0, 0.5, 1, 0]), "002.dcm: .*no two directions at a right angle"),
-    (setting(2, ImagePositionPatient=None), "002.dcm: lacks ImagePositionPatient"),
-    (setting(2, ImagePositionPatient=[-90, -120, 35]), "002.dcm: lies 10.0 mm beside the line"),
-    (setting(2, ImagePositionPatient=[-100, -120, 32.5], AcquisitionNumber=4),
+    ("sheared", tilted, "p: was scanned with the gantry tilted by 12.0 degrees"),
+    ("compressed", undecodable, r"dcm: is compressed \(JPEG Lossless.*pip install python-gdcm"),
+    ("slices-differ", other_shape, r"002.dcm: has shape \(6, 6\), 000.dcm has \(6, 7\)"),
+    ("slices-differ", setting(3, PixelSpacing=[0.8, 0.9]), r"003.dcm: has pixel spacing \(0.8, 0.9\), 000.dcm has \(0.8, 0.7\)"),
+    ("slices-differ", setting(3, ImageOrientationPatient=[1, 0, 0, 0, 0.995, 0.0999]), "003.dcm: has orientation"),
+    ("no-place", setting(2, ImageOrientationPatient=[1, 0, 0, 0.5, 1, 0]), "002.dcm: .*no two directions at a right angle"),
+    ("no-place", setting(2, ImagePositionPatient=None), "002.dcm: lacks ImagePositionPatient"),
+    ("slices-differ", setting(2, ImagePositionPatient=[-90, -120, 35]), "002.dcm: lies 10.0 mm beside the line"),
+    ("slices-differ", setting(2, ImagePositionPatient=[-100, -120, 32.5], AcquisitionNumber=4),
      "(001|002).dcm: lies where (001|002).dcm lies and shows something else"),
-    (setting(2, ImagePositionPatient=[-100, -120]), "002.dcm: its ImagePositionPatient .* isn't 3 numbers"),
-    (setting(2, PixelSpacing=[0, 0.7]), r"002.dcm: has PixelSpacing \[0.0, 0.7\]"),
-    (setting(2, RescaleType="Z_EFF"), "002.dcm: its values are Z_EFF, not Hounsfield units"),
-    (setting(2, RescaleSlope=0), "002.dcm: has a rescale slope of 0.0"),
-    (setting(1, PixelData=b"\0\0"), "001.dcm: its pixels can't be read, so it is damaged or cut off"),
-    (setting(1, PixelData=None), "001.dcm: holds no pixels"),
+    ("no-place", setting(2, ImagePositionPatient=[-100, -120]), "002.dcm: its ImagePositionPatient .* isn't 3 numbers"),
+    ("spacing-absurd", setting(2, PixelSpacing=[0, 0.7]), r"002.dcm: has PixelSpacing \[0.0, 0.7\]"),
+    ("no-numbers", setting(2, RescaleType="Z_EFF"), "002.dcm: its values are Z_EFF, not Hounsfield units"),
+    ("no-numbers", setting(2, RescaleSlope=0), "002.dcm: has a rescale slope of 0.0"),
+    ("truncated", setting(1, PixelData=b"\0\0"), "001.dcm: its pixels can't be read, so it is damaged or cut off"),
+    ("truncated", setting(1, PixelData=None), "001.dcm: holds no pixels"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "said"), WRONG)
-def test_series_that_cannot_be_read_says_which_file_and_why(tmp_path, change, said):
+@pytest.mark.parametrize(("code", "change", "said"), WRONG)
+def test_series_that_cannot_be_read_says_which_file_and_why(tmp_path, code, change, said):
     write_series(tmp_path / "p", values(), STRAIGHT, change=change)
     with pytest.raises(ValueError, match=said):
         read(tmp_path)
     row = doctor.examine(one_case(tmp_path))[0]
-    assert (row["verdict"], row["findings"]) == ("quarantined", "unreadable")
+    assert (row["verdict"], row["findings"]) == ("quarantined", code)
 
 
 def missing(folder):
@@ -303,10 +303,19 @@ def tag_set(**tags):
         for path in folder.iterdir():
             ds = pydicom.dcmread(path)
             for tag, value in tags.items():
-                delattr(ds, tag) if value is None else ds.add_new(tag, "SS", value)
+                ds.add_new(tag, "SS", value)
             ds.save_as(path)
 
     return spoil
+
+
+def in_hu_already(folder):
+    """The stored values are Hounsfield units, and no tag says so."""
+    for path in folder.iterdir():
+        ds = pydicom.dcmread(path)
+        ds.PixelData = (ds.pixel_array - np.int16(1024)).tobytes()
+        del ds.RescaleIntercept
+        ds.save_as(path)
 
 
 FOUND = [
@@ -316,20 +325,20 @@ FOUND = [
     ("series-split", split, "quarantined", "more slices in p2"),
     ("padding", tag_set(PixelPaddingValue=24), "repaired", "1 voxels became -1024 HU"),
     ("padding-kept", tag_set(PixelPaddingValue=1064), "ok", "1 voxels between -900 and 3000 HU"),
-    ("rescale-missing", tag_set(RescaleIntercept=None), "ok", "in 5 slices"),
+    ("rescale-missing", in_hu_already, "ok", "in 5 slices"),
 ]
 
 
 @pytest.mark.parametrize(("code", "spoil", "verdict", "said"), FOUND)
 def test_finding_reaches_the_doctor(tmp_path, code, spoil, verdict, said):
-    hu = values()
+    hu = values() // 2  # as bright as tissue
     hu[(hu == -1000) | (hu == 40)] = 7
     hu[3, 3, 1:3] = -1000, 40  # stored as 24 and 1064
     write_series(tmp_path / "p", hu, STRAIGHT)
     spoil(tmp_path / "p")
     row = doctor.examine(layouts.scan(tmp_path)[0])[0]
     assert code in row["findings"].split() and said in row["reason"]
-    assert doctor.FINDINGS[code][0] == verdict == row["verdict"]
+    assert findings.FINDINGS[code][0] == verdict == row["verdict"]
 
 
 def test_copy_of_a_series_in_another_folder_is_no_split_one(tmp_path):

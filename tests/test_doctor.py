@@ -218,6 +218,9 @@ def test_findings_of_pictures(tmp_path):
     assert row["verdict"] == "repaired" and "1 gaps" in row["reason"]
     (tmp_path / "images" / "volume-0_slice_20.png").unlink()  # every second slice is no gap
     assert "slices-missing" not in examined(tmp_path)[0]["findings"]
+    (tmp_path / "masks" / "volume-0_slice_12.png").unlink()
+    row, _, _ = examined(tmp_path)
+    assert "mask-slices" in row["findings"] and "volume-0_slice_12.png: has no mask" in row["reason"], row["reason"]
 
 
 def test_every_finding_is_named_by_a_test():

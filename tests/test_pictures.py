@@ -82,7 +82,7 @@ def make_16_bit(folder):
         (double_a_slice, "slice_10.png: is the second picture of one slice"),
         (cut_off_jpeg, "slice_12.jpg: the picture is cut off"),
         (cut_off_png, "slice_9.png: the picture is cut off"),
-        (make_16_bit, "slice_9.png: can't be read as an 8-bit"),
+        (make_16_bit, "slice_9.png: has 16 bits; save it with 8"),
     ],
 )
 def test_spoilt_picture_is_named(slices, spoil, said):
