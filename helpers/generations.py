@@ -32,6 +32,7 @@ def write(folder, step, content):
     """
     buffer = io.BytesIO()
     torch.save(on_cpu(content), buffer)
+    buffer.seek(0)
     if foreign := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
         raise TypeError(f"a state may hold tensors, numbers and text, not {', '.join(sorted(foreign))}")
     data = buffer.getbuffer()

@@ -7,13 +7,14 @@ from pathlib import Path
 from helpers import layouts, names, paths, pictures, series
 
 DONE, FAILED, USAGE = 0, 1, 2
+SHIPPED = "lits18"  # trained on 18 LiTS patients; its cards say how, and what it can't do
 EXPLAINED = """
 INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture (JPEG or PNG) whose grey values
 are an intensity window.
 exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage.
 examples:
   python -m helpers.predict scan.nii.gz                          writes segmentation-scan.nii.gz here
-  python -m helpers.predict scan.nii.gz --run lits -o mask.nii.gz
+  python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
   python -m helpers.predict scans/patient7                       a DICOM folder; writes segmentation-patient7.nii.gz
   python -m helpers.predict scans/patient7 --series 2            the second of several series, in the order it lists
   python -m helpers.predict slice.png --window -40 160           writes segmentation-slice.png (0, 127 liver, 255 tumour)
@@ -25,7 +26,7 @@ def main(words=None):
     ask = argparse.ArgumentParser("python -m helpers.predict", description=__doc__, epilog=EXPLAINED,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     ask.add_argument("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
-    ask.add_argument("--run", default="demo", help="the run whose trained networks are used (default demo)")
+    ask.add_argument("--run", default=SHIPPED, help=f"whose trained networks are used (default {SHIPPED}, which came along)")
     ask.add_argument("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
     ask.add_argument("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
     ask.add_argument("--device", default="auto", help="cpu, cuda or auto")
