@@ -12,7 +12,9 @@ from helpers import content, ct, intake, layouts, masks, names, nifti, paths, pi
 from helpers.findings import FINDINGS, verdict_of
 from helpers.workers import Died, each
 
-RULES = 2  # raise when a finding or a measure changes, so that kept results are looked at again
+RULES = 3  # raise when a finding or a measure changes, so that kept results are looked at again
+
+NOT_HU = {"constant", "not-hu", "not-rescaled"}  # findings that say that grey values have another meaning
 
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
@@ -42,12 +44,11 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         volume = layouts.read_scan(case.image, window, channel) if data is None else ct.read(case.image, data)
         del data  # before the mask is read: memory holds one scan
         volume = ct.flipped(volume, flip)
-        low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
-        row |= {"voxels": twins.voxel_hash(volume.hu), "thumbnail": twins.thumbnail(volume.hu)}
+        found, low, high, counts = of_scan(case, volume)
+        in_hu = not NOT_HU.intersection(code for code, _ in found)  # else the values say nothing about what is where
+        row |= {"voxels": twins.voxel_hash(volume.hu), "thumbnail": twins.thumbnail(volume.hu) if in_hu else ""}
         row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": content.median(counts)}
-        values = content.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
-        in_hu = verdict_of(code for code, _ in values) != "quarantined"  # else they say nothing about the way up
-        findings += [*case.notes, *volume.notes, *_grid(volume, case), *values]
+        findings += found
         findings += [("flipped", f"the scan along {flip}")] if flip else []
         histograms += content.histogram(case.name, "scan", counts)
         labels = None
@@ -72,6 +73,13 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         findings.append(("unreadable", _by_name(f"{type(error).__name__}: {error}", case)))
     row["bytes"] = intake.fingerprint(case, _how(case, window, channel, flip, mask_flip), digests)
     return _judged(row, findings), histograms, lesions
+
+
+def of_scan(case, volume):
+    """What there is to say of a scan without its mask and its neighbours: (findings, least HU, most, counts of `content`)."""
+    low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
+    values = content.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
+    return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
 
 
 def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None, folder=None):
@@ -207,7 +215,7 @@ def _grid(volume, case):
 def _by_name(text, case):
     """A message with the names of the files only: their folder stands in the columns `image` and `mask`."""
     for path in filter(None, (case.image, case.mask)):
-        text = text.replace(f"{path.parent}{os.sep}", "")
+        text = text.replace(f"{path.parent}{os.sep}", "").replace(str(path.parent), path.parent.name)
     return text
 
 

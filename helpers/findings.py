@@ -82,6 +82,12 @@ class Unfit(ValueError):
         return type(self), (self.code, str(self))
 
 
+def advised(error):
+    """The message of an error; for Unfit with what to do, where it doesn't say so itself."""
+    to_do = FINDINGS[error.code][2] if isinstance(error, Unfit) else ""
+    return f"{error}; {to_do}" if to_do and to_do not in str(error) else str(error)
+
+
 def verdict_of(codes):
     """The worst verdict of some findings; "ok" for none."""
     return VERDICTS[max((VERDICTS.index(FINDINGS[code][0]) for code in codes), default=0)]

@@ -25,6 +25,8 @@ def fingerprint(case, how, known=()):
 
 
 def _digest(file):
+    if not file.is_file():
+        return "-no file"
     try:
         return paths.sha256(file)
     except OSError as error:

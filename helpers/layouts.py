@@ -74,11 +74,11 @@ def _volumes(nifti, found, root):
     says = {path: names.holds_mask(path, root) for path in nifti}
     if all(says.values()) and not found:  # nothing but files in a folder called "labels", say: they are the scans
         says = {path: names.says_mask(names.stem(path)) for path in nifti}
-    scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
     named = _named_series(found, root)
-    keyed = {path: names.keys(path, root) for path in scans}
-    keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
-    partner = names.match(keyed, {path: names.keys(path, root) for path in masks})
+    scans, masks, partner = _matched(says, named, root)
+    used = set(partner.values())
+    if strays := [m for m in masks if m not in used and not names.says_mask(names.stem(m)) and names.says_scan(names.stem(m))]:
+        scans, masks, partner = _matched(says | dict.fromkeys(strays, False), named, root)  # no_mask/volume-3.nii is a scan
     cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path)) for path in scans]
     for s, (name, _) in named.items():
         notes = [("series-split", ", ".join(f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]))]
@@ -91,6 +91,14 @@ def _volumes(nifti, found, root):
         else:
             cases.append(Case(_name(image), _layout(image, mask), image, mask))
     return sorted(cases, key=lambda case: names.natural(Path(case.name))), lonely
+
+
+def _matched(says, named, root):
+    """(scans, masks, dict scan -> its mask), from what each NIfTI file says that it is: True for a mask."""
+    scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
+    keyed = {path: names.keys(path, root) for path in scans}
+    keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
+    return scans, masks, names.match(keyed, {path: names.keys(path, root) for path in masks})
 
 
 def _name(path):
@@ -141,20 +149,20 @@ def _named_once(cases, folder):
     """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go in front."""
 
     def plain(text):
-        return re.sub(r"[^\w.-]+", "_", text)
+        return names.shortened(re.sub(r"[^\w.-]+", "_", text))
 
     named = {}
     short = [plain(case.name) for case in cases]
-    often = Counter(short)
+    often = Counter(name.casefold() for name in short)  # macOS and Windows don't tell "Scan" from "scan"
     for case, name in zip(cases, short, strict=True):
-        if often[name] > 1:
+        if often[name.casefold()] > 1:
             above = case.image.parent.parent if case.layout == "DICOM" and case.image.parent != folder else case.image.parent
             name = plain("-".join((*above.relative_to(folder).parts, name)))
-        if name in named:  # one folder, two endings
+        if name.casefold() in named:  # one folder, two endings
             name = plain(f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}")
-        while name in named:
+        while name.casefold() in named:
             name += "-again"
-        named[name] = replace(case, name=name)
+        named[name.casefold()] = replace(case, name=name)
     return list(named.values())
 
 

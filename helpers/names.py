@@ -2,6 +2,7 @@
 
 import os
 import re
+import zlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +16,17 @@ MASK |= {"annotation", "annotations", "gt"}
 def stem(path):
     """The name without its ending: "scan" for scan.nii.gz."""
     return re.sub(r"\.(nii\.gz|nii|jpe?g|png)$", "", path.name, flags=re.IGNORECASE)
+
+
+def shortened(name, most=120):
+    """A name of at most so many bytes; a longer one ends in a sum of all of it, so that two stay two.
+
+    File systems allow 255, and the files of a case carry more than its name.
+    """
+    if len(name.encode()) <= most:
+        return name
+    kept = name.encode()[: most - 9].decode(errors="ignore")
+    return f"{kept}-{zlib.crc32(name.encode()):08x}"
 
 
 def natural(path):
@@ -32,12 +44,17 @@ def says_mask(text):
     return any(word in MASK or word.endswith(("mask", "masks")) for word in words(text))
 
 
+def says_scan(text):
+    """True when a name holds a word for scans."""
+    return not SCAN.isdisjoint(words(text))
+
+
 def holds_mask(path, root):
     """True when the file's name says mask, or the nearest folder below `root` that says anything does."""
     if says_mask(stem(path)):
         return True
     for folder in reversed(path.relative_to(root).parts[:-1]):
-        scan, mask = not SCAN.isdisjoint(words(folder)), says_mask(folder)
+        scan, mask = says_scan(folder), says_mask(folder)
         if scan != mask:
             return mask
     return False

@@ -1,6 +1,7 @@
 """Where the files of a run live, and how one is written so that no half of it is ever seen."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -124,6 +125,11 @@ def written_whole(path):
         os.replace(beside, path)
         if os.name != "nt":  # Windows can't open folders, and writes their entries through by itself
             _flush(path.parent, os.O_RDONLY)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(beside)):
+            raise
+        full = "; make room, then run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise OSError(error.errno, f"{error.strerror}{full}", str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -1,10 +1,12 @@
 """Segment one scan: python -m helpers.predict INPUT. The mask lies on the scan's own grid."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from helpers import layouts, names, paths, pictures, series
+from helpers.findings import FINDINGS, Unfit, advised
 
 DONE, FAILED, USAGE = 0, 1, 2
 SHIPPED = "lits18"  # trained on 18 LiTS patients; its cards say how, and what it can't do
@@ -43,8 +45,8 @@ def main(words=None):
         return USAGE
     try:
         log = predict(case, folder, out, asked.device, asked.window, asked.channel, asked.unfinished)
-    except (ValueError, OSError) as error:
-        print(f"helpers.predict: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"helpers.predict: {advised(error) or f'{asked.input}: there is not enough memory'}", file=sys.stderr)
         return FAILED
     print(f"{case.name}: {log['sentence']}")
     print(f"{out}  ({log['seconds']['all']:.1f} s)")
@@ -61,7 +63,8 @@ def chosen_case(source, number=None):
             raise ValueError(f"{source}: is a file; --series chooses from a folder")
         return layouts.case_of(source)
     if not source.is_dir():
-        raise ValueError(f"{source}: no such file")
+        there = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
+        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if there else "no such file"))
     cases = [case for case in layouts.scan(source) if case.layout == "DICOM"]
     if not cases:
         raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
@@ -81,7 +84,7 @@ def checked_output(case, out):
     """The file to write; raises ValueError when it is of the wrong kind."""
     endings = (".png",) if is_picture(case.image) else (".nii.gz", ".nii")
     if out is None:
-        return Path(f"segmentation-{case.name.removeprefix('volume-')}{endings[0]}")
+        return Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
     if not out.name.endswith(endings):
         raise ValueError(f"{out}: the mask of {case.image.name} is written as {' or '.join(endings)}")
     if out.resolve() == case.image.resolve():
@@ -103,14 +106,14 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
 
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import ct, findings
+    from helpers import ct, doctor
 
-    volume = pictures.stack([case.image], window, channel) if is_picture(case.image) else layouts.read_scan(case.image)
-    for code, seen in (*case.notes, *volume.notes):
-        verdict, meaning = findings.FINDINGS[code][:2]
-        said = f"{case.image.parent}: {meaning}" + (f": {seen}" if seen else "")
+    volume = _read(case, window, channel)
+    for code, seen in [] if is_picture(case.image) else doctor.of_scan(case, volume)[0]:
+        verdict, meaning, _ = FINDINGS[code]
+        said = f"{case.image.parent if case.layout == 'DICOM' else case.image}: {meaning}" + (f": {seen}" if seen else "")
         if verdict == "quarantined":
-            raise ValueError(said)
+            raise Unfit(code, said)
         print(f"helpers.predict: {said}", file=sys.stderr)
     from helpers import cascade  # torch, after the scan: reading and learning that it is damaged take no torch
 
@@ -122,6 +125,15 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     else:
         ct.write_mask(result.labels, volume, out)
     return result.log
+
+
+def _read(case, window, channel):
+    try:
+        return pictures.stack([case.image], window, channel) if is_picture(case.image) else layouts.read_scan(case.image)
+    except (ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever else a bad file makes a reader do
+        raise Unfit("unreadable", f"{case.image}: can't be read ({type(error).__name__}: {error})") from error
 
 
 def write_picture(labels, out):
