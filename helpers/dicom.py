@@ -93,7 +93,7 @@ def _decoded(content, file):
             raise Unfit(
                 "compressed",
                 f"{file}: is compressed ({syntax.name}) and can't be decoded here; pip install python-gdcm, or decompress it "
-                f"first with gdcmconv --raw ({error})",
+                f"first with gdcmconv --raw ({str(error).splitlines()[0].rstrip(':')})",
             ) from error
         raise Unfit("truncated", f"{file}: its pixels can't be read, so it is damaged or cut off ({error})") from error
 

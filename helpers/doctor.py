@@ -170,7 +170,13 @@ def read_table(path):
     """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text is ""."""
     import pandas as pd
 
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False).reindex(columns=list(COLUMNS), fill_value="")
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # pandas' own errors are some
+        raise ValueError(f"{path}: can't be read as a table ({error}); run 01_exploration again") from error
+    if missing := {"case", "verdict", "image", "bytes"} - set(frame.columns):
+        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}; run 01_exploration again")
+    frame = frame.reindex(columns=list(COLUMNS), fill_value="")
     numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
     return frame.assign(**frame[list(numbers)].apply(pd.to_numeric).astype(numbers))
 
@@ -213,10 +219,10 @@ def _grid(volume, case):
 
 
 def _by_name(text, case):
-    """A message with the names of the files only: their folder stands in the columns `image` and `mask`."""
+    """A message on one line with the names of the files only: their folder stands in the columns `image` and `mask`."""
     for path in filter(None, (case.image, case.mask)):
         text = text.replace(f"{path.parent}{os.sep}", "").replace(str(path.parent), path.parent.name)
-    return text
+    return " ".join(text.split())
 
 
 def _judged(row, findings):

@@ -1,6 +1,7 @@
 """One notebook with its parameters, executed without a person: what it prints, how it ends, what signals do to it."""
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -47,6 +48,11 @@ def _outcome(job, stage, out, error, began):
     if isinstance(error, KeyboardInterrupt):
         print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
         return PAUSED
+    if isinstance(error, OSError):  # of the executed notebook itself, which is not written whole
+        out.unlink(missing_ok=True)
+        room = "; make room, then run again" if error.errno == errno.ENOSPC else ""
+        print(f"{job.name}: failed. {paths.shown(out)} can't be written: {error.strerror or error}{room}", file=sys.stderr)
+        return FAILED
     if error is not None:
         print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {paths.shown(out)}", file=sys.stderr)
         return FAILED

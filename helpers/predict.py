@@ -69,8 +69,11 @@ def chosen_case(source, number=None):
     if not cases:
         raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
     if number is None and len(cases) > 1:
-        listed = "\n".join(f"  --series {n}  {case.name}  {series.told(case.image)}" for n, case in enumerate(cases, start=1))
-        raise ValueError(f"{source}: holds {len(cases)} series; choose one:\n{listed}")
+        listed = ""
+        for n, case in enumerate(cases, start=1):
+            odd = "".join(f"; {FINDINGS[code][1]}: {seen}" for code, seen in case.notes)
+            listed += f"\n  --series {n}  {case.name}  {series.told(case.image)}{odd}"
+        raise ValueError(f"{source}: holds {len(cases)} series; choose one:{listed}")
     if not 1 <= (number or 1) <= len(cases):
         raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")
     return cases[(number or 1) - 1]

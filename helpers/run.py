@@ -143,7 +143,8 @@ def checked_data(folder):
         layouts.scan(folder)
     except (FileNotFoundError, ValueError) as error:
         raise Usage(str(error)) from error
-    return str(Path(folder).expanduser().absolute())
+    folder = Path(folder).expanduser().absolute()
+    return str(folder.resolve() if ".." in folder.parts else folder)  # what is after a link and ".." only the system knows
 
 
 def data_of_before(run):

@@ -711,7 +711,7 @@ def dicom_not_rescaled(at):
     return at.dicom(change=lambda ds, k: delattr(ds, "RescaleIntercept"))
 
 
-@kind("DICOM: one series in two folders", code="series-split", cases=2)
+@kind("DICOM: one series in two folders", code="series-split", predicts=2, cases=2)
 def dicom_in_two_folders(at):
     folder = at.dicom()
     (at.folder / "rest").mkdir()
