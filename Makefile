@@ -18,6 +18,7 @@ proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input
 	$(BIN)/python tests/proof/kills.py
 	$(BIN)/python tests/proof/troubles.py
 	$(BIN)/python tests/proof/inputs.py
+	$(BIN)/python tests/proof/reading.py
 
 clean:                       ## removes .venv and what the demo and the proof wrote; your runs stay
 	rm -rf .venv data_lists/demo checkpoints/demo reports/demo data/stores/demo data/phantoms data/proof

@@ -52,7 +52,7 @@ def read_planes(file, seen):
         own = _attributes(content, k)
         missing = [tag for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not own.get(tag)]
         if missing:
-            raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place; export the original series")
+            raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place")
         position, spacing_mm = _numbers(own, "ImagePositionPatient", 3, file), _numbers(own, "PixelSpacing", 2, file)
         row, column = _numbers(own, "ImageOrientationPatient", 6, file).reshape(2, 3)
         if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:

@@ -20,7 +20,7 @@ FINDINGS = {
     "affine-nan": ("quarantined", "the affine holds NaN or Inf, so no voxel has a place", "convert it again from its source"),
     "affine-singular": ("quarantined", "the affine is singular: two axes run the same way", "convert it again from its source"),
     "spacing-absurd": ("quarantined", "an edge of a voxel is not between 0.05 and 50 mm", "put the right one into the header"),
-    "sheared": ("quarantined", "the axes aren't at right angles (gantry tilt?)", "resample the scan onto a straight grid"),
+    "sheared": ("quarantined", "the axes aren't at right angles: gantry tilt?", "resample it straight (dcm2niix does)"),
     "no-affine": ("repaired", "the header says no orientation; L A S and its spacing are taken", "look whether it is upright"),
     "forms-differ": ("repaired", "the header describes two different grids; one was taken", "make both alike"),
     "spacing-1-1-1": ("ok", "spacing is exactly 1 × 1 × 1 mm, often a stand-in: don't trust millimetres", "look it up"),

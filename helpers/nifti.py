@@ -194,7 +194,7 @@ def check_affine(affine, path):
         raise Unfit("affine-singular", f"{path}: its affine is singular; {rows}")
     tilt = tilt_degrees(affine)
     if tilt > 1:
-        raise Unfit("sheared", f"{path}: two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°; resample it straight")
+        raise Unfit("sheared", f"{path}: two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°")
 
 
 def usable(affine):

@@ -91,7 +91,7 @@ def step_between(planes):
         raise Unfit(
             "sheared",
             f"{first.file.parent}: was scanned with the gantry tilted by {angle:.1f} degrees, so its slices don't stand upright "
-            "on each other; resample it to a straight grid first (dcm2niix does)",
+            "on each other",
         )
     steps = np.diff(height)
     usual = float(np.median(steps))

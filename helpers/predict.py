@@ -90,6 +90,8 @@ def checked_output(case, out):
         return Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
     if not out.name.endswith(endings):
         raise ValueError(f"{out}: the mask of {case.image.name} is written as {' or '.join(endings)}")
+    if out.is_dir():
+        raise ValueError(f"{out}: is a folder; name the file to write")
     if out.resolve() == case.image.resolve():
         raise ValueError(f"{out}: is the input itself")
     return out

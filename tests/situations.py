@@ -145,7 +145,7 @@ def full_disk_for_a_mask(root):
 def folder_for_a_mask(root):
     (root / "mask.nii.gz").mkdir()
     code, seen = refused(predict.main, [Place(root / "scans", 1).save(), "--run", "known", "-o", root / "mask.nii.gz"])
-    return "1", seen, code == 1 and "mask.nii.gz" in seen and not half_files(root)
+    return "2", seen, code == 2 and "mask.nii.gz: is a folder; name the file" in seen and not half_files(root)
 
 
 @situation("cases.csv was emptied, or cut by another program")

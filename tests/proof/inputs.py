@@ -17,6 +17,8 @@ from test_cascade import loaded  # noqa: E402
 from helpers import cascade, doctor, paths, predict  # noqa: E402
 
 MOST = 230  # letters of a sentence in the table
+SOUND = "all sound cases came through, and no half file was left"
+COLUMNS = ["what it is", "verdict", "what `cases.csv` or the terminal says", "predict", "what `helpers.predict` says", "held"]
 PLAIN = ("wrote the mask", "took it without a word")
 
 
@@ -26,14 +28,14 @@ def main():
         root = Path(folder).resolve()
         asked = made(root / "scans")
         words = ["--run", "all", "--data", root / "scans", "--only", "01,02", "--set", "val_share=0.2", "test_share=0.2"]
-        done = command(root, "helpers.run", *words)
-        table = doctor.read_table(root / "data_lists" / "all" / "cases.csv")
+        done = command(root / "run", "helpers.run", *words)
+        table = doctor.read_table(root / "run" / "data_lists" / "all" / "cases.csv")
         ready(root)
         for kind in KINDS:
             own = table[table.image.str.startswith(f"{folder_of(root / 'scans', kind)}/")]
             verdict, said = seen_by_intake(kind, own, done.stdout)
             code, told = predicted(asked[kind.name])
-            held = len(own) == kind.cases and set(own.verdict) <= {kind.verdict} and code == kind.predicts and bool(said)
+            held = len(own) == kind.cases and set(own.verdict) <= {kind.verdict} and code == kind.predicts and kind.code in said
             told = told.replace("helpers.predict: ", "").replace(f"{asked[kind.name].parent}{os.sep}", "")
             rows.append([kind.what, verdict, said, code, told.replace(f"{root}{os.sep}", ""), "yes" if held else "NO"])
         good = table[table.image.str.contains("/sound/")]
@@ -43,11 +45,11 @@ def main():
         row[2], row[-2] = (shortened(str(cell)) for cell in (row[2], row[-2]))
         failed += [row[0]] if row[-1] == "NO" else []
     text = f"""
-{len(KINDS)} kinds, a folder each, lay beside {len(good)} sound cases in one folder. `helpers.run --only 01,02` over all of it ended
-with exit code {done.returncode}; {"all sound cases came through, no half file was left" if whole else "NOT all was as it should be"}. Then each
-by itself through `helpers.predict`. "Held" means: the verdict, the finding and the exit codes are those that were expected.
+{len(KINDS)} kinds, a folder each, lay beside {len(good)} sound cases in one folder. `helpers.run --only 01,02` over all of it
+ended with exit code {done.returncode}; {SOUND if whole else "NOT all was as it should be"}. Then each by itself through
+`helpers.predict`. "Held" means: the verdict, the finding and the exit codes are those that were expected.
 
-{sections.table(["what it is", "verdict", "what `cases.csv` or the terminal says", "predict", "what `helpers.predict` says", "held"], rows)}
+{sections.table(COLUMNS, rows)}
 
 Around the files:
 
