@@ -66,7 +66,8 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
         findings += found
     except (ValueError, OSError) as error:
         usual = "no-access" if isinstance(error, OSError) else "unreadable"
-        findings.append((getattr(error, "code", usual), _by_name(str(error), case)))
+        code = getattr(error, "code", usual)
+        findings.append((code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")))  # `to_do` says that
     except MemoryError as error:
         findings.append(("killed", f"not enough memory: {error}"))
     except Exception as error:  # whatever a bad file makes a reader do, it must not cost the other cases

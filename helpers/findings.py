@@ -6,6 +6,7 @@ VERDICTS = ("ok", "repaired", "quarantined")
 FINDINGS = {
     # the file; the sentence of the finding names which one, the scan or its mask
     "missing": ("quarantined", "there is no such file", "put the file beside the others, or take its partner away"),
+    "no-file": ("quarantined", "under this name lies a folder, a pipe or a device", "put the scan itself there"),
     "no-access": ("quarantined", "the file can't be opened", "give yourself the right to read it, or copy it to a sound disk"),
     "empty-file": ("quarantined", "the file has 0 bytes", "copy or download it again"),
     "web-page": ("quarantined", "the file is a web page, no scan", "download it again, logged in where the site asks for it"),

@@ -16,13 +16,13 @@ HEADER = 540  # bytes of the longer one, NIfTI-2
 def read_bytes(path):
     """The bytes of a file as they are on disk.
 
-    Raises Unfit: "missing", "no-access" (permissions, a folder, a pipe, a disk's fault) or "empty-file".
+    Raises Unfit: "missing", "no-file" (a folder, a pipe, a device), "no-access" (permissions, a disk's fault) or "empty-file".
     """
     path = Path(path)
     if not path.exists():
         raise Unfit("missing", f"{path}: no such file")
     if not path.is_file():  # a pipe would be waited for, a device may have no end
-        raise Unfit("no-access", f"{path}: is a {'folder' if path.is_dir() else 'pipe or device'}, no file")
+        raise Unfit("no-file", f"{path}: is a {'folder' if path.is_dir() else 'pipe or device'}, no file")
     try:
         with open(path, "rb") as handle:
             data = handle.read()

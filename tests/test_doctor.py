@@ -232,7 +232,7 @@ def test_every_finding_is_named_by_a_test():
 def test_a_file_that_cannot_be_opened_is_told_apart(tmp_path):
     (tmp_path / "volume-0.nii.gz").mkdir()
     row, *_ = doctor.examine(layouts.Case("volume-0", "LiTS pairs", tmp_path / "volume-0.nii.gz", None))
-    assert (row["findings"], row["verdict"]) == ("no-access", "quarantined")
+    assert (row["findings"], row["verdict"]) == ("no-file", "quarantined")
 
 
 def test_what_a_reader_noticed_stands_among_the_findings(folder, monkeypatch):

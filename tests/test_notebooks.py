@@ -74,20 +74,20 @@ def test_a_damaged_scan_costs_no_other(tiny, tiny_run, tmp_path):
     """One scan of the test split is cut in half after intake: its case fails by name, the others are predicted."""
     import shutil
 
+    import pandas as pd
     from conftest import TINY, command
 
     shutil.copytree(tiny[0], tmp_path / "copy")
     root = tmp_path / "copy"
     volumes = sorted((root / "data" / "phantoms").rglob("volume-*.nii.gz"))
     words = ["--run", "tiny", "--only", "05", "--set", "split=train", *[w for w in TINY if w.startswith("least_liver")]]
-    split = (root / "data_lists" / "tiny" / "split.csv").read_text().splitlines()[1:]
-    victim = next(line.split(",")[0] for line in split if line.endswith("train"))
+    split = pd.read_csv(root / "data_lists" / "tiny" / "split.csv", dtype=str)
+    victim, *others = split.case[split.split == "train"]
     scan = next(v for v in volumes if v.name == f"{victim}.nii.gz")
     scan.write_bytes(scan.read_bytes()[: scan.stat().st_size // 2])
     done = command(root, "helpers.run", *words)
     assert done.returncode == 0, done.stderr
     log = json.loads((root / "reports" / "tiny" / "predictions" / f"{victim}.json").read_text())
     assert log["outcome"] == "failed" and scan.name in log["sentence"]
-    others = [line.split(",")[0] for line in split if line.endswith("train") and not line.startswith(f"{victim},")]
     predictions = root / "reports" / "tiny" / "predictions"
     assert others and all((predictions / f"segmentation-{case.removeprefix('volume-')}.nii.gz").is_file() for case in others)
