@@ -1,34 +1,14 @@
 """A batch is a pure function of (seed, step, chunk list): which slices, which augmentation, and nothing else."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
 
+from helpers import augmentation, implants
+
+OUTSIDE = 255  # target of pixels beyond the dilated liver, which the tumour stage's loss leaves out
+
 cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a batch may be bent away from the scans; every range is symmetric about no change.
-
-    rotation_degrees, scale (share), shift (share of the edge), flips (also quarter turns), brightness and contrast
-    (share of the window), gamma, noise (share of the window), blur (chance of a soft slice).
-    """
-
-    rotation_degrees: float = 15.0
-    scale: float = 0.2
-    shift: float = 0.05
-    flips: bool = False
-    brightness: float = 0.12
-    contrast: float = 0.2
-    gamma: float = 0.2
-    noise: float = 0.04
-    blur: float = 0.2
-
-
-NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
 
 
 class Batches:
@@ -39,12 +19,15 @@ class Batches:
     stage       "gate", "liver" or "tumour": what the target is, and where a patch may lie.
     batch_size  slices a batch; `patch` pixels along its edges, 0 takes whole slices (they must be of one size).
     neighbours  slices on either side that become channels.
-    mean, deviation  of the grey values, that 0 and 1 shall stand for.
+    bends       augmentation.Augmentation.
+    norm        (mean, deviation) of the grey values, that 0 and 1 shall stand for.
+    evenness    0 draws every slice once a round; 1 draws every patient equally often, 0.5 by the root of its slices.
     """
 
-    def __init__(self, chunks, store, stage, *, seed, batch_size, patch, neighbours, augmentation, classes=1, norm=(0.0, 255.0)):
-        self.store, self.stage, self.seed, self.batch_size = store, stage, seed, batch_size
-        self.patch, self.neighbours, self.augmentation, self.classes, self.norm = patch, neighbours, augmentation, classes, norm
+    def __init__(self, chunks, store, stage, *, seed, batch_size, patch, neighbours, bends, classes=1, norm=(0.0, 255.0),
+                 evenness=0.0):  # fmt: skip
+        self.store, self.stage, self.seed, self.batch_size, self.evenness = store, stage, seed, batch_size, evenness
+        self.patch, self.neighbours, self.bends, self.classes, self.norm = patch, neighbours, bends, classes, norm
         if stage == "tumour":
             chunks = [chunk[chunk.kind != "empty"] for chunk in chunks]  # a region of interest holds liver
         self.chunks = [chunk.reset_index(drop=True) for chunk in chunks]
@@ -64,67 +47,98 @@ class Batches:
         chunk = self.chunks[number]
         rng = np.random.default_rng([self.seed, turn, number])
         kind = "empty" if self.stage == "gate" else "tumour"
-        halves = [rng.permutation(np.flatnonzero(side)) for side in (chunk.kind == kind, chunk.kind != kind)]
+        halves = [self._drawn(chunk.case, np.flatnonzero(side), rng) for side in (chunk.kind == kind, chunk.kind != kind)]
         keys = np.concatenate([(np.arange(len(half)) + 0.5) / max(1, len(half)) for half in halves])
         order = np.concatenate(halves)[np.argsort(keys, kind="stable")]
         return chunk.iloc[order[(k * self.batch_size + np.arange(self.batch_size)) % len(order)]]
 
+    def _drawn(self, cases, rows, rng):
+        """The rows in random order; with evenness drawn again and again, those of patients with many slices more seldom."""
+        if not self.evenness or not len(rows):
+            return rng.permutation(rows)
+        _, patient, count = np.unique(cases.to_numpy()[rows], return_inverse=True, return_counts=True)
+        weight = count[patient] ** -float(self.evenness)
+        return rng.choice(rows, len(rows), p=weight / weight.sum())
+
     def __call__(self, step):
         """Image float32 (B, C, H, W), normalised, and target int64 (B, 1, H, W), or (B, 1) for the gate."""
         rng = np.random.default_rng([self.seed, 1_000_003, step])
-        pairs = [self._sample(row, rng) for row in self.rows(step).itertuples()]
+        donors = self.chunks[self.place(step)[1]].query("kind == 'tumour'")
+        pairs = [self._sample(row, donors, rng) for row in self.rows(step).itertuples()]
         image = torch.from_numpy(np.stack([image for image, _ in pairs])).float().div_(255)
         target = torch.from_numpy(np.stack([target for _, target in pairs])).long()
-        return normalised(recoloured(image, self.augmentation, rng), self.norm), target
+        return normalised(augmentation.recoloured(image, self.bends, rng), self.norm), target
 
-    def _sample(self, row, rng):
+    def _sample(self, row, donors, rng):
+        how = self.bends
         image, mask = self.store.image(row.case), self.store.mask(row.case)
-        k = row.z - self.store.first_z(row.case)
+        k, step = row.z - self.store.first_z(row.case), int(rng.choice(how.neighbour_steps))
         size = self.patch or mask.shape[1]
-        matrix = self._placing(mask[k], size, rng)
-        planes = stacked(image, k, self.neighbours)  # (C, y, x)
-        picture = np.stack([warped(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
+        about = self._centre(mask[k], size, rng)
+        matrix = augmentation.placing(how, about, size, rng)
+        planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
+        picture = np.stack([augmentation.warped(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
         if self.stage == "gate":
             return picture, np.array([row.liver_px > 0], dtype=np.uint8)
-        return picture, target_of(warped(mask[k], matrix, size, cv2.INTER_NEAREST), self.stage, self.classes)[None]
+        labels = augmentation.warped(mask[k], matrix, size, cv2.INTER_NEAREST)
+        if how.implants and rng.random() < how.implants * (1 / 3 if (labels == 2).any() else 1):
+            picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
+        target = target_of(labels, self.stage, self.classes)
+        if self.stage == "tumour" and self.classes == 1:
+            target[cv2.dilate((labels >= 1).astype(np.uint8), np.ones((17, 17), np.uint8)) == 0] = OUTSIDE
+        return picture, target[None]
 
-    def _placing(self, mask, size, rng):
-        """The 2 × 3 matrix from a patch's pixels to the slice's: where it lies, how it is turned and scaled."""
-        how = self.augmentation
-        centre = np.array([(mask.shape[1] - 1) / 2, (mask.shape[0] - 1) / 2])  # (x, y)
-        if self.patch and self.stage == "tumour":
-            wanted = mask == 2 if rng.random() < 0.67 and (mask == 2).any() else mask >= 1
-            spots = np.argwhere(wanted)
-            if len(spots):
-                centre = spots[rng.integers(len(spots))][::-1] + rng.uniform(-0.25, 0.25, 2) * size
-            room = np.maximum(np.array(mask.shape[::-1]) - size, 0) / 2  # a patch stays within its region
-            middle = (np.array(mask.shape[::-1]) - 1) / 2
-            centre = np.clip(centre, middle - room, middle + room)
-        centre = centre + rng.uniform(-how.shift, how.shift, 2) * size
-        angle = np.deg2rad(rng.uniform(-how.rotation_degrees, how.rotation_degrees))
-        scale = (1 + how.scale) ** rng.uniform(-1, 1)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
-        if how.flips:
-            turn = turn @ np.diag(rng.choice([-1.0, 1.0], 2))
-            turn = turn @ (np.eye(2) if rng.random() < 0.5 else np.array([[0.0, 1.0], [1.0, 0.0]]))
-        return np.column_stack([turn, centre - turn @ np.full(2, (size - 1) / 2)])
+    def _implanted(self, picture, labels, case, step, donors, rng):
+        """One to three tumours more, painted or pasted: (picture uint8 (C, y, x), labels uint8 (y, x)), both new."""
+        planes, labels = picture.astype(np.float32), labels.copy()
+        meta = self.store.meta(case)
+        around = np.repeat(np.arange(-self.neighbours, self.neighbours + 1), len(meta["recipe"]["windows"]))
+        grey_per_hu = np.resize([255 / (high - low) for low, high in meta["recipe"]["windows"]], len(planes))
+        pixel_mm = meta["spacing_mm"][1] * (meta["box"][1][1] - meta["box"][1][0]) / meta["shape"][0]
+        for _ in range(rng.integers(1, 4)):
+            donor = self._donor(donors, rng) if rng.random() < 0.5 else None
+            if donor:
+                implants.paste(planes, labels, donor, rng)
+            else:
+                implants.paint(planes, labels, rng, grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0])
+        return np.rint(planes.clip(0, 255)).astype(np.uint8), labels
+
+    def _donor(self, donors, rng):
+        """A lesion of another slice, patients drawn as `evenness` says; None where there is none."""
+        if not len(donors):
+            return None
+        row = donors.iloc[self._drawn(donors.case, np.arange(len(donors)), rng)[0]]
+        k, step = row.z - self.store.first_z(row.case), int(rng.choice(self.bends.neighbour_steps))
+        planes = stacked(self.store.image(row.case), k, self.neighbours, step)
+        labels = stacked(self.store.mask(row.case)[:, None], k, self.neighbours, step)
+        return implants.donor_from(planes, np.repeat(labels, len(planes) // len(labels), axis=0), rng)
+
+    def _centre(self, mask, size, rng):
+        """(x, y) about which a sample is cut: the slice's middle, or in the tumour stage a lesion or a spot of the liver."""
+        middle = (np.array(mask.shape[::-1]) - 1) / 2
+        if not self.patch or self.stage != "tumour":
+            return middle
+        spots = np.argwhere(one_lesion(mask, rng) if (mask == 2).any() and rng.random() < 0.67 else mask >= 1)
+        if not len(spots):
+            return middle
+        room = np.maximum(np.array(mask.shape[::-1]) - size, 0) / 2  # a patch stays within its region
+        wanted = spots[rng.integers(len(spots))][::-1] + rng.uniform(-0.25, 0.25, 2) * size
+        return np.clip(wanted, middle - room, middle + room)
 
 
-def stacked(image, k, neighbours):
-    """Slice k of a store's image (z, windows, y, x) with its neighbours: (windows · (2 · neighbours + 1), y, x).
+def one_lesion(mask, rng):
+    """One 4-connected lesion of labels (y, x), drawn whatever its size: bool (y, x)."""
+    count, pieces = cv2.connectedComponents((mask == 2).astype(np.uint8), connectivity=4)
+    return pieces == rng.integers(1, count)
 
-    Beyond the first and last slice the end slice is repeated.
+
+def stacked(image, k, neighbours, step=1):
+    """Slice k of a store's image (z, windows, y, x) with its neighbours, `step` slices apart.
+
+    returns  (windows · (2 · neighbours + 1), y, x). Beyond the first and last slice the end slice is repeated.
     """
-    near = np.clip(np.arange(k - neighbours, k + neighbours + 1), 0, len(image) - 1)
+    near = np.clip(k + step * np.arange(-neighbours, neighbours + 1), 0, len(image) - 1)
     return image[near].reshape(-1, *image.shape[2:])
-
-
-def warped(plane, matrix, size, interpolation):
-    """Pixels of a plane (y, x) at the places that `matrix` gives for a patch of size × size; 0 outside the plane."""
-    if np.array_equal(matrix, np.eye(2, 3)) and plane.shape == (size, size):
-        return np.asarray(plane)
-    flags = interpolation | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(np.ascontiguousarray(plane), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
 
 
 def target_of(mask, stage, classes=1):
@@ -137,23 +151,6 @@ def target_of(mask, stage, classes=1):
 def normalised(image, norm):
     """From a window's 0…1 to what a network sees; `norm` is (mean, deviation) in grey values of 0…255."""
     return (image * 255 - norm[0]) / norm[1]
-
-
-def recoloured(image, how, rng):
-    """Change intensities of a batch (B, C, H, W) within 0…1: contrast, brightness, gamma, blur, noise; a draw a slice."""
-    if how == NONE:
-        return image
-    b = len(image)
-
-    def each(low, high):
-        return torch.from_numpy(rng.uniform(low, high, (b, 1, 1, 1)).astype(np.float32))
-
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
-    soft = each(0, 1) * (each(0, 1) < how.blur)
-    image = (image - 0.5) * (1 + each(-how.contrast, how.contrast)) + 0.5 + each(-how.brightness, how.brightness)
-    image = image.clamp_(0, 1) ** (1 + how.gamma) ** each(-1, 1)
-    image = torch.lerp(image, torch.nn.functional.avg_pool2d(image, 3, 1, 1), soft)
-    return (image + noise * each(0, how.noise)).clamp_(0, 1)
 
 
 def in_parts(work, image, target, parts):
@@ -181,9 +178,9 @@ def drawn_balance(batches, steps):
 
 def read_lists(folder):
     """The chunks and the validation slices of a run, as 02 wrote them: (list of DataFrames, DataFrame)."""
-    import pandas as pd
+    from helpers import lists
 
     files = sorted(folder.glob("train_chunk_*.csv"))
     if not files:
         raise FileNotFoundError(f"{folder}: holds no train_chunk_*.csv; run 02_filtering first")
-    return [pd.read_csv(file) for file in files], pd.read_csv(folder / "val.csv")
+    return [lists.read(file) for file in files], lists.read(folder / "val.csv")

@@ -85,7 +85,7 @@ def _progress(training, first, seconds):
     left = (training.total_steps - training.step) * seconds / (training.step - first) / 60
     recent = training.losses[-50:]
     loss = f", loss {sum(recent) / len(recent):.3f}" if recent else ""
-    best = f", best score {training.best:.3f}" if training.history else ""
+    best = f", best score {training.best:.3f}" if training.best >= 0 else ""
     return f"step {training.step:,} of {training.total_steps:,}{loss}{best}, about {left:.0f} min left"
 
 

@@ -1,105 +1,151 @@
-"""Looks at every case once: geometry, intensities, labels; a verdict with its reason; one row of cases.csv."""
+"""Looks at every case once: file, geometry, intensities, labels; a verdict with its reason; one row of cases.csv."""
 
-import concurrent.futures
 import hashlib
 import itertools
-import multiprocessing
+import json
 import os
 from functools import partial
 
 import numpy as np
 
-from helpers import ct, layouts, paths
+from helpers import content, ct, intake, layouts, masks, names, nifti, paths, pictures, twins
+from helpers.findings import FINDINGS, verdict_of
+from helpers.workers import Died, each
 
-# code: (verdict, what it means); the worst verdict of a case's findings is the case's verdict
-FINDINGS = {
-    "unreadable": ("quarantined", "the scan can't be read"),
-    "mask-unreadable": ("quarantined", "the mask can't be read, or doesn't fit its scan"),
-    "constant": ("quarantined", "all voxels have one value"),
-    "not-hu": ("quarantined", "the values are no Hounsfield units (0–255, 0–1 or a narrow range)"),
-    "clipped": ("repaired", "values outside the range of tissue were clipped"),
-    "mask-affine": ("repaired", "the mask's affine isn't the scan's; its voxels were taken as aligned"),
-    "mask-axes": ("repaired", "the mask is stored in another axis order and was turned by its own affine"),
-    "labels-rounded": ("repaired", "label values were off whole numbers by rounding"),
-    "labels-mapped": ("repaired", "label values were brought to 0, 1 and 2"),
-    "no-labels": ("ok", "there is no mask; the case can be predicted, not trained or scored"),
-    "no-liver": ("ok", "the mask holds no liver"),
-    "no-tumour": ("ok", "the mask holds no tumour"),
-    "tumour-only": ("ok", "the mask marks tumours and no liver: don't train or score the liver with it"),
-    "liver-islands": ("ok", "the liver's mask has several pieces"),
-    "spacing-1-1-1": ("ok", "spacing is exactly 1 × 1 × 1 mm, often a stand-in: don't trust millimetres"),
-    "spacing-stand-in": ("ok", "pictures carry no spacing: millimetres are stand-ins"),
-    "slices-missing": ("ok", "the numbers of the slices have gaps"),
-    "one-slice": ("ok", "the scan has a single slice"),
-}
-VERDICTS = ("ok", "repaired", "quarantined")
-HISTOGRAM_EDGES = np.arange(-1100, 1510, 10)
+RULES = 2  # raise when a finding or a measure changes, so that kept results are looked at again
 
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
-COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "bytes": "str", "axes": "str"}
+COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str", "mask_flip": "str"}
+COLUMNS |= {"bytes": "str", "axes": "str"}
 COLUMNS |= dict.fromkeys(("slices", "rows", "columns"), "Int64")
 COLUMNS |= dict.fromkeys(("spacing_z_mm", "spacing_y_mm", "spacing_x_mm"), "float64")
 COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver_ml": "float64", "tumour_ml": "float64"}
 COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
-COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64", "findings": "str", "reason": "str"}
+COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
+COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str")
+COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `twins` compares
 
 
-def examine(case, window=(-40, 160), channel=1):
+def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
     """Read one case and say what it is.
 
     case     layouts.Case.
     window   HU that grey 0 and 255 of 2-D slices stand for; `channel` of a colour picture.
+    flip     axes ("x", "yz" …) along which scan and mask are turned over on request; `mask_flip` the mask alone.
     returns  (row of cases.csv as dict, histogram rows, lesion rows). Never raises for bad data: the verdict says it.
     """
-    row = {
-        "case": case.name, "layout": case.layout, "image": paths.shown(case.image),
-        "mask": paths.shown(case.mask) if case.mask else "", "channel": channel,
-        "window_low": window[0], "window_high": window[1],
-    }  # fmt: skip
-    findings, histograms, lesions = [], [], []
-    failing = "unreadable"
+    row = _begun(case, window, channel, flip, mask_flip)
+    findings, digests, histograms, lesions = [], {}, [], []
     try:
-        row["bytes"] = fingerprint(case)
-        volume = layouts.read_scan(case.image, window, channel)
-        row |= _geometry(volume)
-        findings += _intensities(volume, case.layout) + _grid(volume, case)
-        histograms += _histogram(case.name, "scan", volume.hu[::2, ::2, ::2])
-        failing = "mask-unreadable"
+        data = _bytes(case.image, digests)
+        volume = layouts.read_scan(case.image, window, channel) if data is None else ct.read(case.image, data)
+        del data  # before the mask is read: memory holds one scan
+        volume = ct.flipped(volume, flip)
+        low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
+        row |= {"voxels": twins.voxel_hash(volume.hu), "thumbnail": twins.thumbnail(volume.hu)}
+        row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": content.median(counts)}
+        values = content.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
+        in_hu = verdict_of(code for code, _ in values) != "quarantined"  # else they say nothing about the way up
+        findings += [*case.notes, *volume.notes, *_grid(volume, case), *values]
+        findings += [("flipped", f"the scan along {flip}")] if flip else []
+        histograms += content.histogram(case.name, "scan", counts)
+        labels = None
         if case.mask is None:
             findings.append(("no-labels", ""))
         else:
-            labels, found = _labels(case, volume)
-            columns, more, lesions = _labelled(case.name, volume, labels)
-            row, findings = row | columns, findings + found + more
-            for label, region in ((1, "liver"), (2, "tumour")):
-                histograms += _histogram(case.name, region, volume.hu[labels == label])
+            labels, found, box = masks.read(case, volume, _bytes(case.mask, digests), mask_flip)
+            columns, more, rows, lesions = masks.measure(case.name, volume, labels, box)
+            row, findings, histograms = row | columns, findings + found + more, histograms + rows
+            if columns["liver_slices"] and in_hu:
+                found, row["mask_flip_proposed"], middle = content.mask_against_flips(volume.hu, labels, box)
+                findings += found or ([("liver-hu", f"median {middle:.0f}")] if not -50 <= middle <= 250 else [])
+        trusted = labels if not row.get("mask_flip_proposed") else None
+        found, row["flip_proposed"] = content.orientation(volume, low, high, trusted) if in_hu else ([], "")
+        findings += found
     except (ValueError, OSError) as error:
-        findings.append((failing, _by_name(str(error), case)))
+        findings.append((getattr(error, "code", "unreadable"), _by_name(str(error), case)))
+    except MemoryError as error:
+        findings.append(("killed", f"not enough memory: {error}"))
     except Exception as error:  # whatever a bad file makes a reader do, it must not cost the other cases
-        findings.append((failing, _by_name(f"{type(error).__name__}: {error}", case)))
+        findings.append(("unreadable", _by_name(f"{type(error).__name__}: {error}", case)))
+    row["bytes"] = intake.fingerprint(case, _how(case, window, channel, flip, mask_flip), digests)
     return _judged(row, findings), histograms, lesions
 
 
-def examine_all(cases, window=(-40, 160), channel=1, workers=None):
-    """`examine` for many cases on all cores, with a progress bar; the rows keep the order of the cases.
+def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None, folder=None):
+    """`examine` for many cases on all cores, with a progress bar; the results keep the order of the cases.
 
+    workers  processes; 1 stays in this one, None takes one for each core. One that dies costs its own case only.
+    flips    dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
+    folder   where each finished case is kept, so that an interrupted intake goes on; None keeps nothing.
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
-    Raises ValueError for a window or a channel that can't be.
+    Raises ValueError for a window, a channel or a flip that can't be.
     """
     from tqdm import tqdm
 
+    asked = _checked(cases, window, channel, flips or {}, mask_flips or {})
+    look = partial(_looked_at, window=window, channel=channel, folder=folder)
+    results, to_do = {}, []
+    for number, (case, *turns) in enumerate(asked):
+        record = folder and intake.read(folder, case, _settings(window, channel, *turns))
+        if record and record["signs"] == intake.signs(case):
+            results[number] = record["result"]
+        else:
+            to_do.append(number)
+    with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
+        items = [asked[number] for number in to_do]
+        done = enumerate(map(look, items)) if workers == 1 else each(look, items, workers or os.cpu_count())
+        for number, result in done:
+            if isinstance(result, Died):
+                case, *turns = items[number]
+                row = _judged(_begun(case, window, channel, *turns), [("killed", f"it ended with {result.how}")])
+                result = row, [], []
+            results[to_do[number]] = result
+            bar.update()
+    rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))), strict=True) if cases else ((), (), ())
+    return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
+
+
+def compared(rows):
+    """Rows of `examine` with what only shows between cases: scans that are there twice."""
+    seen = twins.findings(table(rows))
+    return [_and_findings(row, seen[row["case"]]) if row["case"] in seen else row for row in rows]
+
+
+def _checked(cases, window, channel, flips, mask_flips):
+    """A tuple (case, its flip, its mask's flip) for every case."""
     if not window[1] > window[0] or channel not in (0, 1, 2):
         raise ValueError(f"window {window}, channel {channel}: the window rises, and the channel is 0 blue, 1 green or 2 red")
-    workers = min(workers or os.cpu_count(), len(cases))
-    look, bar = partial(examine, window=window, channel=channel), {"total": len(cases), "desc": "examining", "unit": "case"}
-    if workers <= 1:
-        results = list(tqdm(map(look, cases), **bar))
-    else:  # spawned: a notebook has threads, and a fork of those can hang
-        with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            results = list(tqdm(pool.map(look, cases), **bar))
-    rows, histograms, lesions = zip(*results, strict=True) if results else ((), (), ())
-    return list(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
+    for name, turns in (("flips", flips), ("mask_flips", mask_flips)):
+        if unknown := sorted(set(turns) - {case.name for case in cases}):
+            raise ValueError(f"{name}: there is no case {', '.join(unknown)}")
+        for axes in turns.values():
+            ct.turned_over(np.zeros((1, 1, 1)), axes)
+    return [(case, flips.get(case.name, ""), mask_flips.get(case.name, "")) for case in cases]
+
+
+def _looked_at(asked, window, channel, folder):
+    """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes from the disk or not."""
+    case, *turns = asked
+    settings = _settings(window, channel, *turns)
+    if folder and (known := intake.kept(folder, case, settings, _how(case, window, channel, *turns))):
+        return known
+    before = intake.signs(case)
+    result = json.loads(json.dumps(examine(case, window, channel, *turns)))
+    if folder and "killed" not in result[0]["findings"].split():  # there may be more memory next time
+        intake.keep(folder, case, settings, before, result)
+    return result
+
+
+def _settings(window, channel, flip, mask_flip):
+    """All that a result depends on besides the files."""
+    return {"rules": RULES, "window": list(window), "channel": channel, "flip": flip, "mask_flip": mask_flip}
+
+
+def _how(case, window, channel, flip, mask_flip):
+    """The settings that change the voxels of this case: with its bytes they decide whether a store is still right."""
+    return [flip, mask_flip, *((*window, channel) if case.layout == "2-D slices" else ())]
 
 
 def table(rows):
@@ -115,19 +161,27 @@ def read_table(path):
     """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text is ""."""
     import pandas as pd
 
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    text = [name for name, kind in COLUMNS.items() if kind == "str"]
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False).reindex(columns=list(COLUMNS), fill_value="")
     numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
-    return frame[text].join(frame[list(numbers)].apply(pd.to_numeric).astype(numbers))[list(COLUMNS)]
+    return frame.assign(**frame[list(numbers)].apply(pd.to_numeric).astype(numbers))
 
 
-def fingerprint(case):
-    """A short hash of the bytes of a case's files: it changes when any of them does."""
-    together = hashlib.sha256()
-    for path in (case.image, case.mask):
-        for file in layouts.pictures_of(path) if path and path.name.lower().endswith(layouts.PICTURES) else [path]:
-            together.update(paths.sha256(file).encode() if file and file.is_file() else b"-")
-    return together.hexdigest()[:16]
+def _begun(case, window, channel, flip, mask_flip):
+    """The columns of a row that are known before anything is read."""
+    return {
+        "case": case.name, "layout": case.layout, "image": paths.shown(case.image),
+        "mask": paths.shown(case.mask) if case.mask else "", "channel": channel,
+        "window_low": window[0], "window_high": window[1], "flip": flip, "mask_flip": mask_flip,
+    }  # fmt: skip
+
+
+def _bytes(path, digests):
+    """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading. None for other files."""
+    if not path.name.lower().endswith(names.NIFTI):
+        return None
+    data = nifti.read_bytes(path)
+    digests[path] = hashlib.sha256(data).hexdigest()
+    return data
 
 
 def _geometry(volume):
@@ -136,90 +190,17 @@ def _geometry(volume):
     return {
         "axes": volume.axes, "slices": slices, "rows": rows, "columns": columns,
         "spacing_z_mm": round(z, 4), "spacing_y_mm": round(y, 4), "spacing_x_mm": round(x, 4),
-        "hu_min": int(volume.hu.min()), "hu_max": int(volume.hu.max()),
-        "hu_median": float(np.median(volume.hu[::4, ::4, ::4])),
     }  # fmt: skip
-
-
-def _intensities(volume, layout):
-    low, high = int(volume.hu.min()), int(volume.hu.max())
-    found = []
-    if low == high:
-        found.append(("constant", f"every voxel is {low}"))
-    elif layout != "2-D slices" and (low >= 0 and high <= 255 or high - low < 100):
-        found.append(("not-hu", f"values from {low} to {high}"))
-    if volume.clipped:
-        found.append(("clipped", f"{volume.clipped:,} voxels outside {ct.HU_RANGE[0]} to {ct.HU_RANGE[1]} HU"))
-    return found
 
 
 def _grid(volume, case):
     found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
         return found + ([("spacing-1-1-1", "")] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
-    steps = np.diff([layouts.slice_number(p) for p in layouts.pictures_of(case.image)])
+    steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
     return [*found, ("spacing-stand-in", "{} × {} × {} mm assumed".format(*volume.spacing_mm))]
-
-
-def _labels(case, volume):
-    """(labels 0, 1, 2 on the volume's grid, findings)."""
-    found = []
-    if case.layout == "2-D slices":
-        labels = layouts.read_labels(case.mask, volume)
-    else:
-        array, affine = ct.load(case.mask)
-        labels = ct.place_mask(array, affine, volume, case.mask)
-        way = ct.way_onto(array.shape, affine, volume)
-        if way == "axes":
-            found.append(("mask-axes", f"{ct.axes_of(affine)} onto {volume.axes}"))
-        elif not np.allclose(affine, volume.affine, atol=1e-2):
-            found.append(("mask-affine", f"largest difference {np.abs(affine - volume.affine).max():.3g}"))
-        if array.dtype.kind == "f" and (array != np.rint(array)).any():
-            found.append(("labels-rounded", f"by up to {np.abs(array - np.rint(array)).max():.2g}"))
-    labels, values = layouts.standard_labels(labels)
-    if max(values) > 2:
-        found.append(("labels-mapped", f"values {values}"))
-    return labels, found
-
-
-def _labelled(name, volume, labels):
-    """What the mask says: (columns, findings, a row per lesion)."""
-    import cc3d
-
-    liver, tumour = labels >= 1, labels == 2
-    _, islands = cc3d.connected_components(liver, connectivity=26, return_N=True)
-    pieces, count = cc3d.connected_components(tumour, connectivity=6, return_N=True)
-    sizes_ml = cc3d.statistics(pieces)["voxel_counts"][1:] * volume.voxel_ml
-    lesions = [
-        {"case": name, "lesion": k, "volume_ml": float(v), "diameter_mm": diameter_mm(v)} for k, v in enumerate(sizes_ml, start=1)
-    ]
-    columns = {
-        "liver_ml": round(float(liver.sum() * volume.voxel_ml), 2), "tumour_ml": round(float(tumour.sum() * volume.voxel_ml), 3),
-        "lesions": count, "liver_slices": int(liver.any((1, 2)).sum()), "tumour_slices": int(tumour.any((1, 2)).sum()),
-        "liver_hu": float(np.median(volume.hu[labels == 1])) if (labels == 1).any() else np.nan,
-        "tumour_hu": float(np.median(volume.hu[tumour])) if tumour.any() else np.nan,
-    }  # fmt: skip
-    found = [("liver-islands", f"{islands} pieces")] if islands > 1 else []
-    if not liver.any():
-        found.append(("no-liver", ""))
-    elif not tumour.any():
-        found.append(("no-tumour", ""))
-    elif not (labels == 1).any():
-        found.append(("tumour-only", ""))
-    return columns, found, lesions
-
-
-def diameter_mm(volume_ml):
-    """Diameter of the ball with this volume."""
-    return float((6000.0 * volume_ml / np.pi) ** (1 / 3))
-
-
-def _histogram(name, region, hu):
-    counts, _ = np.histogram(hu, HISTOGRAM_EDGES)
-    kept = np.flatnonzero(counts)
-    return [{"case": name, "region": region, "hu": int(HISTOGRAM_EDGES[i]), "voxels": int(counts[i])} for i in kept]
 
 
 def _by_name(text, case):
@@ -230,6 +211,16 @@ def _by_name(text, case):
 
 
 def _judged(row, findings):
-    worst = max((VERDICTS.index(FINDINGS[code][0]) for code, _ in findings), default=0)
+    """The row with its verdict, and in words why and what to do."""
+    codes = list(dict.fromkeys(code for code, _ in findings))
     reason = "; ".join(FINDINGS[code][1] + (f": {seen}" if seen else "") for code, seen in findings)
-    return row | {"verdict": VERDICTS[worst], "findings": " ".join(code for code, _ in findings), "reason": reason}
+    to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
+    return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason, "to_do": to_do}
+
+
+def _and_findings(row, more):
+    """A row of `_judged` with findings added to those that it has."""
+    added = _judged(row, more)
+    texts = {"findings": " ", "reason": "; ", "to_do": "; "}
+    joined = {name: between.join(filter(None, (row[name], added[name]))) for name, between in texts.items()}
+    return row | joined | {"verdict": verdict_of(joined["findings"].split())}

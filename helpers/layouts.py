@@ -1,123 +1,140 @@
 """What a folder of scans holds: which files are scans, which masks belong to them, and how to read each case."""
 
-import os
 import re
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
-from helpers import ct, paths
-
-STAND_IN_SPACING = (3.0, 0.75, 0.75)  # mm (z, y, x) for 2-D slices, which carry none
-NIFTI = (".nii", ".nii.gz")
-PICTURES = (".jpg", ".jpeg", ".png")
-SLICE = re.compile(r"(?P<volume>.+?)_slice_(?P<z>\d+)$")
+from helpers import ct, dicom, folders, names, paths, pictures, series
+from helpers.findings import Unfit
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scan as found on disk. `image` is a NIfTI file, or the first picture of a stack; `mask` likewise or None."""
+    """One scan as found on disk.
+
+    image   a NIfTI file, the first picture of a stack, or the first file of a DICOM series: enough to read all of it again.
+    mask    a NIfTI file, the first picture of a stack of masks, or None.
+    notes   findings that only a look at the whole folder gives: pairs (code, text) as in doctor.FINDINGS.
+    """
 
     name: str
     layout: str
     image: Path
     mask: Path | None
-
-
-def _stem(path):
-    return re.sub(r"\.(nii\.gz|nii|jpe?g|png)$", "", path.name, flags=re.IGNORECASE)
-
-
-def _natural(path):
-    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", path.as_posix())]
-
-
-def _files(folder, endings):
-    """Files below the folder, linked folders included, in natural order; hidden ones are left out."""
-    found, visited = [], set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
-        if real not in visited:
-            found += [Path(here, n) for n in names if n.lower().endswith(endings) and not n.startswith(".")]
-        visited.add(real)
-    return sorted(found, key=_natural)
+    notes: tuple = ()
 
 
 def scan(folder):
-    """Recognise the cases below a folder.
+    """The cases below a folder, in natural order of their names: `survey` without what it leaves out."""
+    return survey(folder)[0]
 
-    Layouts: "LiTS pairs" (volume-N, segmentation-N, in one folder or several), "MSD" (imagesTr, labelsTr),
-    "2-D slices" (images/volume-V_slice_Z.jpg with masks/ of the same names), "scans without labels".
 
-    returns   list of Case in natural order of their names.
+def survey(folder):
+    """Recognise the cases below a folder, and say what isn't one.
+
+    Layouts: "LiTS pairs" (volume-N, segmentation-N, in one folder or several), "MSD" (imagesTr, labelsTr), "pairs by name"
+    (images/a.nii with masks/a.nii, a_ct.nii with a_seg.nii), "DICOM", "2-D slices" (images/volume-V_slice_Z.jpg with masks/ of
+    the same names), "scans without labels".
+
+    returns   (list of Case, dict: why files were left out -> those files).
     Raises FileNotFoundError for a missing folder, ValueError for one without any scan.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds the scans")
-    nifti, pictures = _files(folder, NIFTI), _files(folder, PICTURES)
-    others = [p for p in nifti if p.parent.name not in ("imagesTr", "labelsTr", "imagesTs")]
-    cases = _slices(pictures) + _msd(nifti) + _lits(others)
+    kinds, left_out = folders.survey(folder)
+    found, others = series.find(kinds["DICOM"])
+    masked = [names.holds_mask(s.files[0], folder) for s in found]
+    masked = [yes and not all(masked) for yes in masked]
+    left_out |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in compress(found, masked)]}
+    stacks, spare = pictures.find(kinds["picture"], folder)
+    cases, lonely = _volumes(kinds["NIfTI"], [s for s, yes in zip(found, masked, strict=True) if not yes], folder)
+    cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
+    left_out |= {"pictures that aren't slices of a scan": spare, "masks whose scan is missing": lonely}
+    left_out = {why: files for why, files in left_out.items() if files}
     if not cases:
         raise ValueError(
-            f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg "
-            f"or any other .nii(.gz) below it (there are {len(nifti)} NIfTI files and {len(pictures)} pictures)"
+            f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg, DICOM series "
+            f"or any other .nii(.gz) below it (there is {in_words(left_out) or 'no file that could be one'})"
         )
-    return _named_once(cases, folder)
+    return _named_once(cases, folder), left_out
 
 
-def _lits(nifti):
-    masks = {}
-    for path in nifti:
-        if _stem(path).startswith("segmentation-"):
-            masks.setdefault(_stem(path).removeprefix("segmentation-"), []).append(path)
-    cases = []
-    for path in nifti:
-        stem, used = _stem(path), None
-        if stem.startswith("segmentation-"):
+def in_words(left_out):
+    """What `survey` left out in one line: "3 × pictures that aren't slices of a scan (logo.png …)"; "" for nothing."""
+    return "; ".join(f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in left_out.items())
+
+
+def _volumes(nifti, found, root):
+    """(cases of NIfTI files and DICOM series, masks that belong to none of them)."""
+    says = {path: names.holds_mask(path, root) for path in nifti}
+    if all(says.values()) and not found:  # nothing but files in a folder called "labels", say: they are the scans
+        says = {path: names.says_mask(names.stem(path)) for path in nifti}
+    scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
+    named = _named_series(found, root)
+    keyed = {path: names.keys(path, root) for path in scans}
+    keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
+    partner = names.match(keyed, {path: names.keys(path, root) for path in masks})
+    cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path)) for path in scans]
+    for s, (name, _) in named.items():
+        notes = [("series-split", ", ".join(f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]))]
+        cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]), tuple(notes if s.elsewhere else ())))
+    lonely, used = [], set(partner.values())
+    for mask in (mask for mask in masks if mask not in used):  # its scan is missing: a case that says so
+        image = _image_of(mask)
+        if image is None:
+            lonely.append(mask)
+        else:
+            cases.append(Case(_name(image), _layout(image, mask), image, mask))
+    return sorted(cases, key=lambda case: names.natural(Path(case.name))), lonely
+
+
+def _name(path):
+    return re.sub(r"_0000$", "", names.stem(path)) if path.parent.name.startswith("images") else names.stem(path)
+
+
+def _layout(path, mask):
+    if path.parent.name in ("imagesTr", "imagesTs"):
+        return "MSD"
+    if mask is None:
+        return "scans without labels"
+    return "LiTS pairs" if names.stem(mask).lower().startswith("segmentation-") else "pairs by name"
+
+
+def _image_of(mask):
+    """Where the scan of a mask would lie in LiTS and MSD; None in other layouts."""
+    if mask.parent.name == "labelsTr":
+        return mask.parent.parent / "imagesTr" / mask.name
+    if names.stem(mask).startswith("segmentation-"):
+        return mask.with_name(mask.name.replace("segmentation-", "volume-", 1))
+    return None
+
+
+def _named_series(found, root):
+    """dict Series -> its name and the keys of its mask.
+
+    The name is its folder's, and where that holds several, the number of the series or the end of its UID follows. A mask lies
+    beside the folder or in it: a/p7/*.dcm with a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz.
+    """
+    per_folder = defaultdict(list)
+    for s in found:
+        per_folder[s.folder].append(s)
+    named = {}
+    for folder, together in per_folder.items():
+        parts, home = folder.relative_to(root).parts, (folder if folder != root else root.resolve()).name
+        if len(together) == 1:
+            named[together[0]] = home, {names.place(*parts), names.place(*parts[:-1], home)}
             continue
-        if stem.startswith("volume-") and masks.get(number := stem.removeprefix("volume-")):
-            used = max(masks[number], key=lambda mask: len(os.path.commonpath([mask, path])))  # the nearest, if several
-            masks[number].remove(used)
-        cases.append(Case(stem, "LiTS pairs" if used else "scans without labels", path, used))
-    for mask in (mask for left in masks.values() for mask in left):  # its scan is missing: a case that says so
-        image = mask.with_name(mask.name.replace("segmentation-", "volume-"))
-        cases.append(Case(_stem(image), "LiTS pairs", image, mask))
-    return sorted(cases, key=lambda case: _natural(Path(case.name)))
-
-
-def _msd(nifti):
-    cases = []
-    masks = {p for p in nifti if p.parent.name == "labelsTr"}
-    for path in nifti:
-        if path.parent.name in ("imagesTr", "imagesTs"):
-            stem = re.sub(r"_0000$", "", _stem(path))  # nnU-Net numbers the channels of a scan
-            beside = path.parent.parent / "labelsTr"
-            mask = next((m for e in NIFTI[::-1] if (m := beside / (stem + e)) in masks), None)
-            masks.discard(mask)
-            cases.append(Case(stem, "MSD", path, mask))
-    cases += [Case(_stem(mask), "MSD", mask.parent.parent / "imagesTr" / mask.name, mask) for mask in sorted(masks)]
-    return sorted(cases, key=lambda case: _natural(Path(case.name)))
-
-
-def _slices(pictures):
-    stacks = {}
-    for path in pictures:
-        match = SLICE.fullmatch(_stem(path))
-        if match and "mask" not in path.parent.name.lower():
-            stacks.setdefault((path.parent, match["volume"]), []).append(path)  # in natural order: feet first
-    return [
-        Case(volume, "2-D slices", files[0], next((m for f in files if (m := _mask_of(f))), None))
-        for (_, volume), files in stacks.items()
-    ]
-
-
-def _mask_of(picture):
-    """The mask of a slice: the same name, any picture ending, in the folder `masks` beside `images`."""
-    folder = picture.parent.parent / "masks"
-    return next((m for e in (".png", ".jpg", ".jpeg") if (m := folder / (_stem(picture) + e)).is_file()), None)
+        numbers = Counter(s.header.number for s in together)
+        for s in together:
+            alone = s.header.number and numbers[s.header.number] == 1
+            name = f"{home}-{s.header.number if alone else f'{s.header.uid[-6:]}-{s.header.plane}'}"
+            named[s] = name, {names.place(*parts, name), names.place(*parts[:-1], name)}
+    return named
 
 
 def _named_once(cases, folder):
@@ -128,95 +145,54 @@ def _named_once(cases, folder):
 
     named = {}
     short = [plain(case.name) for case in cases]
+    often = Counter(short)
     for case, name in zip(cases, short, strict=True):
-        if short.count(name) > 1:
-            name = plain("-".join(case.image.relative_to(folder).parent.parts + (name,)))
+        if often[name] > 1:
+            above = case.image.parent.parent if case.layout == "DICOM" and case.image.parent != folder else case.image.parent
+            name = plain("-".join((*above.relative_to(folder).parts, name)))
         if name in named:  # one folder, two endings
-            name = plain(f"{name}-{case.image.name.removeprefix(_stem(case.image)).strip('.')}")
+            name = plain(f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}")
         while name in named:
             name += "-again"
-        named[name] = Case(name, case.layout, case.image, case.mask)
+        named[name] = replace(case, name=name)
     return list(named.values())
 
 
-def slice_number(picture):
-    return int(SLICE.fullmatch(_stem(picture))["z"])
+def case_of(file):
+    """The Case of one file by itself: a NIfTI file, a single picture, or the series that a DICOM file belongs to."""
+    file = Path(file)
+    kind = folders.kind_of(file)
+    name = file.resolve().parent.name if kind == "DICOM" else names.stem(file) if kind in folders.KINDS else file.stem
+    return Case(name, {"DICOM": "DICOM", "picture": "2-D slices"}.get(kind, "scans without labels"), file, None)
 
 
-def pictures_of(first):
-    """All slices of the stack that `first` belongs to, feet first."""
-    first = Path(first)
-    volume = SLICE.fullmatch(_stem(first))["volume"]
-    names = (n for n in os.listdir(first.parent) if n.startswith(volume) and n.lower().endswith(PICTURES))
-    same = [p for n in names if (m := SLICE.fullmatch(_stem(p := first.parent / n))) and m["volume"] == volume]
-    return sorted(same, key=lambda p: (slice_number(p), p.name))
-
-
-def read_grey(path, channel=1):
-    """One 2-D picture as uint8 (y, x); of a colour picture the channel 0 blue, 1 green or 2 red.
-
-    Raises ValueError, naming the file, when it is no 8-bit picture.
-    """
-    import cv2
-
-    if channel not in (0, 1, 2):
-        raise ValueError(f"channel {channel}: 0 is blue, 1 green, 2 red")
+def files_of(path):
+    """All files that a case's image or mask consists of, from the one that stands for them."""
     path = Path(path)
-    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.zeros(0, np.uint8)
-    end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2].tobytes())
-    if end and end not in data[-4096:].tobytes():
-        raise ValueError(f"{path}: the picture is cut off; copy or download it again")  # OpenCV would fill up with grey
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None  # imread fails on non-ASCII names on Windows
-    if picture is None or picture.dtype != np.uint8:
-        raise ValueError(f"{path}: can't be read as an 8-bit JPEG or PNG picture")
-    return picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, channel])
-
-
-def stack(files, window, channel=1):
-    """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window` in HU.
-
-    The spacing is STAND_IN_SPACING, because pictures carry none: millimetres are approximate.
-    Raises ValueError when a picture can't be read or differs in shape from the first, or two carry one slice number.
-    """
-    low, high = window
-    if not high > low:
-        raise ValueError(f"window {window}: its high end must lie above its low end")
-    for path, after in zip(files, files[1:], strict=False):
-        if slice_number(path) == slice_number(after):
-            raise ValueError(f"{after}: is the second picture of one slice, beside {path.name}; remove one")
-    planes = [read_grey(path, channel) for path in files]
-    for path, plane in zip(files, planes, strict=True):
-        if plane.shape != planes[0].shape:
-            raise ValueError(f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
-    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
-    dz, dy, dx = STAND_IN_SPACING
-    affine = np.diag([-dx, -dy, dz, 1.0])  # voxel axes run to the patient's left, back and head
-    return ct.Volume(hu, STAND_IN_SPACING, affine, hu.shape[::-1], "LPS", Path(files[0]))
+    if path.name.lower().endswith(names.PICTURES):
+        return pictures.pictures_of(path)
+    return series.files_of(path)[0] if folders.kind_of(path) == "DICOM" else [path]
 
 
 def read_scan(image, window=(-40, 160), channel=1):
     """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures only."""
     image = Path(image)
-    if image.name.lower().endswith(PICTURES):
-        return stack(pictures_of(image), window, channel)
+    if image.name.lower().endswith(names.PICTURES):
+        return pictures.stack(pictures.pictures_of(image), window, channel)
+    kind = folders.kind_of(image)
+    if kind == "DICOM":
+        return dicom.read(image)
+    if kind in folders.FOREIGN.values():
+        raise ValueError(f"{image}: is {kind}")
     return ct.read(image)
 
 
 def read_labels(mask, like):
     """The labels of a case as uint8 (z, y, x) on the grid of `like`, with the files' own values."""
     mask = Path(mask)
-    if not mask.name.lower().endswith(PICTURES):
-        return ct.read_mask(mask, like)
-    planes = []
-    for picture in pictures_of(like.path):
-        own = _mask_of(picture)
-        if own is None:
-            raise ValueError(f"{picture}: has no mask of the same name in {picture.parent.parent / 'masks'}")
-        plane = read_grey(own)
-        if plane.shape != like.hu.shape[1:]:
-            raise ValueError(f"{own}: is {plane.shape}, its slice {like.hu.shape[1:]}")
-        planes.append(plane)
-    return np.stack(planes)
+    if mask.name.lower().endswith(names.PICTURES):
+        return ct.turned_over(pictures.read_labels(mask, like), like.flip)
+    return ct.read_mask(mask, like)
 
 
 def standard_labels(labels):
@@ -237,21 +213,31 @@ def standard_labels(labels):
         table[frozenset({0, grey})] = (grey, 255)
     values = table.get(frozenset(found))
     if values is None:
-        raise ValueError(f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
+        raise Unfit("labels-unexpected", f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
     out = np.zeros_like(labels)
     for label, value in zip((1, 2)[-len(values) :], values, strict=True):
         out[labels == value] = label
     return out, found
 
 
-def read_row(row):
-    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+def read_row_scan(row):
+    """The Volume of one row of cases.csv, turned over where its column `flip` says so.
 
     row   a pandas Series, a tuple of `itertuples`, or a dict.
     """
     row = row._asdict() if hasattr(row, "_asdict") else row  # by key: `.mask` of a Series is a method of pandas
     volume = read_scan(paths.found(row["image"]), (row["window_low"], row["window_high"]), int(row["channel"]))
-    mask = row["mask"]
+    return ct.flipped(volume, row.get("flip", "") or "")
+
+
+def read_row(row):
+    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+
+    row   as in `read_row_scan`; its column `mask_flip` turns the labels over once more.
+    """
+    row = row._asdict() if hasattr(row, "_asdict") else row
+    volume, mask = read_row_scan(row), row["mask"]
     if not isinstance(mask, str) or not mask:
         return volume, None
-    return volume, standard_labels(read_labels(paths.found(mask), volume))[0]
+    labels = ct.turned_over(read_labels(paths.found(mask), volume), row.get("mask_flip", "") or "")
+    return volume, np.ascontiguousarray(standard_labels(labels)[0])

@@ -1,7 +1,6 @@
-"""Who is trained on, who is validated on, who is tested; and which slices make up a chunk."""
+"""Which slices make up a chunk, and an audit of the lists as they were written."""
 
 import hashlib
-import re
 
 import numpy as np
 
@@ -12,68 +11,6 @@ def draw(seed, *words):
     """A number in [0, 1) that depends on the seed and the words only, on every machine and in every version."""
     digest = hashlib.sha256(":".join(map(str, (seed, *words))).encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
-
-
-def patient_groups(cases, groups_csv="", pattern=""):
-    """Which patient each case belongs to.
-
-    cases       names.
-    groups_csv  a file with columns case and group; cases that it doesn't name are patients of their own.
-    pattern     a regular expression whose first group in the case's name is the patient.
-    returns     dict case -> group.
-    Raises ValueError when both are given, the file lacks a column, or the pattern has no group.
-    """
-    import pandas as pd
-
-    if groups_csv and pattern:
-        raise ValueError("give either groups_csv or group_pattern, not both")
-    if groups_csv:
-        table = pd.read_csv(groups_csv, dtype=str)
-        if not {"case", "group"} <= set(table.columns):
-            raise ValueError(f"{groups_csv}: needs the columns case and group, has {list(table.columns)}")
-        named = dict(zip(table.case, table.group, strict=True))
-        return {case: named.get(case, case) for case in cases}
-    if pattern:
-        compiled = re.compile(pattern)
-        if compiled.groups < 1:
-            raise ValueError(f"group_pattern {pattern!r}: needs a group in parentheses that catches the patient")
-        return {case: (m[1] if (m := compiled.search(case)) else case) for case in cases}
-    return {case: case for case in cases}
-
-
-def split(cases, groups, seed, val_share=0.15, test_share=0.25, folds=0, fold=0):
-    """Divide cases into train, val and test by patient group, never by slice, alike in tumour presence.
-
-    cases    DataFrame with the columns case and tumour_ml.
-    groups   dict case -> group.
-    folds    0 draws val and test by their shares; k > 1 makes fold `fold` of k the val set, after test is taken out.
-    returns  DataFrame case, group, split in the order of `cases`.
-    Raises ValueError when there are too few groups for a part that was asked for.
-    """
-    import pandas as pd
-
-    table = pd.DataFrame({"case": cases.case, "group": cases.case.map(groups), "tumour_ml": cases.tumour_ml.fillna(0)})
-    burden = table.groupby("group").tumour_ml.sum()
-    side = {}
-    left_over = {"val": 0.0, "test": 0.0}  # what rounding took from one stratum goes to the next
-    position = 0
-    for stratum in (burden[burden > 0], burden[burden == 0]):
-        order = sorted(stratum.index, key=lambda group: draw(seed, group))
-        wanted = {}
-        for part, share in (("test", test_share), ("val", 0 if folds else val_share)):
-            exact = share * len(order) + left_over[part]
-            wanted[part] = int(exact + 0.5)
-            left_over[part] = exact - wanted[part]
-        for k, group in enumerate(order):
-            side[group] = "test" if k < wanted["test"] else "val" if k < wanted["test"] + wanted["val"] else "train"
-            if folds and side[group] == "train":
-                side[group] = "val" if position % folds == fold else "train"
-                position += 1
-    table["split"] = table.group.map(side)
-    for part, needed in (("train", True), ("val", bool(folds) or val_share > 0), ("test", test_share > 0)):
-        if needed and not (table.split == part).any():
-            raise ValueError(f"{len(burden)} patients are too few: none is left for {part}; change the shares or folds")
-    return table[["case", "group", "split"]]
 
 
 def spread(slices, seed):
@@ -124,22 +61,68 @@ def balanced(slices, seed, most=400):
     return pd.concat(parts).sort_values(["case", "z"]).reset_index(drop=True)
 
 
-def audit(split_table, slices):
-    """Check the lists as written for leakage, and count what is on each side.
+def audit(folder, cases, stores, alike=None):
+    """Read the lists of a run back as written, and check them against the cases, the stores and each other.
 
-    returns  (DataFrame with a row per side: patients, cases, slices, tumour_slices, tumour_px; list of sentences that
-             say what is wrong, empty when nothing is).
+    folder   with split.csv, train_chunk_NN.csv, val.csv, test.csv.
+    cases    rows of cases.csv that are learnt from.
+    stores   dict "liver" and "tumour" -> store.Store.
+    alike    pairs of `patients.same_patient`, which must be on one side.
+    returns  (DataFrame with a row per side: patients, cases, tumour_free, slices, tumour_slices, tumour_ml, lesions;
+             sentences that say what is wrong, empty when nothing is; sentences worth knowing).
     """
-    merged = slices.merge(split_table, on="case")
-    sides = split_table.groupby("split").agg(patients=("group", "nunique"), cases=("case", "nunique"))
-    counted = merged.groupby("split").agg(
-        slices=("z", "size"), tumour_slices=("kind", lambda k: int((k == "tumour").sum())), tumour_px=("tumour_px", "sum")
-    )
-    wrong = []
-    on = split_table.groupby("group").split.nunique()
-    wrong += [f"patient {group} is on {n} sides of the split" for group, n in on[on > 1].items()]
-    wrong += [f"case {case} is listed twice" for case in split_table.case[split_table.case.duplicated()]]
-    if not (merged[merged.split == "train"].kind == "tumour").any():
+    import pandas as pd
+
+    sides = pd.read_csv(folder / "split.csv", dtype=str, keep_default_na=False)
+    side = dict(zip(sides.case, sides.split, strict=True))
+    on = sides.groupby("group").split.unique()
+    wrong = [f"patient {group} is on {len(s)} sides of the split ({', '.join(s)})" for group, s in on.items() if len(s) > 1]
+    wrong += [f"case {case} is listed twice in split.csv" for case in sides.case[sides.case.duplicated()]]
+    wrong += [f"split.csv names {case}, which is no case of this run" for case in sides.case if case not in set(cases.case)]
+    wrong += [f"split.csv lacks {case}" for case in cases.case if case not in side]
+    for pair in [] if alike is None else alike.itertuples():
+        if side.get(pair.case) and side.get(pair.other) and side[pair.case] != side[pair.other]:
+            wrong.append(f"{pair.case} ({side[pair.case]}) and {pair.other} ({side[pair.other]}) show the same scan")
+    files = sorted(folder.glob("train_chunk_*.csv"))
+    dealt = {file.name: read(file) for file in [*files, folder / "val.csv", folder / "test.csv"]}
+    for name, listed in dealt.items():
+        expected = name.split("_")[0].removesuffix(".csv")
+        wrong += _list_faults(name, listed, side, expected, stores)
+        if expected == "train" and not len(listed):
+            wrong.append(f"{name} is empty: a network can't be trained on it")
+    if not any(len(dealt[file.name]) and (dealt[file.name].kind == "tumour").any() for file in files):
         wrong.append("no training slice shows tumour: the tumour network can't learn")
-    table = sides.join(counted).reindex([s for s in SPLITS if s in sides.index]).fillna(0).astype(int).reset_index()
-    return table, wrong
+    table = _by_side(cases.assign(split=cases.case.map(side)).merge(sides[["case", "group"]], on="case"))
+    known = [f"no {row.split} case shows tumour" for row in table.itertuples() if row.cases and not row.tumour_slices]
+    return table, wrong, known
+
+
+def read(file):
+    """A list of slices: case as text, whatever it looks like ("007", "NA")."""
+    import pandas as pd
+
+    return pd.read_csv(file, dtype={"case": str, "kind": str}, keep_default_na=False)
+
+
+def _list_faults(name, listed, side, expected, stores):
+    """What is wrong with one list of slices: cases of another side, slices that a store lacks."""
+    for case, slices in listed.groupby("case"):
+        if side.get(case) != expected:
+            yield f"{name} lists {case}, which split.csv has on the side {side.get(case, 'of nobody')}"
+        for stage, rows in (("liver", slices), ("tumour", slices[slices.kind != "empty"])):
+            try:
+                first, count = stores[stage].first_z(case), len(stores[stage].mask(case)) if len(rows) else 0
+            except FileNotFoundError:
+                first, count = 0, 0
+            lacking = rows.z[(rows.z < first) | (rows.z >= first + count)]
+            if len(lacking):
+                yield f"{name} lists slice {lacking.iloc[0]} of {case}, which the {stage} store lacks; run 02_filtering again"
+
+
+def _by_side(cases):
+    """Counts a side from rows of cases.csv with the columns split and group."""
+    sums = cases.groupby("split")[["slices", "tumour_slices", "tumour_ml", "lesions"]].sum()
+    counts = cases.groupby("split").agg(patients=("group", "nunique"), cases=("case", "nunique"))
+    free = (cases.tumour_slices == 0).groupby(cases.split).sum().rename("tumour_free")
+    table = counts.join(free).join(sums).reindex([s for s in SPLITS if s in counts.index])
+    return table.astype(dict.fromkeys(table.columns.drop("tumour_ml"), int)).round({"tumour_ml": 1}).reset_index()

@@ -3,9 +3,14 @@
 import torch
 from torch import nn
 
+from helpers import batches
+
 
 def loss_named(name, classes=1, class_weights=()):
     """A loss for logits (B, classes, H, W) and targets (B, 1, H, W) of whole numbers; the gate's are (B, 1).
+
+    Pixels with the target batches.OUTSIDE, which only binary heads know, count as rightly empty and teach nothing.
+
 
     name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over the whole batch,
                    because a single slice without tumour would make it jump.
@@ -31,6 +36,7 @@ def loss_named(name, classes=1, class_weights=()):
     chosen = known[name]()
 
     def loss(logits, target):
-        return chosen(logits.float(), target.float())
+        outside = target == batches.OUTSIDE
+        return chosen(logits.float().masked_fill(outside, -30.0), target.masked_fill(outside, 0).float())
 
     return loss

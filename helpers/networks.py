@@ -12,6 +12,39 @@ def two_convolutions(inside, outside):
     return nn.Sequential(*layers)
 
 
+class _Doubled(torch.autograd.Function):
+    """A transposed convolution of kernel and stride 2, whose gradients are two matrix products.
+
+    The patches of the result don't overlap, so each is its pixel's channels times one matrix. oneDNN's own backward takes the
+    general way: half precision on a CPU spends a tenth of a whole training step there.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):  # (B, C, H, W), (C, O, 2, 2), (O,) -> (B, O, 2 H, 2 W)
+        ctx.save_for_backward(x, weight)
+        return nn.functional.conv_transpose2d(x, weight, bias, stride=2)
+
+    @staticmethod
+    def backward(ctx, above):
+        x, weight = ctx.saved_tensors
+        (b, c, h, w), out = x.shape, weight.shape[1]
+        patches = above.permute(0, 2, 3, 1).reshape(b, h, 2, w, 2, out).transpose(2, 3).reshape(-1, 4 * out)
+        x, matrix = x.permute(0, 2, 3, 1).reshape(-1, c).to(above.dtype), weight.permute(2, 3, 1, 0).reshape(-1, c)
+        of_x = (patches @ matrix.to(above.dtype)).view(b, h, w, c).permute(0, 3, 1, 2)
+        of_weight = (x.t() @ patches).view(c, 2, 2, out).permute(0, 3, 1, 2)
+        return of_x, of_weight, patches.view(-1, 4, out).sum((0, 1))
+
+
+class Doubling(nn.ConvTranspose2d):
+    """Twice the height and width: (B, inside, H, W) -> (B, outside, 2 H, 2 W)."""
+
+    def __init__(self, inside, outside):
+        super().__init__(inside, outside, 2, stride=2)
+
+    def forward(self, x):
+        return _Doubled.apply(x, self.weight, self.bias) if torch.is_grad_enabled() else super().forward(x)
+
+
 class UNet(nn.Module):
     """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): down, up, and what was seen on the way down beside it.
 
@@ -25,7 +58,7 @@ class UNet(nn.Module):
         super().__init__()
         widths = [width * 2**level for level in range(levels + 1)]
         self.down = nn.ModuleList(two_convolutions(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
-        self.lift = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
+        self.lift = nn.ModuleList(Doubling(2 * w, w) for w in reversed(widths[:-1]))
         self.up = nn.ModuleList(two_convolutions(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, classes, 1)
 
@@ -107,6 +140,17 @@ def _from_monai(name, in_channels, classes, width, levels):
     if name not in known:
         raise ValueError(f"MONAI network {name!r} is not known here; choose one of {', '.join(known)}")
     return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes, **known[name])
+
+
+def half_units(device):
+    """The arithmetic for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or "32-true".
+
+    Not measured, so that it costs no time and a busy machine gives the same masks as an idle one.
+    """
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if device.type == "cpu" and units else "32-true"
 
 
 def fastest_precision(network, example, device, repeats=3):

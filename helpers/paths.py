@@ -32,6 +32,11 @@ class Run:
         return ROOT / "data_lists" / self.name
 
     @property
+    def intake(self):
+        """What 01 found out about each case, a file each."""
+        return self.lists / "intake"
+
+    @property
     def checkpoints(self):
         return ROOT / "checkpoints" / self.name
 

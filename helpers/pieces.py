@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import doctor, lesions, nearest, organisers
+from helpers import lesions, masks, nearest, organisers
 
 NEAR_CAPSULE_MM = 5.0
 
@@ -101,7 +101,7 @@ class Pieces:
             verdicts = {name: column.tolist() for name, column in lesions.verdicts(self.found, side).items()}
             for number, k in enumerate(np.argsort(-voxels, kind="stable"), start=1):
                 ml, depth = float(voxels[k] * voxel_ml), float(self.depth_mm[side][k])
-                diameter = doctor.diameter_mm(ml)
+                diameter = masks.diameter_mm(ml)
                 row = {"case": case, "side": name, "lesion": number, "piece": int(k) + 1, "volume_ml": ml}
                 row |= {"diameter_mm": diameter, "size": lesions.size_of(diameter)}
                 row |= dict(zip(("index_z", "index_y", "index_x"), centres[k].tolist(), strict=True))

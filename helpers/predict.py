@@ -4,15 +4,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers import layouts, paths
+from helpers import layouts, names, paths, pictures, series
 
 DONE, FAILED, USAGE = 0, 1, 2
+SHIPPED = "lits18"  # trained on 18 LiTS patients; its cards say how, and what it can't do
 EXPLAINED = """
-INPUT is a NIfTI file, or one 2-D picture (JPEG or PNG) whose grey values are an intensity window.
+INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture (JPEG or PNG) whose grey values
+are an intensity window.
 exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage.
 examples:
   python -m helpers.predict scan.nii.gz                          writes segmentation-scan.nii.gz here
-  python -m helpers.predict scan.nii.gz --run lits -o mask.nii.gz
+  python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
+  python -m helpers.predict scans/patient7                       a DICOM folder; writes segmentation-patient7.nii.gz
+  python -m helpers.predict scans/patient7 --series 2            the second of several series, in the order it lists
   python -m helpers.predict slice.png --window -40 160           writes segmentation-slice.png (0, 127 liver, 255 tumour)
 """
 
@@ -21,46 +25,66 @@ def main(words=None):
     """Run the command line `words`; returns the exit code."""
     ask = argparse.ArgumentParser("python -m helpers.predict", description=__doc__, epilog=EXPLAINED,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    ask.add_argument("input", type=Path, help="NIfTI file or 2-D picture")
-    ask.add_argument("--run", default="demo", help="the run whose trained networks are used (default demo)")
+    ask.add_argument("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
+    ask.add_argument("--run", default=SHIPPED, help=f"whose trained networks are used (default {SHIPPED}, which came along)")
     ask.add_argument("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
+    ask.add_argument("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
     ask.add_argument("--device", default="auto", help="cpu, cuda or auto")
     ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
     ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
     ask.add_argument("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
     asked = ask.parse_args(words)
     try:
-        out = checked_output(asked.input, asked.out)
+        case = chosen_case(asked.input, asked.series)
+        out = checked_output(case, asked.out)
         folder = checked_run(asked.run)
     except ValueError as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
-        log = predict(asked.input, folder, out, asked.device, asked.window, asked.channel, asked.unfinished)
+        log = predict(case, folder, out, asked.device, asked.window, asked.channel, asked.unfinished)
     except (ValueError, OSError) as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return FAILED
-    print(f"{asked.input.name}: {log['sentence']}")
+    print(f"{case.name}: {log['sentence']}")
     print(f"{out}  ({log['seconds']['all']:.1f} s)")
     return DONE
 
 
+def chosen_case(source, number=None):
+    """The Case to segment: the file itself, or series `number` (from 1) of a DICOM folder.
+
+    Raises ValueError when there is nothing to read, or when several series are there and none is chosen.
+    """
+    if source.is_file():
+        if number is not None:
+            raise ValueError(f"{source}: is a file; --series chooses from a folder")
+        return layouts.case_of(source)
+    if not source.is_dir():
+        raise ValueError(f"{source}: no such file")
+    cases = [case for case in layouts.scan(source) if case.layout == "DICOM"]
+    if not cases:
+        raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
+    if number is None and len(cases) > 1:
+        listed = "\n".join(f"  --series {n}  {case.name}  {series.told(case.image)}" for n, case in enumerate(cases, start=1))
+        raise ValueError(f"{source}: holds {len(cases)} series; choose one:\n{listed}")
+    if not 1 <= (number or 1) <= len(cases):
+        raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")
+    return cases[(number or 1) - 1]
+
+
 def is_picture(path):
-    return path.name.lower().endswith(layouts.PICTURES)
+    return path.name.lower().endswith(names.PICTURES)
 
 
-def checked_output(source, out):
-    """The file to write; raises ValueError when the input isn't there or the output is of the wrong kind."""
-    if not source.is_file():
-        raise ValueError(f"{source}: no such file" if not source.is_dir() else f"{source}: is a folder; give one file")
-    ending = ".png" if is_picture(source) else ".nii.gz"
+def checked_output(case, out):
+    """The file to write; raises ValueError when it is of the wrong kind."""
+    endings = (".png",) if is_picture(case.image) else (".nii.gz", ".nii")
     if out is None:
-        stem = source.name.removesuffix(".gz").rsplit(".", 1)[0]
-        return Path(f"segmentation-{stem.removeprefix('volume-')}{ending}")
-    endings = (".png",) if is_picture(source) else (".nii", ".nii.gz")
+        return Path(f"segmentation-{case.name.removeprefix('volume-')}{endings[0]}")
     if not out.name.endswith(endings):
-        raise ValueError(f"{out}: the mask of {source.name} is written as {' or '.join(endings)}")
-    if out.resolve() == source.resolve():
+        raise ValueError(f"{out}: the mask of {case.image.name} is written as {' or '.join(endings)}")
+    if out.resolve() == case.image.resolve():
         raise ValueError(f"{out}: is the input itself")
     return out
 
@@ -74,18 +98,26 @@ def checked_run(name):
     return folder
 
 
-def predict(source, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False):
-    """Segment one file and write its mask whole; returns the cascade's log.
+def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False):
+    """Segment one case and write its mask whole; returns the cascade's log.
 
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import cascade, ct
+    from helpers import ct, findings
 
-    volume = layouts.stack([source], window, channel) if is_picture(source) else ct.read(source)
+    volume = pictures.stack([case.image], window, channel) if is_picture(case.image) else layouts.read_scan(case.image)
+    for code, seen in (*case.notes, *volume.notes):
+        verdict, meaning = findings.FINDINGS[code][:2]
+        said = f"{case.image.parent}: {meaning}" + (f": {seen}" if seen else "")
+        if verdict == "quarantined":
+            raise ValueError(said)
+        print(f"helpers.predict: {said}", file=sys.stderr)
+    from helpers import cascade  # torch, after the scan: reading and learning that it is damaged take no torch
+
     loaded = cascade.load(folder, device, unfinished)
     rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
     result = cascade.segment(volume, loaded, rules)
-    if is_picture(source):
+    if is_picture(case.image):
         write_picture(result.labels[0], out)
     else:
         ct.write_mask(result.labels, volume, out)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import case_scores, ct, run_scores
+from helpers import case_scores, ct, nifti, run_scores
 
 DONE, FAILED, USAGE = 0, 1, 2
 ENDINGS = (".nii", ".nii.gz")
@@ -107,8 +107,8 @@ def read_reference(path, scan=None):
     """
     if scan:
         return scan, run_scores.read_prediction(path, scan)
-    array, affine = ct.load(path)
-    if not ct.usable(affine):
+    array, affine, _ = nifti.load(path)
+    if not nifti.usable(affine):
         raise ValueError(f"{path}: its affine is singular or absurd; give the scans with --scans, geometry is taken from them")
     nothing = np.broadcast_to(np.int16(0), array.shape)
     grid = replace(ct.from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +28,33 @@ def parameters_of(notebook):
 def seen(path):
     """A short word that changes when a file or a folder's content does: sizes and times, not bytes.
 
-    Lists and other small files are hashed, so that writing the same list again changes nothing.
+    Lists and other small files are hashed, so that writing the same list again changes nothing. In a folder of scans,
+    links followed, the time of change and the inode count too: they tell a file that was put in place of another of the
+    same size and with its time.
     """
     path = Path(path)
     if path.is_dir():
-        files = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith("."))
-        return {p.relative_to(path).as_posix(): seen(p) for p in files}
+        return {p.relative_to(path).as_posix(): _signs(p) for p in sorted(_files(path))}
     if not path.exists():
         return "missing"
     stat = path.stat()
     return paths.sha256(path)[:16] if stat.st_size < 1 << 20 else f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def _files(folder):
+    """Files below a folder, linked folders included, each folder once; hidden files are left out."""
+    visited = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(here)) in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add(real)
+        yield from (p for name in names if not name.startswith(".") and (p := Path(here, name)).is_file())
+
+
+def _signs(path):
+    stat = path.stat()
+    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
 @dataclass

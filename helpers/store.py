@@ -24,6 +24,7 @@ class Recipe:
     roi_spacing_mm      in-plane spacing of the tumour stage; 0 keeps the scan's own pixels.
     normalise           "min-max" maps a window to 0…1; "z-score" by mean and deviation of the training slices.
     equalise            True applies OpenCV's CLAHE to every channel.
+    reference_hu        in the tumour stage the scan is shifted so that its liver lies here; 0 leaves it as it is.
     """
 
     windows: tuple = ((-40.0, 160.0),)
@@ -33,6 +34,7 @@ class Recipe:
     roi_spacing_mm: float = 0.0
     normalise: str = "min-max"
     equalise: bool = False
+    reference_hu: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "windows", tuple(tuple(float(v) for v in w) for w in self.windows))
@@ -65,6 +67,15 @@ def pixels(hu_plane, grid, recipe):
     return np.stack(planes)
 
 
+def reference_shift(hu, liver, recipe):
+    """HU to add to a scan, so that its liver lies at the recipe's `reference_hu`; 0 where the recipe names none.
+
+    hu, liver  int16 and bool (z, y, x); the liver is the reference's in training, the predicted one in a cascade. Its level
+               is the median without the darkest 30 %, where tumours and the edges of vessels lie.
+    """
+    return round(recipe.reference_hu - float(np.percentile(hu[liver], 65))) if recipe.reference_hu else 0
+
+
 def grid_of(volume, stage, recipe, liver=None):
     """The Grid of a stage for one scan; the tumour stage needs the liver, bool (z, y, x), and gives None for an empty one."""
     if stage == "tumour":
@@ -72,68 +83,109 @@ def grid_of(volume, stage, recipe, liver=None):
     return grids.whole_slices(volume.hu.shape, volume.spacing_mm, recipe.size, recipe.working_spacing_mm)
 
 
-def write_case(folder, name, volume, labels, grid, recipe, fingerprint=""):
-    """Write a case's slices below `folder`: image (z, windows, y, x), mask (z, y, x), both uint8, and meta JSON last."""
+def write_case(folder, name, volume, labels, grid, recipe, fingerprint="", liver=None):
+    """Write a case's slices below `folder`: image (z, windows, y, x), mask (z, y, x), both uint8, and meta JSON last.
+
+    liver  bool (z, y, x), for the tumour stage: the scan's grey values are referenced to it.
+    Raises OSError, naming the case and the room that is left, when they can't be written; no half file stays.
+    """
     (z0, z1) = grid.box[0]
-    image = np.stack([pixels(plane, grid, recipe) for plane in volume.hu[z0:z1]])
-    for part, array in (("image", image), ("mask", grid.stack(labels, labels=True))):
-        with paths.written_whole(folder / f"{name}.{part}.npy") as beside, open(beside, "wb") as handle:
-            np.save(handle, array)
+    shift = np.int16(0 if liver is None else reference_shift(volume.hu, liver, recipe))
+    image = np.stack([pixels(plane + shift, grid, recipe) for plane in volume.hu[z0:z1]])
     meta = {"box": grid.box, "shape": grid.shape, "canvas": grid.canvas, "spacing_mm": volume.spacing_mm}
-    paths.write_json(folder / f"{name}.json", meta | {"recipe": recipe.as_dict(), "bytes": fingerprint})
+    try:
+        (folder / f"{name}.json").unlink(missing_ok=True)  # from here on until it is back, nothing here is current
+        for part, array in (("image", image), ("mask", grid.stack(labels, labels=True))):
+            with paths.written_whole(folder / f"{name}.{part}.npy") as beside, open(beside, "wb") as handle:
+                np.save(handle, array)
+        paths.write_json(folder / f"{name}.json", meta | {"recipe": recipe.as_dict(), "bytes": fingerprint})
+    except OSError as error:
+        import shutil
+
+        room = f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free" if folder.is_dir() else "the folder can't be made"
+        message = f"{name}: its slices can't be written to {folder} ({error}; {room}); make room, then run again to go on"
+        raise OSError(message) from error
 
 
 def is_current(folder, name, recipe, fingerprint):
-    """True when the store holds this case, made from these bytes with this recipe."""
+    """True when the store holds this case whole, made from these bytes with this recipe."""
     try:
         meta = json.loads((folder / f"{name}.json").read_text(encoding="utf8"))
-    except (OSError, json.JSONDecodeError):
+        image, mask = (np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("image", "mask"))
+    except (OSError, ValueError):  # ValueError: a file shorter than it says, or no JSON
         return False
-    return meta["recipe"] == recipe.as_dict() and meta.get("bytes") == fingerprint
+    whole = len(image) == len(mask) == meta["box"][0][1] - meta["box"][0][0]
+    return whole and meta["recipe"] == recipe.as_dict() and meta.get("bytes") == fingerprint
 
 
-def fill(run, rows, recipe, workers=None):
+def fill(run, rows, recipe, processes=None):
     """Write the liver and tumour stores of many cases on all cores, with a progress bar; current ones are kept.
+
+    Slices of cases that have left the lists stay where they are: nothing reads them, and the case may come back.
 
     rows     rows of cases.csv (pandas) that aren't quarantined and have labels.
     returns  DataFrame with a row per slice: case, z, liver_px, tumour_px, kind, in_roi, roi_lost_px, roi_changed_px.
+    Raises OSError at once when they can't be written; RuntimeError, when all others are done, that names the cases which
+    can't be read any more.
     """
-    import concurrent.futures
-    import multiprocessing
     import os
 
     import pandas as pd
     from tqdm import tqdm
 
-    work = functools.partial(fill_case, run, recipe=recipe)
-    rows = [row for _, row in rows.iterrows()]
-    # spawned, because a notebook that calls us has threads, and a fork of those can hang
-    spawn, workers = multiprocessing.get_context("spawn"), min(workers or os.cpu_count(), max(1, len(rows)))
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        tables = list(tqdm(pool.map(work, rows), total=len(rows), desc="slice stores", unit="case"))
-    return pd.concat(tables, ignore_index=True)
+    from helpers import workers
+
+    work, rows = functools.partial(_fill_or_say, run, recipe=recipe), [row for _, row in rows.iterrows()]
+    tables, failed = {}, {}
+    with tqdm(total=len(rows), desc="slice stores", unit="case") as bar:
+        done = enumerate(map(work, rows)) if processes == 1 else workers.each(work, rows, processes or os.cpu_count())
+        for k, table in done:
+            if isinstance(table, workers.Died):
+                failed[k] = f"{rows[k].case}: the worker died of it ({table.how}), most often for want of memory"
+            elif isinstance(table, str):
+                failed[k] = table
+            else:
+                tables[k] = table
+            bar.update()
+    if failed:
+        told = "; ".join(failed[k] for k in sorted(failed)[:5]) + (" …" if len(failed) > 5 else "")
+        raise RuntimeError(f"{len(failed)} of {len(rows)} cases have no slices, the others are written: {told}; run 01 again")
+    return pd.concat([tables[k] for k in sorted(tables)], ignore_index=True)
+
+
+def _fill_or_say(run, row, recipe):
+    """`fill_case`, or a sentence for a scan that can't be read any more, so that it costs no other."""
+    try:
+        return fill_case(run, row, recipe)
+    except OSError:  # a full disk stops the work: no other case would fare better
+        raise
+    except Exception as error:  # whatever else one scan does to its reader, it must not cost the others
+        return f"{row.case}: {error}" if isinstance(error, ValueError) else f"{row.case}: {type(error).__name__}: {error}"
 
 
 def fill_case(run, row, recipe):
-    """Write one case into both stores and describe its slices; nothing is written again when it is current."""
+    """Write one case into both stores and describe its slices; nothing is written again when all of it is current."""
     import pandas as pd
 
     from helpers import layouts
 
     table = run.stores / "slices" / f"{row.case}.csv"
     folders = {stage: run.stores / stage for stage in ("liver", "tumour")}
-    if table.is_file() and is_current(folders["liver"], row.case, recipe, row.bytes):
-        return pd.read_csv(table, keep_default_na=False)
+    current = {stage: is_current(folder, row.case, recipe, row.bytes) for stage, folder in folders.items()}
+    if current["liver"] and table.is_file():
+        slices = pd.read_csv(table, dtype={"case": str}, keep_default_na=False)
+        if current["tumour"] or not slices.in_roi.any():
+            return slices
     volume, labels = layouts.read_row(row)
     slices = describe(row.case, labels)
     roi = grid_of(volume, "tumour", recipe, labels >= 1)
     slices["in_roi"] = slices.z.between(roi.box[0][0], roi.box[0][1] - 1) if roi else False
     slices["roi_lost_px"], slices["roi_changed_px"] = grids.check(roi, labels) if roi else (0, 0)
+    (folders["liver"] / f"{row.case}.json").unlink(missing_ok=True)  # it is the last to come back, and says that all is there
     if roi:
-        write_case(folders["tumour"], row.case, volume, labels, roi, recipe, row.bytes)
+        write_case(folders["tumour"], row.case, volume, labels, roi, recipe, row.bytes, labels >= 1)
     paths.write_csv(table, slices)
-    whole = grid_of(volume, "liver", recipe)
-    write_case(folders["liver"], row.case, volume, labels, whole, recipe, row.bytes)  # last: it says that all is there
+    write_case(folders["liver"], row.case, volume, labels, grid_of(volume, "liver", recipe), recipe, row.bytes)
     return slices
 
 
@@ -173,6 +225,10 @@ class Store:
     def first_z(self, case):
         """The scan's slice that row 0 of the arrays is."""
         return self._open(case)[2]["box"][0][0]
+
+    def meta(self, case):
+        """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe."""
+        return self._open(case)[2]
 
 
 def mean_and_deviation(store, cases):

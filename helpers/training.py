@@ -46,7 +46,7 @@ class Training:
     def sentence(self):
         """Where the training stands."""
         at = f"step {self.step:,} of {self.total_steps:,}"
-        best = f"; best score {self.best:.3f} at step {self.best_step:,}" if self.history else ""
+        best = f"; best score {self.best:.3f} at step {self.best_step:,}" if self.best >= 0 else ""
         if self.finished:
             early = f", stopped early: no better score in {self.patience} validations" if self.step < self.total_steps else ""
             return f"finished at {at}{early}{best}"
@@ -59,16 +59,18 @@ class Training:
     def judge(self, network, **scores):
         """Note a validation; `score` decides what is best, and the best network's weights are kept.
 
+        Without a score, because every patient trains, the newest weights are kept.
         Raises ValueError for a score that is no number.
         """
-        if not math.isfinite(scores["score"]):
+        score = scores.get("score")
+        if score is not None and not math.isfinite(score):
             raise ValueError(f"the validation after step {self.step + 1:,} gives no score: are there validation slices?")
         mean = sum(self.losses) / max(1, len(self.losses))
         self.history.append({"step": self.step + 1, "loss": mean} | scores)
         self.clock.append(self.minutes_now())
         self.losses = []
-        if scores["score"] > self.best:
-            self.best, self.best_step, self.stale = float(scores["score"]), self.step + 1, 0
+        if score is None or score > self.best:
+            self.best, self.best_step, self.stale = -1.0 if score is None else float(score), self.step + 1, 0
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
             self.best_card = self.card_at(self.step + 1)
             self.write("best", self.best_weights, self.best_card)

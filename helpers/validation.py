@@ -64,10 +64,10 @@ def target_and_inside(mask, stage):
     return labels == 2, mask >= store.INSIDE if (mask >= store.INSIDE).any() else labels >= 1
 
 
-def predicted_regions(run, rows, liver):
+def predicted_regions(run, rows, liver, recipe):
     """Write a tumour store from predicted livers, so that validation meets regions as inference will; current ones stay.
 
-    run      paths.Run; rows: rows of cases.csv; liver: cascade.Loaded of the liver stage.
+    run      paths.Run; rows: rows of cases.csv; liver: cascade.Loaded of the liver stage; recipe: the tumour stage's.
     returns  (store.Store, list of cases in which no liver was found).
     """
     from tqdm import tqdm
@@ -77,14 +77,14 @@ def predicted_regions(run, rows, liver):
     folder, missing = run.stores / "tumour_predicted", []
     origin = paths.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
     for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
-        if store.is_current(folder, row.case, liver.recipe, f"{row.bytes}-{origin}"):
+        if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
         volume, labels = layouts.read_row(row)
         found = cascade.predicted_liver(volume, liver)
-        grid = store.grid_of(volume, "tumour", liver.recipe, found)
+        grid = store.grid_of(volume, "tumour", recipe, found)
         if grid is None:
             missing.append(row.case)
             continue
         marked = labels + store.INSIDE * found.astype(np.uint8)
-        store.write_case(folder, row.case, volume, marked, grid, liver.recipe, f"{row.bytes}-{origin}")
+        store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", found)
     return store.Store(folder), missing

@@ -1,10 +1,12 @@
 """The cascade's decisions, one by one, with networks whose answers are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from helpers import cascade, ct, networks, store, validation
+from helpers import cascade, ct, store, trained, validation
 
 
 class Says(torch.nn.Module):
@@ -39,7 +41,7 @@ def scan():
     return ct.Volume(hu, (2.0, 1.0, 1.0), affine, (64, 64, 20), "RAS")
 
 
-RULES = cascade.Rules(least_liver_ml=1.0, least_lesion_ml=0.05)
+RULES = cascade.Rules(least_liver_ml=1.0, least_lesion_ml=0.05, smooth_mm=0.0)
 
 
 def test_every_step_of_the_cascade(scan):
@@ -98,48 +100,25 @@ def test_batch_size_changes_nothing(scan):
     assert np.array_equal(one, many)
 
 
-def test_sizes_that_are_no_multiple_of_32():
-    torch.manual_seed(0)
-    card = {"stage": "liver", "neighbours": 0, "norm": (0.0, 255.0)}
-    net = cascade.Loaded(networks.UNet(1, 1, 2, 3).eval(), card)
-    image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
-    assert cascade.probabilities(net, image, [0, 2]).shape == (2, 50, 37)
+def test_probabilities_are_kept_when_asked_for(scan):
+    assert not cascade.segment(scan, loaded(), RULES).probability
+    kept = cascade.segment(scan, loaded(), RULES, keep_probability=True).probability
+    assert np.array_equal(kept["liver"] > 127, scan.hu > 90)
+    assert np.array_equal(kept["tumour"][:, :55, :55] > 127, scan.hu[:, :55, :55] > 190)  # outside the liver too
 
 
-def test_largest_piece_and_its_holes():
-    mask = np.zeros((3, 9, 9), bool)
-    mask[1, 1:6, 1:6] = True
-    mask[1, 3, 3] = False
-    mask[0, 8, 8] = True
-    piece, count = cascade.largest_piece(mask)
-    assert count == 2 and piece.sum() == 25
-    assert cascade.largest_piece(np.zeros((2, 3, 4), bool))[1] == 0
+def test_long_scans_need_a_few_slices_at_a_time(scan, monkeypatch):
+    """No array is made that holds as many working slices as the scan has."""
+    asked = []
 
+    class Watched(trained.Slices):
+        def __getitem__(self, rows):
+            asked.append(len(rows))
+            return super().__getitem__(rows)
 
-def test_unsure_lesions_are_dropped_by_their_peak(scan):
-    likely = np.zeros(scan.hu.shape, np.uint8)
-    likely[2:5, 2:9, 2:9] = 140
-    likely[10:13, 2:9, 2:9] = 140
-    likely[11, 5, 5] = 240
-    kept, number, removed = cascade.kept_lesions(likely, cascade.Rules(least_peak=0.8), scan)
-    assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
-    assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
-
-
-def test_three_class_heads_give_liver_and_tumour():
-    logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
-    p = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0)
-    assert float(cascade._foreground(logits, "tumour")) == pytest.approx(float(p[2]))
-    assert float(cascade._foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
-
-
-def test_missing_weights_say_which_stage(tmp_path):
-    with pytest.raises(FileNotFoundError, match="liver: holds no final weights; train this stage"):
-        cascade.load(tmp_path)
-    for stage in ("liver", "tumour"):
-        (tmp_path / stage).mkdir()
-        (tmp_path / stage / "best.safetensors").touch()
-    assert [p.name for p in cascade.weights_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
+    monkeypatch.setattr(cascade, "Slices", Watched)
+    cascade.segment(scan, loaded(gate=lambda g: g > 90), RULES)
+    assert set(asked) == {3}  # a slice and its neighbours
 
 
 def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
@@ -153,3 +132,17 @@ def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
     net = cascade.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
     scores, by_case = validation.judge(net, store.Store(tmp_path), slices)
     assert by_case["c"] == pytest.approx(2 * 2048 / (2048 + 3072))
+
+
+def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
+    def step(spacing_z_mm, **how):
+        volume = ct.from_array(np.zeros((4, 4, 4), np.int16), np.diag([1, 1, spacing_z_mm, 1.0]))
+        return cascade.Rules(**how).neighbour_step(volume)
+
+    assert [step(z) for z in (0.7, 1.0, 1.5, 2.5, 5.0)] == [4, 3, 2, 1, 1]
+    assert step(0.7, neighbour_mm=0.0) == 1
+
+
+def test_smoothing_along_z_drops_what_no_other_slice_shows(scan):
+    kept = {mm: cascade.segment(scan, loaded(), dataclasses.replace(RULES, smooth_mm=mm)).labels == 2 for mm in (0.0, 4.0)}
+    assert kept[0.0].any((1, 2)).sum() == 3 and kept[4.0].any((1, 2)).sum() < 3  # three slices of 2 mm; the outer ones fade

@@ -1,6 +1,9 @@
 """Each finding has a test that makes the bad file; a bad case never costs the others."""
 
+import dataclasses
+import gzip
 import shutil
+from pathlib import Path
 
 import cv2
 import nibabel as nib
@@ -8,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import doctor, layouts, paths
+from helpers import ct, doctor, findings, layouts, paths
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 SHAPE = (30, 24, 10)  # file axes: to the left, to the back, to the head
@@ -37,9 +40,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def examined(folder, number=0):
+def examined(folder, number=0, **how):
     case = {c.name: c for c in layouts.scan(folder)}[f"volume-{number}"]
-    return doctor.examine(case)
+    return doctor.examine(case, **how)
 
 
 def write(folder, volume=None, labels=None, affine=AFFINE, mask_affine=AFFINE):
@@ -64,15 +67,6 @@ def test_sound_case_is_measured(folder):
     assert (counted["liver"], counted["tumour"]) == (591, 9)
 
 
-def spoil_truncated(folder):
-    path = folder / "volume-0.nii.gz"
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def spoil_mask_zero_bytes(folder):
-    (folder / "segmentation-0.nii.gz").write_bytes(b"")
-
-
 def spoil_islands(folder):
     labels = label_array()
     labels[20, 18, 9] = 1
@@ -92,26 +86,97 @@ def spoil_clipped(folder):
     write(folder, volume=volume)
 
 
+def spoil_bytes(name, change):
+    def spoil(folder):
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return spoil
+
+
+def spoil_header(**fields):
+    """The scan as .nii, with fields of its header overwritten."""
+
+    def spoil(folder):
+        header = nib.Nifti1Image(scan_array(), AFFINE).header
+        for name, value in fields.items():
+            header[name] = value
+        header["magic"], header["vox_offset"] = b"n+1", 352
+        (folder / "volume-0.nii").write_bytes(header.binaryblock + bytes(4) + scan_array().tobytes(order="F"))
+        (folder / "volume-0.nii.gz").unlink()
+
+    return spoil
+
+
+def scan_with(place, hu, dtype=np.int16):
+    volume = scan_array().astype(dtype)
+    volume[place] = hu
+    return volume
+
+
+def spoil_mask_mirrored(folder):
+    """A body of many tissues, one even liver, and the mask on the other side."""
+    volume = np.random.default_rng(1).integers(-200, 200, SHAPE).astype(np.int16)
+    volume[label_array() > 0] = 100
+    write(folder, volume=volume, labels=label_array()[::-1])
+
+
+def spoil_outside(folder):
+    labels = label_array()
+    labels[20:22, 18:20, 8:10] = 2
+    write(folder, labels=labels)
+
+
+SPINE_IN_FRONT = (slice(14, 17), slice(5, 8))
+LUNGS_BELOW = (slice(8, 22), slice(6, 18), slice(0, 2))
+TILTED = np.array([[-2.0, 0, 0, 0], [0, -1, 2, 0], [0, 0, 5, 0], [0, 0, 0, 1]])  # arctan(2 / 5) = 21.8°
+COLOURED = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+SCAN, MASK = "volume-0.nii.gz", "segmentation-0.nii.gz"
 SPOILT = [
-    ("unreadable", "quarantined", spoil_truncated, "volume-0.nii.gz: is damaged"),
-    ("unreadable", "quarantined", lambda f: (f / "volume-0.nii.gz").unlink(), "volume-0.nii.gz: no such file"),
-    ("unreadable", "quarantined", lambda f: write(f, volume=np.full(SHAPE, np.nan, np.float32)), "7,200 voxels are NaN"),
-    ("mask-unreadable", "quarantined", spoil_mask_zero_bytes, "segmentation-0.nii.gz: the file is empty"),
-    ("mask-unreadable", "quarantined", lambda f: write(f, labels=label_array()[:-1]), "they don't belong together"),
-    ("mask-unreadable", "quarantined", lambda f: write(f, labels=label_array() * 3), "values [0, 3, 6]"),
+    ("truncated", "quarantined", spoil_bytes(SCAN, lambda b: b[:-100]), "volume-0.nii.gz: is damaged, its compressed data stop"),
+    ("truncated", "quarantined", spoil_bytes(MASK, lambda b: b[:-9]), "segmentation-0.nii.gz: is damaged"),
+    ("damaged", "quarantined", spoil_bytes(SCAN, lambda b: b[:-8] + bytes(4) + b[-4:]), "the CRC, is wrong"),
+    ("missing", "quarantined", lambda f: (f / SCAN).unlink(), "volume-0.nii.gz: no such file"),
+    ("empty-file", "quarantined", spoil_bytes(MASK, lambda b: b""), "segmentation-0.nii.gz: the file is empty"),
+    ("web-page", "quarantined", spoil_bytes(SCAN, lambda b: b"<html>log in"), "volume-0.nii.gz: is a web page"),
+    ("not-nifti", "quarantined", spoil_bytes(SCAN, lambda b: b"DICM" * 200), "it begins with b'DICMDICM'"),
+    ("wrong-ending", "repaired", spoil_bytes(SCAN, gzip.decompress), "volume-0.nii.gz is not compressed; name it .nii"),
+    ("wrong-ending", "repaired", spoil_bytes(MASK, gzip.decompress), "segmentation-0.nii.gz is not compressed"),
+    ("not-3-d", "quarantined", lambda f: write(f, volume=np.zeros((*SHAPE, 2), np.int16)), "shape (30, 24, 10, 2)"),
+    ("affine-nan", "quarantined", spoil_header(sform_code=1, srow_x=np.nan), "NaN or infinite"),
+    ("affine-singular", "quarantined", spoil_header(sform_code=1, srow_x=[-2, 1, 0, 0], srow_y=[-2, 1, 0, 0]), "singular"),
+    ("spacing-absurd", "quarantined", lambda f: write(f, scan_array(), affine=np.diag([0.01, 0.01, 5, 1])), "0.01 × 0.01"),
+    ("spacing-absurd", "quarantined", spoil_header(sform_code=0, qform_code=0, pixdim=[1, 2, 0, 5, 0, 0, 0, 0]), "2 × 0 × 5 mm"),
+    ("sheared", "quarantined", lambda f: write(f, scan_array(), affine=TILTED), "a tilt of 21.8°"),
+    ("no-affine", "repaired", spoil_header(sform_code=0, qform_code=0), "pixdim is 2 × 1 × 5"),
+    ("forms-differ", "repaired", spoil_header(qform_code=1, pixdim=[1, 2, 1, 3, 0, 0, 0, 0]), "sform and qform differ"),
+    ("not-finite", "quarantined", lambda f: write(f, volume=scan_with((0, 0), np.nan, np.float32)), "10 of 7,200 voxels"),
+    ("no-numbers", "quarantined", lambda f: write(f, volume=COLOURED), "no Hounsfield units"),
+    ("mask-shape", "quarantined", lambda f: write(f, labels=label_array()[:-1]), "they don't belong together"),
+    ("labels-unexpected", "quarantined", lambda f: write(f, labels=label_array() * 3), "values [0, 3, 6]"),
+    ("labels-unexpected", "quarantined", lambda f: write(f, labels=label_array() / np.float32(2)), "between whole labels, [0.5]"),
     ("constant", "quarantined", lambda f: write(f, volume=np.full(SHAPE, -1000, np.int16)), "every voxel is -1000"),
     ("not-hu", "quarantined", lambda f: write(f, volume=(scan_array() + 1000).astype(np.float32) / 1110), "from 0 to 1"),
     ("not-hu", "quarantined", lambda f: write(f, volume=((scan_array() + 1000) // 5).astype(np.uint8)), "from 0 to 221"),
+    ("not-hu", "quarantined", lambda f: write(f, volume=(scan_array() + 1000).astype(np.uint16) * 59), "are 4000 or more"),
+    ("not-rescaled", "quarantined", lambda f: write(f, volume=(scan_array() + 1024).astype(np.uint16)), "of them about 1124"),
+    ("not-rescaled", "quarantined", lambda f: write(f, volume=scan_array() - np.int16(1024)), "between -150 and 250 HU"),
     ("clipped", "repaired", spoil_clipped, "7 voxels outside -1100 to 4000"),
-    ("mask-affine", "repaired", lambda f: write(f, labels=label_array(), mask_affine=np.eye(4)), "largest difference 4"),
+    ("spine-front", "ok", lambda f: write(f, volume=scan_with(SPINE_IN_FRONT, 700)), "100% of the bone"),
+    ("liver-left", "ok", lambda f: write(f, scan_array()[::-1], label_array()[::-1]), "of the body's width left"),
+    ("lungs-below", "ok", lambda f: write(f, volume=scan_with(LUNGS_BELOW, -800)), "100% of the lungs"),
+    ("mask-mirrored", "quarantined", spoil_mask_mirrored, "100% when turned over along x"),
+    ("liver-hu", "ok", lambda f: write(f, volume=scan_with(label_array() > 0, 350)), "median 350"),
+    ("mask-affine", "repaired", lambda f: write(f, labels=label_array(), mask_affine=np.eye(4)), "the identity"),
     ("mask-axes", "repaired", spoil_axes, "RAS onto LPS"),
     ("labels-rounded", "repaired", lambda f: write(f, labels=label_array() * np.float32(0.9999)), "by up to 0.0002"),
     ("labels-mapped", "repaired", lambda f: write(f, labels=np.array([0, 127, 255], np.uint8)[label_array()]), "[0, 127, 255]"),
-    ("no-labels", "ok", lambda f: (f / "segmentation-0.nii.gz").unlink(), "there is no mask"),
-    ("no-liver", "ok", lambda f: write(f, labels=label_array() * 0), "no liver"),
+    ("labels-mapped", "repaired", lambda f: write(f, labels=(label_array() == 2) * np.uint8(255)), "[0, 255]"),
+    ("no-labels", "ok", lambda f: (f / MASK).unlink(), "there is no mask"),
+    ("no-liver", "ok", lambda f: write(f, labels=label_array() * 0), "all 0"),
     ("no-tumour", "ok", lambda f: write(f, labels=np.minimum(label_array(), 1)), "no tumour"),
     ("tumour-only", "ok", lambda f: write(f, labels=(label_array() == 2) * np.uint8(2)), "tumours and no liver"),
-    ("liver-islands", "ok", spoil_islands, "2 pieces"),
+    ("tumour-outside", "ok", spoil_outside, "1 without a voxel of liver beside them, 0.08 ml"),
+    ("liver-islands", "ok", spoil_islands, "2 pieces; the largest holds 99.8%, the others 0.01 ml"),  # 600 of 601 voxels
     ("spacing-1-1-1", "ok", lambda f: write(f, scan_array(), label_array(), np.eye(4), np.eye(4)), "don't trust millimetres"),
     ("one-slice", "ok", lambda f: write(f, scan_array()[..., 3:4], label_array()[..., 3:4]), "single slice"),
 ]
@@ -123,14 +188,15 @@ def test_finding(folder, code, verdict, spoil, said):
     row, _, _ = examined(folder)
     assert code in row["findings"].split() and row["verdict"] == verdict
     assert said in row["reason"] and str(folder) not in row["reason"]
+    assert findings.FINDINGS[code][2] in row["to_do"]
 
 
 def test_repaired_masks_hold_the_same_labels(folder):
     """Turned, rounded and mapped masks measure exactly what the sound one does."""
     keys = ("liver_ml", "tumour_ml", "lesions", "liver_slices", "tumour_slices", "liver_hu")
     sound = [examined(folder)[0][k] for k in keys]
-    for code, _, spoil, _ in SPOILT:
-        if code in ("mask-affine", "mask-axes", "labels-rounded", "labels-mapped"):
+    for code, _, spoil, said in SPOILT:
+        if code in ("mask-affine", "mask-axes", "labels-rounded", "labels-mapped") and said != "[0, 255]":  # a mask of tumours
             spoil(folder)
             assert [examined(folder)[0][k] for k in keys] == sound, code
 
@@ -148,35 +214,84 @@ def pictures(folder, numbers, mask_value=255):
 def test_findings_of_pictures(tmp_path):
     pictures(tmp_path, (10, 12, 14, 20))
     row, _, _ = examined(tmp_path)
-    assert row["findings"].split() == ["slices-missing", "spacing-stand-in", "labels-mapped", "tumour-only"]
+    assert row["findings"].split() == ["slices-missing", "spacing-stand-in", "labels-mapped", "tumour-only"], row["reason"]
     assert row["verdict"] == "repaired" and "1 gaps" in row["reason"]
     (tmp_path / "images" / "volume-0_slice_20.png").unlink()  # every second slice is no gap
     assert "slices-missing" not in examined(tmp_path)[0]["findings"]
 
 
-def test_every_finding_is_made_by_a_test():
-    made = {code for code, *_ in SPOILT} | {"slices-missing", "spacing-stand-in"}
-    assert made == set(doctor.FINDINGS)
-    assert {verdict for verdict, _ in doctor.FINDINGS.values()} == set(doctor.VERDICTS)
+def test_every_finding_is_named_by_a_test():
+    written = "".join(file.read_text(encoding="utf8") for file in Path(__file__).parent.glob("test_*.py"))
+    assert [code for code in findings.FINDINGS if f'"{code}"' not in written] == []
+    assert {verdict for verdict, *_ in findings.FINDINGS.values()} == set(findings.VERDICTS)
+
+
+def test_a_file_that_cannot_be_opened_is_told_apart(tmp_path):
+    (tmp_path / "volume-0.nii.gz").mkdir()
+    row, *_ = doctor.examine(layouts.Case("volume-0", "LiTS pairs", tmp_path / "volume-0.nii.gz", None))
+    assert (row["findings"], row["verdict"]) == ("no-access", "quarantined")
+
+
+def test_what_a_reader_noticed_stands_among_the_findings(folder, monkeypatch):
+    read = ct.read
+    noticed = (("slices-missing", "2 gaps"),)
+    monkeypatch.setattr(ct, "read", lambda *given: dataclasses.replace(read(*given), notes=noticed))
+    assert "have gaps: 2 gaps" in examined(folder)[0]["reason"]
+
+
+@pytest.mark.parametrize(("flip", "turned"), [("x", np.s_[::-1]), ("y", np.s_[:, ::-1]), ("xyz", np.s_[::-1, ::-1, ::-1])])
+def test_a_flip_asked_for_is_honoured_by_every_later_stage(folder, flip, turned):
+    """A scan whose voxels run the other way than its header says; the row of cases.csv brings it upright."""
+    upright = layouts.read_row(examined(folder)[0])
+    write(folder, scan_array()[turned], label_array()[turned])
+    straight, row = examined(folder)[0], examined(folder, flip=flip)[0]
+    assert ("flipped" in row["findings"]) and f"the scan along {flip}" in row["reason"] and row["verdict"] == "repaired"
+    volume, labels = layouts.read_row(row)
+    assert np.array_equal(volume.hu, upright[0].hu) and np.array_equal(labels, upright[1])
+    assert row["bytes"] != straight["bytes"]  # so stores and predictions are made anew
+    ct.write_mask(labels, volume, folder / "back.nii.gz")
+    assert np.array_equal(np.asarray(nib.load(folder / "back.nii.gz").dataobj), label_array()[turned])
+
+
+def test_a_mirrored_mask_is_turned_over_on_request_only(folder):
+    spoil_mask_mirrored(folder)
+    row = examined(folder)[0]
+    assert (row["mask_flip_proposed"], row["flip_proposed"]) == ("x", "")
+    row = examined(folder, mask_flip=row["mask_flip_proposed"])[0]
+    assert row["verdict"] == "repaired" and row["mask_flip_proposed"] == ""
+    assert np.array_equal(layouts.read_row(row)[1], label_array().transpose(2, 1, 0))
+
+
+def test_scan_and_mask_turned_over_together_propose_it(folder):
+    write(folder, scan_array()[::-1], label_array()[::-1])
+    row = examined(folder)[0]
+    assert (row["flip_proposed"], row["mask_flip_proposed"]) == ("x", "")
+    assert examined(folder, flip="x")[0]["flip_proposed"] == ""
+
+
+def test_flips_of_unknown_cases_and_axes_stop_before_reading(folder):
+    for wrong in ({"volume-9": "x"}, {"volume-0": "left"}):
+        with pytest.raises(ValueError, match="volume-9|use x"):
+            doctor.examine_all(layouts.scan(folder), flips=wrong)
 
 
 def test_a_bad_case_never_costs_the_others(folder, monkeypatch):
     for number in (1, 2, 3):
         for kind in ("volume", "segmentation"):
             shutil.copy(folder / f"{kind}-0.nii.gz", folder / f"{kind}-{number}.nii.gz")
-    spoil_truncated(folder)
+    spoil_bytes(SCAN, lambda b: b[:-100])(folder)
     (folder / "volume-2.nii.gz").write_text("<html>")
-    read = layouts.read_scan
+    read = ct.read
 
     def stumble(image, *more):
         if image.name == "volume-3.nii.gz":
             raise RuntimeError("a reader's own fault")
         return read(image, *more)
 
-    monkeypatch.setattr(layouts, "read_scan", stumble)
+    monkeypatch.setattr(ct, "read", stumble)
     rows, histograms, lesions = doctor.examine_all(layouts.scan(folder), workers=1)
     assert [row["verdict"] for row in rows] == ["quarantined", "ok", "quarantined", "quarantined"]
-    assert "RuntimeError: a reader's own fault" in rows[3]["reason"]
+    assert "RuntimeError: a reader's own fault" in rows[3]["reason"] and rows[3]["findings"] == "unreadable"
     assert {h["case"] for h in histograms} == {lesion["case"] for lesion in lesions} == {"volume-1"}
 
 
@@ -212,12 +327,3 @@ def test_table_of_quarantined_cases_only_has_all_columns(tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"")
     table = doctor.table(doctor.examine_all(layouts.scan(tmp_path), workers=1)[0])
     assert list(table.columns) == list(doctor.COLUMNS) and table.verdict.tolist() == ["quarantined"]
-
-
-def test_fingerprint_changes_with_the_bytes_of_either_file(folder):
-    case = layouts.scan(folder)[0]
-    seen = [doctor.fingerprint(case)]
-    write(folder, volume=scan_array() + np.int16(1))
-    seen.append(doctor.fingerprint(case))
-    write(folder, labels=label_array() * 0)
-    assert len({*seen, doctor.fingerprint(case)}) == 3

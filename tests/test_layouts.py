@@ -1,9 +1,8 @@
 """Folders as people have them: which scans are seen, which mask goes with which, and what the grey values become."""
 
 import os
-from pathlib import Path
+import time
 
-import cv2
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -11,19 +10,11 @@ import pytest
 
 from helpers import layouts
 
-SHARED = Path(__file__).parents[2] / "shared"
-
 
 def touched(*files):
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-
-
-def picture(path, plane):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, plane)[1].tobytes())
-    return path
 
 
 def seen(folder):
@@ -94,90 +85,8 @@ def test_missing_and_empty_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         layouts.scan(tmp_path / "nowhere")
     touched(tmp_path / "picture.png", tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match="no scans found.*0 NIfTI files and 1 pictures"):
+    with pytest.raises(ValueError, match=r"no scans found.*there is 1 × pictures that aren't slices of a scan \(picture.png\)"):
         layouts.scan(tmp_path)
-
-
-@pytest.fixture
-def slices(tmp_path):
-    """Two volumes; the green channel of slice z holds z everywhere, and 255 in a corner; slices 2, 9, 10 and 11."""
-    for z in (2, 9, 10, 11):
-        plane = np.zeros((8, 6, 3), np.uint8)
-        plane[..., 0], plane[..., 1], plane[..., 2] = 100, z, 200
-        plane[0, 0, 1] = 255
-        picture(tmp_path / "images" / f"volume-3_slice_{z}.png", plane)
-        mask = np.zeros((8, 6), np.uint8)
-        mask[2:6, 1:4], mask[3, 2] = 1, 2
-        picture(tmp_path / "masks" / f"volume-3_slice_{z}.png", mask)
-    picture(tmp_path / "images" / "volume-33_slice_1.png", plane)
-    return tmp_path
-
-
-def test_slices_become_volumes_feet_first(slices):
-    first, second = layouts.scan(slices)
-    assert (first.name, first.layout, second.name, second.mask) == ("volume-3", "2-D slices", "volume-33", None)
-    volume = layouts.read_scan(first.image, (-40, 160), 1)
-    assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == layouts.STAND_IN_SPACING
-    # grey g of 255 stands for g * 200 / 255 - 40 HU: 2 -> -38.4, 9 -> -32.9, 10 -> -32.2, 11 -> -31.4, 255 -> 160
-    assert volume.hu[:, 5, 5].tolist() == [-38, -33, -32, -31] and volume.hu[0, 0, 0] == 160
-    assert layouts.read_scan(first.image, (0, 255), 0).hu[0, 5, 5] == 100
-    labels = layouts.read_labels(first.mask, volume)
-    assert labels.shape == (4, 8, 6) and np.bincount(labels[3].ravel()).tolist() == [36, 11, 1]
-
-
-def test_mask_missing_for_a_slice_is_named(slices):
-    (slices / "masks" / "volume-3_slice_2.png").unlink()  # the first one: the case still has masks
-    case = layouts.scan(slices)[0]
-    assert case.mask is not None
-    with pytest.raises(ValueError, match="volume-3_slice_2.png: has no mask"):
-        layouts.read_labels(case.mask, layouts.read_scan(case.image))
-
-
-def change_size(folder):
-    picture(folder / "images" / "volume-3_slice_10.png", np.zeros((8, 7), np.uint8))
-
-
-def double_a_slice(folder):
-    picture(folder / "images" / "volume-3_slice_10.jpg", np.zeros((8, 6), np.uint8))
-
-
-def cut_off_jpeg(folder):
-    noise = np.random.default_rng(0).integers(0, 255, (8, 6)).astype(np.uint8)
-    path = picture(folder / "images" / "volume-3_slice_12.jpg", noise)
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-def cut_off_png(folder):
-    path = folder / "images" / "volume-3_slice_9.png"
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-def make_16_bit(folder):
-    picture(folder / "images" / "volume-3_slice_9.png", np.zeros((8, 6), np.uint16))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (change_size, r"slice_10.png: is \(8, 7\), the first slice of its scan \(8, 6\)"),
-        (double_a_slice, "slice_10.png: is the second picture of one slice"),
-        (cut_off_jpeg, "slice_12.jpg: the picture is cut off"),
-        (cut_off_png, "slice_9.png: the picture is cut off"),
-        (make_16_bit, "slice_9.png: can't be read as an 8-bit"),
-    ],
-)
-def test_spoilt_picture_is_named(slices, spoil, said):
-    spoil(slices)
-    with pytest.raises(ValueError, match=said):
-        layouts.read_scan(layouts.scan(slices)[0].image)
-
-
-def test_window_and_channel_that_cannot_be(slices):
-    image = layouts.scan(slices)[0].image
-    with pytest.raises(ValueError, match="high end"):
-        layouts.read_scan(image, (160, -40))
-    with pytest.raises(ValueError, match="channel 3"):
-        layouts.read_scan(image, (-40, 160), 3)
 
 
 @pytest.mark.parametrize(
@@ -214,9 +123,86 @@ def test_row_of_the_table_is_read_in_each_form_pandas_gives_it(tmp_path):
     assert layouts.read_row(table.assign(mask=np.nan).iloc[0])[1] is None
 
 
-@pytest.mark.skipif(not (SHARED / "data" / "lits_slices").is_dir(), reason="the real slices of ../shared aren't here")
-def test_real_slices_are_grouped_into_their_18_volumes():
-    cases = layouts.scan(SHARED / "data" / "lits_slices")
-    names = ["0", "3", "4", "5", "7", "8", "9", "10", "11", "12", "14", "15", "16", "18", "22", "23", "48", "50"]
-    assert [case.name for case in cases] == [f"volume-{n}" for n in names]
-    assert sum(len(layouts.pictures_of(case.image)) for case in cases) == 1722
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/a 1.nii.gz", "masks/a 1.nii.gz"),
+        ("scans/part 2/a_1.nii", "annotations/part 2/a_1.nii.gz"),
+        ("train/CT/7.nii", "train/labels/7.nii"),
+        ("case_7/imaging.nii.gz", "case_7/segmentation.nii.gz"),
+        ("patient7_ct.nii.gz", "patient7_seg.nii.gz"),
+        ("Sample-001/Liver.nii", "Sample-001/Liver-mask.nii"),
+        ("volume-7.nii", "masks/volume-7.nii"),
+        ("volume_pt3/volume-7.nii/volume-7.NII", "ground truth/segmentations/segmentation-7.nii.gz"),
+        ("imagesTs/liver_7.nii.gz", "labelsTs/liver_7.nii.gz"),
+    ],
+)
+def test_scan_and_mask_are_known_by_the_words_in_their_paths(tmp_path, image, mask):
+    touched(tmp_path / image, tmp_path / mask, tmp_path / "._volume-7.nii")
+    (case,), left_out = layouts.survey(tmp_path)
+    assert (case.image, case.mask, left_out) == (tmp_path / image, tmp_path / mask, {})
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("imagesTs/liver_7.nii.gz", "labelsTr/liver_8.nii.gz"),
+        ("test/images/7.nii", "train/masks/7.nii"),
+        ("case_7/imaging.nii.gz", "case_8/segmentation.nii.gz"),
+        ("imagesTs/liver_7.nii.gz", "labelsTr/liver_7.nii.gz"),
+    ],
+)
+def test_mask_of_another_scan_is_not_taken(tmp_path, image, mask):
+    touched(tmp_path / image, tmp_path / mask)
+    cases, left_out = layouts.survey(tmp_path)
+    by_image = {case.image: case.mask for case in cases}
+    assert by_image.pop(tmp_path / image) is None
+    said = {tmp_path / mask} & {*by_image.values(), *left_out.get("masks whose scan is missing", ())}
+    assert said, "a mask that goes with no scan is a case that says so, or is left out by name"
+
+
+def test_masks_alone_in_a_folder_called_labels_are_scans(tmp_path):
+    touched(tmp_path / "my labels" / "a.nii")
+    assert seen(tmp_path) == {"a": ("scans without labels", "my labels/a.nii", None)}
+
+
+def test_what_is_not_read_is_said(tmp_path):
+    touched(*(tmp_path / name for name in ("a.nii", "b.hdr", "b.img", "c.nrrd", "d.ZIP", "logo.png", "notes.txt")))
+    cases, left_out = layouts.survey(tmp_path)
+    assert len(cases) == 1 and {why: [p.name for p in files] for why, files in left_out.items()} == {
+        "another format: save it as .nii.gz": ["b.hdr", "c.nrrd"],
+        "an archive: unpack it first": ["d.ZIP"],
+        "pictures that aren't slices of a scan": ["logo.png"],
+    }
+    assert "1 × an archive: unpack it first (d.ZIP)" in layouts.in_words(left_out)
+    with pytest.raises(ValueError, match="c.nrrd: is another format: save it as .nii.gz"):
+        layouts.read_scan(tmp_path / "c.nrrd")
+
+
+def test_pipes_and_dead_links_do_not_hang_or_stop_a_survey(tmp_path):
+    touched(tmp_path / "a.nii")
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink(tmp_path / "gone", tmp_path / "link.dcm")
+    os.symlink(tmp_path / "gone.nii", tmp_path / "b.nii")
+    assert list(seen(tmp_path)) == ["a", "b"]
+    with pytest.raises(ValueError, match="b.nii: no such file"):
+        layouts.read_scan(tmp_path / "b.nii")
+
+
+def test_what_cannot_be_opened_is_said(tmp_path, monkeypatch):
+    touched(tmp_path / "a.nii", tmp_path / "scan.dcm")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(layouts.folders.series, "is_dicom", refuse)
+    assert layouts.survey(tmp_path)[1] == {"closed to you: can't be opened": [tmp_path / "scan.dcm"]}
+
+
+def test_thousands_of_cases_are_paired_in_seconds(tmp_path):
+    """Half a second; comparing each scan with each mask would take minutes."""
+    files = [tmp_path / f"{folder}/p{n}.nii.gz" for folder in ("images", "masks") for n in range(3000)]
+    began = time.process_time()
+    cases, lonely = layouts._volumes(files, [], tmp_path)
+    assert len(layouts._named_once(cases, tmp_path)) == 3000 and not lonely and time.process_time() - began < 20
+    assert all(case.mask.name == case.image.name for case in cases)

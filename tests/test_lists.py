@@ -1,14 +1,10 @@
-"""Splits by patient, chunks that are balanced, and an audit that sees what is wrong with them."""
+"""Chunks that are balanced, and an audit that sees what is wrong with the lists as written."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers import lists
-
-
-def cohort(n, tumour_free=0):
-    return pd.DataFrame({"case": [f"c{k}" for k in range(n)], "tumour_ml": [0.0 if k < tumour_free else 5.0 for k in range(n)]})
 
 
 def slices_of(**kinds_by_case):
@@ -20,48 +16,6 @@ def slices_of(**kinds_by_case):
                 rows.append((case, z, int(kind != "empty") * 50, int(kind == "tumour") * 5, kind))
                 z += 1
     return pd.DataFrame(rows, columns=["case", "z", "liver_px", "tumour_px", "kind"])
-
-
-def test_groups_stay_together_for_every_seed():
-    cases = cohort(18)
-    groups = lists.patient_groups(cases.case) | {"c7": "p", "c8": "p", "c9": "p", "c10": "p"}
-    for seed in range(30):
-        sides = lists.split(cases, groups, seed, 0.2, 0.2)
-        assert sides[sides.group == "p"].split.nunique() == 1
-        assert set(sides.split) == {"train", "val", "test"}
-
-
-def test_folds_cover_every_case_once_and_shares_are_kept():
-    cases = cohort(20, tumour_free=5)
-    groups = lists.patient_groups(cases.case)
-    held = [set(s.case[s.split == "val"]) for s in (lists.split(cases, groups, 1, 0, 0, 5, f) for f in range(5))]
-    assert sorted(c for fold in held for c in fold) == sorted(cases.case)
-    assert all(len(fold) == 4 and len(fold & {f"c{k}" for k in range(5)}) == 1 for fold in held)  # one tumour-free in each
-    counts = lists.split(cases, groups, 1, 0.2, 0.3).split.value_counts()
-    assert counts.to_dict() == {"train": 10, "test": 6, "val": 4}
-
-
-def test_split_depends_on_seed_and_names_only():
-    cases, groups = cohort(12), lists.patient_groups(cohort(12).case)
-    one, again = (lists.split(c, groups, 3) for c in (cases, cases.sample(frac=1, random_state=0)))
-    assert one.sort_values("case").equals(again.sort_values("case").set_axis(one.sort_values("case").index))
-    assert not one.equals(lists.split(cases, groups, 4))
-
-
-def test_too_few_patients_is_an_error():
-    with pytest.raises(ValueError, match="too few"):
-        lists.split(cohort(2), {"c0": "p", "c1": "p"}, 1, 0.3, 0.3)
-
-
-def test_groups_from_pattern_and_csv(tmp_path):
-    assert lists.patient_groups(["p1-a", "p1-b", "x"], pattern=r"(p\d+)-") == {"p1-a": "p1", "p1-b": "p1", "x": "x"}
-    (tmp_path / "g.csv").write_text("case,group\nc0,p\n")
-    assert lists.patient_groups(["c0", "c1"], tmp_path / "g.csv") == {"c0": "p", "c1": "c1"}
-    (tmp_path / "g.csv").write_text("name,group\nc0,p\n")
-    with pytest.raises(ValueError, match="columns case and group"):
-        lists.patient_groups(["c0"], tmp_path / "g.csv")
-    with pytest.raises(ValueError, match="group in parentheses"):
-        lists.patient_groups(["c0"], pattern="c")
 
 
 def test_selection_keeps_all_liver_and_the_stated_share_of_empty():
@@ -91,14 +45,86 @@ def test_balanced_validation():
     assert val.kind.value_counts().to_dict() == {"tumour": 12, "liver": 12}
 
 
-def test_audit_sees_a_patient_on_two_sides():
-    slices = slices_of(a={"tumour": 2}, b={"liver": 3})
-    sides = pd.DataFrame({"case": ["a", "b"], "group": ["p", "p"], "split": ["train", "test"]})
-    table, wrong = lists.audit(sides, slices)
-    assert wrong == ["patient p is on 2 sides of the split"]
-    assert table.set_index("split").tumour_slices.to_dict() == {"train": 2, "test": 0}
-    _, wrong = lists.audit(sides.assign(group=["p", "q"], split=["test", "train"]), slices)
-    assert wrong == ["no training slice shows tumour: the tumour network can't learn"]
+class Shelf:
+    """Stands for a store of cases with so many slices each, the first being the scan's slice `first`."""
+
+    def __init__(self, lengths, first=0):
+        self.lengths, self.first = lengths, first
+
+    def mask(self, case):
+        if case not in self.lengths:
+            raise FileNotFoundError(case)
+        return np.zeros((self.lengths[case], 1, 1), np.uint8)
+
+    def first_z(self, case):
+        return len(self.mask(case)) and self.first
+
+
+SPLIT = "case,group,split,fold\n001,p,train,\nb,q,val,\nc,r,test,\n"
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Lists of three cases as 02 writes them; case 001 trains, b validates, c tests."""
+    slices = slices_of(**{"001": {"tumour": 2, "empty": 2}, "b": {"liver": 3}, "c": {"tumour": 1, "liver": 4}})
+    (tmp_path / "split.csv").write_text(SPLIT)
+    for name, case in (("train_chunk_01", "001"), ("val", "b"), ("test", "c")):
+        slices[slices.case == case].to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path
+
+
+CASES = pd.DataFrame({"case": ["001", "b", "c"], "slices": [4, 3, 5], "tumour_slices": [2, 0, 1], "lesions": [1, 0, 3],
+                      "tumour_ml": [7.04, 0.0, 2.0]})  # fmt: skip
+PAIR = pd.DataFrame([("c", "001", "near-duplicate")], columns=["case", "other", "kind"])
+
+
+def audited(folder, alike=None, liver=None, tumour=None):
+    shelves = {"liver": liver or Shelf({"001": 4, "b": 3, "c": 5}), "tumour": tumour or Shelf({"001": 2, "b": 3, "c": 5})}
+    return lists.audit(folder, CASES, shelves, alike)
+
+
+def test_sound_lists_pass_and_each_side_is_counted(written):
+    table, wrong, known = audited(written)
+    assert wrong == [] and known == ["no val case shows tumour"]
+    columns = ["split", "patients", "cases", "tumour_free", "slices", "tumour_slices", "tumour_ml", "lesions"]
+    assert table[columns].to_numpy().tolist() == [
+        ["train", 1, 1, 0, 4, 2, 7.0, 1], ["val", 1, 1, 1, 3, 0, 0.0, 0], ["test", 1, 1, 0, 5, 1, 2.0, 3],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("split, sentence", [
+    (SPLIT.replace("c,r", "c,p"), "patient p is on 2 sides of the split (train, test)"),
+    (SPLIT + "b,q,val,\n", "case b is listed twice in split.csv"),
+    (SPLIT + "d,s,val,\n", "split.csv names d, which is no case of this run"),
+    (SPLIT.replace("b,q,val,\n", ""), "split.csv lacks b"),
+    (SPLIT.replace("b,q,val", "b,q,test"), "val.csv lists b, which split.csv has on the side test"),
+])  # fmt: skip
+def test_a_split_that_does_not_match_is_wrong(written, split, sentence):
+    (written / "split.csv").write_text(split)
+    assert sentence in audited(written)[1]
+
+
+def test_twins_on_two_sides_are_wrong(written):
+    assert audited(written, PAIR)[1] == ["c (test) and 001 (train) show the same scan"]
+
+
+def test_empty_chunks_and_missing_slices_are_wrong(written):
+    (written / "train_chunk_02.csv").write_text("case,z,liver_px,tumour_px,kind\n")
+    assert audited(written)[1] == ["train_chunk_02.csv is empty: a network can't be trained on it"]
+    (written / "train_chunk_02.csv").write_text("case,z,liver_px,tumour_px,kind\n001,7,0,0,empty\n")
+    assert audited(written)[1] == ["train_chunk_02.csv lists slice 7 of 001, which the liver store lacks; run 02_filtering again"]
+    (written / "train_chunk_02.csv").unlink()
+    assert audited(written, liver=Shelf({"001": 4, "c": 5}))[1][0].startswith("val.csv lists slice 0 of b, which the liver")
+    late = audited(written, tumour=Shelf({"001": 2, "b": 3, "c": 5}, first=1))[1]
+    assert [fault.split(";")[0] for fault in late] == [
+        f"{name} lists slice 0 of {case}, which the tumour store lacks"
+        for name, case in (("train_chunk_01.csv", "001"), ("val.csv", "b"), ("test.csv", "c"))
+    ]
+
+
+def test_no_tumour_to_train_on_is_wrong(written):
+    slices_of(**{"001": {"liver": 2}}).to_csv(written / "train_chunk_01.csv", index=False)
+    assert audited(written)[1] == ["no training slice shows tumour: the tumour network can't learn"]
 
 
 def test_draw_is_even_and_the_same_everywhere():

@@ -32,6 +32,40 @@ def test_unet_sees_detail_through_its_skips():
     assert divmod(int(moved.argmax()), 64)[0] in range(30, 37) and divmod(int(moved.argmax()), 64)[1] in range(18, 25)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_doubling_is_a_transposed_convolution(layout):
+    """Value and all three gradients against torch's own layer, on a plane that isn't square."""
+    torch.manual_seed(0)
+    ours = networks.Doubling(6, 3).double()
+    theirs = torch.nn.ConvTranspose2d(6, 3, 2, stride=2).double()
+    theirs.load_state_dict(ours.state_dict())
+    x, above = torch.randn(2, 6, 5, 7).double().to(memory_format=layout), torch.randn(2, 3, 10, 14).double()
+    results = []
+    for layer in (ours, theirs):
+        seen = x.clone().requires_grad_()
+        out = layer(seen)
+        out.backward(above)
+        results.append([out, seen.grad, layer.weight.grad, layer.bias.grad])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_doubling_learns_in_half_precision():
+    layer = networks.Doubling(4, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(torch.ones(1, 4, 3, 3))
+    out.float().sum().backward()
+    assert out.dtype == torch.bfloat16
+    assert (layer.weight.grad == 9).all() and (layer.bias.grad == 36).all()  # 9 pixels of ones, 36 pixels come out
+
+
+def test_predicting_takes_half_precision_only_with_units_for_it(monkeypatch):
+    for units, expected in ((False, "32-true"), (True, "bf16-mixed")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda units=units: units)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert networks.half_units(torch.device("cpu")) == expected
+
+
 @pytest.mark.parametrize("name", ["bce+dice", "dice", "focal", "tversky", "ce+dice"])
 @pytest.mark.parametrize("classes", [1, 3])
 def test_every_loss_is_lower_for_the_right_answer(name, classes):

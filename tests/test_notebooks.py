@@ -48,6 +48,28 @@ def test_every_stage_leaves_still_figures(tiny_run):
     assert names == {"01", "02", "03", "04", "05", "06"}
 
 
+def test_the_benchmark_in_small(tiny, tmp_path):
+    """Every measurement is there, and is a time or a memory that can be; asked again, nothing is measured again."""
+    import shutil
+
+    import pandas as pd
+    from conftest import command
+
+    shutil.copytree(tiny[0], tmp_path / "copy")
+    root, words = tmp_path / "copy", ["rounds=1", "size=64", "scan_size=64", "slices=6", "slices_long=12", "width=4"]
+    asked = ["--run", "tiny", "--only", "08", "--set", *words]
+    done = command(root, "helpers.run", *asked)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    table = pd.read_csv(root / "reports" / "tiny" / "benchmark.csv").set_index("section")
+    assert set(table.index) == {"training step", "data side", "changes", "threads", "ceiling", "prediction", "where seconds go",
+                                "memory of a training"}  # fmt: skip
+    assert (table.seconds.dropna() > 0).all() and table.peak_gib.dropna().between(0.05, 4).all()
+    assert {p.name for p in (root / "reports" / "tiny" / "figures").glob("08_*")} == {
+        "08_steps.png", "08_changes.png", "08_prediction.png"}  # fmt: skip
+    assert not (root / "data" / "stores" / "tiny" / "benchmark").exists()
+    assert "up to date" in command(root, "helpers.run", *asked).stdout
+
+
 def test_a_damaged_scan_costs_no_other(tiny, tiny_run, tmp_path):
     """One scan of the test split is cut in half after intake: its case fails by name, the others are predicted."""
     import shutil

@@ -1,0 +1,115 @@
+"""Work that notebook 08 measures in processes of its own: python -m helpers.benchmark plain | nnunet | learn.
+
+Each does one thing from start to end and leaves; the notebook notes its seconds and its memory.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def main(words=None):
+    """Run the command line `words`; returns the exit code."""
+    ask = argparse.ArgumentParser("python -m helpers.benchmark", description=__doc__)
+    works = ask.add_subparsers(dest="work", required=True)
+    for name in ("plain", "nnunet"):
+        work = works.add_parser(name)
+        work.add_argument("scan", type=Path)
+        work.add_argument("out", type=Path)
+        work.add_argument("--run", default="demo")
+        work.add_argument("--mirror", action="store_true")
+    work = works.add_parser("learn")
+    work.add_argument("folder", type=Path, help="holds chunk_*.csv and a slice store")
+    work.add_argument("--steps", type=int, default=8)
+    work.add_argument("--width", type=int, default=16)
+    asked = ask.parse_args(words)
+    if asked.work == "plain":
+        plain(asked.scan, asked.out, asked.run)
+    elif asked.work == "nnunet":
+        from helpers import peers
+
+        peers.predict_with_nnunet(asked.scan, asked.out, asked.mirror)
+    else:
+        learn(asked.folder, asked.steps, asked.width)
+    return 0
+
+
+def plain(scan, out, run):
+    """The same networks the plain way: float32, slice by slice, no gate; writes the mask of a scan."""
+    from dataclasses import replace
+
+    from helpers import cascade, ct, paths
+
+    volume = ct.read(scan)
+    loaded = cascade.load(paths.Run(run).checkpoints, unfinished=True)
+    loaded = {stage: replace(one, precision="32-true") for stage, one in loaded.items() if stage != "gate"}
+    result = cascade.segment(volume, loaded, cascade.Rules(least_liver_ml=0.0, batch_size=1))
+    ct.write_mask(result.labels, volume, out)
+    print(result.log["sentence"])
+
+
+def learn(folder, steps, width):
+    """A training of the liver stage on the lists and the store in a folder: some steps spread over a whole round."""
+    import pandas as pd
+    import torch
+
+    from helpers import batches, networks, peers, store
+
+    chunks = [pd.read_csv(file) for file in sorted(folder.glob("chunk_*.csv"))]
+    draw = batches.Batches(chunks, store.Store(folder), "liver", seed=7, batch_size=8, patch=0, neighbours=1,
+                           augmentation=batches.Augmentation())  # fmt: skip
+    half = networks.half_units(torch.device("cpu")) == "bf16-mixed"
+    step = peers.learning(networks.build("unet", 3, width=width), draw, half, torch.channels_last, averaged=True)
+    for k in np.linspace(0, draw.steps_per_round - 1, steps).astype(int):
+        step(int(k))
+
+
+def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
+    """Make a training on `count` cases of a few real ones: links to their slices, and lists in chunks.
+
+    pixels   store.Store of the liver stage; slices DataFrame of the cases' slices, as in the lists.
+    """
+    import os
+
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    known, rows = sorted(slices.case.unique()), []
+    for number in range(count):
+        case, name = known[number % len(known)], f"case-{number:04d}"
+        for part in ("image.npy", "mask.npy", "json"):
+            os.link(pixels.folder / f"{case}.{part}", folder / f"{name}.{part}")
+        rows.append(slices[slices.case == case].assign(case=name))
+    for k in range(0, count, cases_a_chunk):
+        pd.concat(rows[k : k + cases_a_chunk]).to_csv(folder / f"chunk_{k // cases_a_chunk:03d}.csv", index=False)
+
+
+def write_long_scan(volume, size, slices, path, body_share=1.0, seed=7):
+    """Write a scan of `slices` × size × size made from a smaller one: its own slices in the middle, its ends repeated beyond.
+
+    body_share  share of the slices that the small scan is stretched over; the rest shows no liver.
+    Noise is added, so that the file is about as hard to decompress as a real one.
+    """
+    import cv2
+
+    from helpers import ct
+
+    rng, own = np.random.default_rng(seed), len(volume.hu)
+    wanted = max(1, round(body_share * slices))
+    rows = np.clip((np.arange(slices) - (slices - wanted) // 2) * own // wanted, 0, own - 1)
+    noise = rng.normal(0, 8, (8, size, size)).astype(np.float32)
+    hu = np.empty((slices, size, size), np.int16)
+    for k, row in enumerate(rows):
+        plane = cv2.resize(volume.hu[row].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+        hu[k] = np.clip(plane + noise[k % 8], *ct.HU_RANGE)
+    edge_mm = volume.spacing_mm[1] * volume.hu.shape[1] / size
+    affine = np.diag([-edge_mm, -edge_mm, volume.spacing_mm[0] * own / wanted, 1.0])
+    scan = ct.Volume(hu, (affine[2, 2], edge_mm, edge_mm), affine, hu.shape[::-1], "LPS")
+    ct.write_on_grid(hu, scan, path)
+    return scan
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Connected components of what the networks see: the liver is the largest piece, lesions are those that pass two rules."""
+
+import numpy as np
+
+from helpers.metrics import box_of
+from helpers.trained import PEAK
+
+
+def largest_piece(mask, slab=32):
+    """The largest 26-connected component of a mask (z, y, x), its holes filled slice by slice, and how many there were.
+
+    slab  slices that are labelled together: labels take four bytes a voxel, too much for the whole of a long scan.
+    """
+    from scipy import ndimage
+
+    out, box = np.zeros(mask.shape, bool), box_of(mask)
+    if box is None:
+        return out, 0
+    piece_of, sizes = _joined(_labelled(mask, box, slab))
+    wanted = piece_of == sizes.argmax()
+    for z, labels in _labelled(mask, box, slab):
+        for k, shown in enumerate(wanted[labels], start=z):
+            if shown.any():
+                out[k][box[1:]] = ndimage.binary_fill_holes(shown)
+    return out, len(sizes) - 1
+
+
+def _labelled(mask, box, slab):
+    """Yield (first slice, labels (z, y, x)) of every slab of the box; labels count on from slab to slab, 0 is background."""
+    import cc3d
+
+    before = 0
+    for z in range(box[0].start, box[0].stop, slab):
+        part = mask[z : min(z + slab, box[0].stop), box[1], box[2]]
+        labels, count = cc3d.connected_components(part, connectivity=26, return_N=True)
+        yield z, np.where(labels, labels.astype(np.uint32) + np.uint32(before), np.uint32(0))
+        before += count
+
+
+def _joined(slabs):
+    """(for each label the piece that it is part of, voxels of each piece); pieces count in the order of their first voxels."""
+    from scipy import sparse
+
+    voxels, links, below = np.zeros(1, int), [], None
+    for _, labels in slabs:
+        voxels = np.append(voxels, np.bincount(labels.ravel())[len(voxels) :])
+        links += [] if below is None else [_touching(below, labels[0])]
+        below = labels[-1]
+    low, high = np.concatenate(links, axis=1) if links else np.zeros((2, 0), int)
+    graph = sparse.coo_array((np.ones(len(low), bool), (low, high)), (len(voxels), len(voxels)))
+    _, piece_of = sparse.csgraph.connected_components(graph, directed=False)
+    return piece_of, np.bincount(piece_of, voxels)
+
+
+def _touching(below, above):
+    """Labels of two planes (y, x), one upon the other, that meet by side, edge or corner: int (2, pairs)."""
+    rows, columns = above.shape
+    wide, pairs = np.pad(below, 1), []
+    for dy, dx in np.ndindex(3, 3):
+        under = wide[dy : dy + rows, dx : dx + columns]
+        both = (under > 0) & (above > 0)
+        pairs.append(np.stack([under[both], above[both]]))
+    return np.unique(np.concatenate(pairs, axis=1), axis=1)
+
+
+def kept_lesions(likely, rules, volume, corner=(0, 0, 0)):
+    """Lesions from probabilities uint8 (z, y, x): threshold, 6-connected components, and the two rules that drop some.
+
+    rules    cascade.Rules.
+    corner   the scan's voxel that the array's first one is.
+    returns  (bool mask, number kept, a dict per dropped component).
+    """
+    import cc3d
+
+    pieces, count = cc3d.connected_components(likely >= rules.tumour_threshold * PEAK, connectivity=6, return_N=True)
+    if not count:
+        return pieces > 0, 0, []
+    measured = cc3d.statistics(pieces)
+    keep, removed = np.zeros(count + 1, bool), []
+    for k in range(1, count + 1):
+        box = measured["bounding_boxes"][k]
+        ml = float(measured["voxel_counts"][k] * volume.voxel_ml)
+        peak = float(likely[box][pieces[box] == k].max()) / PEAK
+        keep[k] = ml >= rules.least_lesion_ml and peak >= rules.least_peak
+        if not keep[k]:
+            where = [int(round(c + start)) for c, start in zip(measured["centroids"][k], corner, strict=True)]
+            removed.append({"volume_ml": round(ml, 4), "peak": round(peak, 3), "index_zyx": where})
+    return keep[pieces], int(keep.sum()), removed

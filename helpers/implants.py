@@ -1,0 +1,121 @@
+"""Tumours that were never there: real lesions pasted and synthetic ones painted into healthy liver, while a batch is made."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BASE_RADII_MM = (4.0, 8.0, 16.0, 32.0)  # as Hu et al. 2023 (arXiv 2303.14869)
+# chance, least and largest mean drop below the liver in HU: darker, about as bright or brighter, necrotic
+CONTRASTS = ((0.8, 15.0, 80.0), (0.1, -40.0, 5.0), (0.1, 70.0, 120.0))
+MARGIN = 6  # pixels of surroundings that a pasted lesion brings: room for its soft edge
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A lesion cut out of its slices: planes float32 (C, y, x) above or below its own liver, masks bool (C, y, x)."""
+
+    planes: np.ndarray
+    masks: np.ndarray
+
+
+def donor_from(planes, masks, rng):
+    """Cut one lesion of the middle slice out, with its surroundings.
+
+    planes   uint8 (C, y, x), grey values of neighbouring slices; masks: their labels 0/1/2, of the same shape.
+    returns  Donor, or None where there is no lesion, or no healthy liver to compare it with.
+    """
+    middle = masks[len(masks) // 2]
+    count, pieces, boxes, _ = cv2.connectedComponentsWithStats((middle == 2).astype(np.uint8), connectivity=4)
+    healthy = middle == 1
+    if count < 2 or not healthy.any():
+        return None
+    piece = int(rng.integers(1, count))
+    x, y, width, height = boxes[piece, :4]
+    box = np.s_[:, max(0, y - MARGIN) : y + height + MARGIN, max(0, x - MARGIN) : x + width + MARGIN]
+    own = cv2.dilate((pieces == piece).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # it may bulge in the next slice
+    return Donor(planes[box] - levels(planes, healthy), ((masks == 2) & own)[box])
+
+
+def levels(planes, healthy):
+    """Median grey value of healthy liver in every plane: float32 (C, 1, 1)."""
+    return np.array([np.median(plane[healthy]) for plane in planes], np.float32)[:, None, None]
+
+
+def paste(planes, mask, donor, rng):
+    """Put a donor's lesion into healthy liver: turned, mirrored, scaled, its contrast varied, its edge feathered.
+
+    planes   float32 (C, y, x), changed in place; mask: labels uint8 (y, x) of the middle slice, changed in place.
+    returns  True when there was room.
+    """
+    spot = place(mask, rng)
+    if spot is None:
+        return False
+    height, width = donor.masks.shape[1:]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(0, 360), rng.uniform(0.75, 1.3))
+    matrix[0] *= rng.choice([-1, 1])
+    size = int(np.ceil(1.3 * np.hypot(height, width))) | 1
+    matrix[:, 2] = size / 2 - matrix[:, :2] @ [width / 2, height / 2]
+    lesion = np.stack([cv2.warpAffine(plane, matrix, (size, size)) for plane in donor.planes]) * rng.uniform(0.6, 1.3)
+    masks = [cv2.warpAffine(m.astype(np.float32), matrix, (size, size)) for m in donor.masks]
+    alpha = np.stack([cv2.GaussianBlur(m, (0, 0), rng.uniform(0.7, 1.5)) for m in masks])
+    here, there = windows(mask.shape, spot, size)
+    target = planes[:, *here]
+    change = levels(planes, mask == 1) + lesion[:, *there] - target
+    return blend(target, mask[here], alpha[:, *there], change)
+
+
+def paint(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
+    """Paint a synthetic tumour into healthy liver: a bent ellipsoid with a texture of its own, alike in all slices.
+
+    planes, mask  as in `paste`.
+    grey_per_hu   (C,) grey values that a Hounsfield unit makes in each plane's window.
+    pixel_mm      edge of a pixel; slices_mm: (C,) how far each plane lies from the middle slice.
+    returns       True when there was room.
+    """
+    spot = place(mask, rng)
+    if spot is None:
+        return False
+    base_mm = rng.choice(BASE_RADII_MM)
+    rz, ry, rx = base_mm * rng.uniform(0.75, 1.25, 3)
+    half = int(np.ceil(1.6 * max(ry, rx) / pixel_mm)) + 2
+    size, angle = 2 * half + 1, rng.uniform(0, np.pi)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1] * pixel_mm
+    u, v = (np.cos(angle) * x + np.sin(angle) * y) / rx, (np.cos(angle) * y - np.sin(angle) * x) / ry
+    depths = (np.asarray(slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
+    bend = 0.3 * cloud(size, rng, 0.6 * base_mm / pixel_mm)
+    inside = np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])  # above 0 within the tumour
+    alpha = 1 / (1 + np.exp(np.clip(-inside * base_mm / pixel_mm / rng.uniform(0.6, 1.5), -30, 30)))
+    _, low, high = CONTRASTS[rng.choice(len(CONTRASTS), p=[chance for chance, _, _ in CONTRASTS])]
+    drop_hu = rng.uniform(low, high) * (1 + 0.35 * cloud(size, rng, rng.uniform(2, 6)))
+    drop_hu = drop_hu * np.where(inside < 0.25, rng.uniform(0.5, 1.1), 1)  # a rim of its own
+    here, there = windows(mask.shape, spot, size)
+    change = -drop_hu[:, *there] * np.asarray(grey_per_hu)[:, None, None]
+    return blend(planes[:, *here], mask[here], alpha[:, *there].astype(np.float32), change.astype(np.float32))
+
+
+def place(mask, rng):
+    """A pixel (y, x) well inside healthy liver, or None."""
+    deep = np.flatnonzero(cv2.erode((mask == 1).astype(np.uint8), np.ones((7, 7), np.uint8)))
+    return divmod(int(deep[rng.integers(len(deep))]), mask.shape[1]) if len(deep) else None
+
+
+def cloud(size, rng, sigma):
+    """Smooth noise float32 (size, size) of mean 0 and deviation 1."""
+    noise = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), max(1.0, sigma))
+    return (noise - noise.mean()) / max(float(noise.std()), 1e-6)
+
+
+def windows(shape, spot, size):
+    """Slices of a plane of this shape, and of a square of `size` laid about `spot`, where the two overlap."""
+    first = [c - size // 2 for c in spot]
+    here = tuple(slice(max(0, f), min(n, f + size)) for f, n in zip(first, shape, strict=True))
+    return here, tuple(slice(h.start - f, h.stop - f) for h, f in zip(here, first, strict=True))
+
+
+def blend(target, mask, alpha, change):
+    """Add `change` where alpha says, within the liver only; label what became tumour. Returns True when a pixel did."""
+    target += change * alpha * cv2.GaussianBlur((mask >= 1).astype(np.float32), (0, 0), 1.0)
+    grown = (alpha[len(alpha) // 2] > 0.5) & (mask == 1)
+    mask[grown] = 2
+    return bool(grown.any())

@@ -1,0 +1,89 @@
+"""What the names of files and folders say: their order, whether they hold a scan or a mask, and which mask is whose."""
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+
+NIFTI = (".nii", ".nii.gz")
+PICTURES = (".jpg", ".jpeg", ".png")
+SCAN = {"volume", "volumes", "vol", "image", "images", "imaging", "img", "imgs", "ct", "cts", "scan", "scans"}
+MASK = {"mask", "masks", "label", "labels", "labelled", "labeled", "seg", "segs", "segmentation", "segmentations"}
+MASK |= {"annotation", "annotations", "gt"}
+
+
+def stem(path):
+    """The name without its ending: "scan" for scan.nii.gz."""
+    return re.sub(r"\.(nii\.gz|nii|jpe?g|png)$", "", path.name, flags=re.IGNORECASE)
+
+
+def natural(path):
+    """A key that sorts volume-2 before volume-10."""
+    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", path.as_posix())]
+
+
+def words(text):
+    """The words of a name in small letters: "train_imagesTr" gives train, images, tr."""
+    return [w for w in re.split(r"[\s._-]+", re.sub(r"(images|labels)(tr|ts)$", r"\1-\2", text.lower())) if w]
+
+
+def says_mask(text):
+    """True when a name holds a word for masks, or one that ends in mask ("livermask")."""
+    return any(word in MASK or word.endswith(("mask", "masks")) for word in words(text))
+
+
+def holds_mask(path, root):
+    """True when the file's name says mask, or the nearest folder below `root` that says anything does."""
+    if says_mask(stem(path)):
+        return True
+    for folder in reversed(path.relative_to(root).parts[:-1]):
+        scan, mask = not SCAN.isdisjoint(words(folder)), says_mask(folder)
+        if scan != mask:
+            return mask
+    return False
+
+
+def place(*parts):
+    """Where something lies once the words for scan and mask are taken out, so that a scan and its mask lie in one place.
+
+    place("images", "a", "ct_7") and place("masks", "a", "7-seg") are both ("a", "7").
+    """
+    kept = ("-".join(w for w in words(part) if w not in SCAN | MASK) for part in parts)
+    return tuple(part for part in kept if part)
+
+
+def lits_number(text):
+    """What follows "volume-" or "segmentation-" in a name; None for other names."""
+    match = re.match(r"(?:volume|segmentation)[-_](.+)", text, flags=re.IGNORECASE)
+    return match and match[1].lower()
+
+
+def keys(path, root):
+    """What a scan and its mask have in common: the place below `root`, and the number of a LiTS name."""
+    found = {place(*path.relative_to(root).parts[:-1], re.sub(r"_0000$", "", stem(path)))}  # nnU-Net numbers the channels
+    return found | {("LiTS", number)} if (number := lits_number(stem(path))) else found
+
+
+def match(scans, masks):
+    """Which mask belongs to which scan: those that share a key, the nearest folders first, each mask once.
+
+    scans, masks   dict path -> set of keys.
+    returns        dict scan -> mask.
+    """
+    having = defaultdict(list)
+    for mask, its_keys in masks.items():
+        for key in its_keys:
+            having[key].append(mask)
+    pairs = ((scan, mask) for scan, its_keys in scans.items() for key in its_keys for mask in having[key])
+    partner, taken = {}, set()
+    for scan, mask in sorted(pairs, key=lambda pair: _steps_between(*pair)):  # a stable sort: ties keep their order
+        if scan not in partner and mask not in taken:
+            partner[scan] = mask
+            taken.add(mask)
+    return partner
+
+
+def _steps_between(one, other):
+    """How many folders lie between two files: 0 in one folder, 2 in neighbours."""
+    common = Path(os.path.commonpath([one.parent, other.parent])).parts
+    return len(one.parent.parts) + len(other.parent.parts) - 2 * len(common)

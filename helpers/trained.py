@@ -1,0 +1,114 @@
+"""Trained networks: found beside their cards, loaded, and asked about slices."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from helpers import batches, networks, store
+
+PEAK = 255  # probabilities are kept as uint8, 255 is certain
+
+
+@dataclass
+class Loaded:
+    """A stage's network with what its card says about reading slices."""
+
+    network: torch.nn.Module
+    card: dict
+    precision: str = "32-true"
+
+    @property
+    def recipe(self):
+        return store.Recipe(**self.card["recipe"])
+
+
+def weights_of(folder, unfinished=False):
+    """The weight files of a run's checkpoint folder: dict of paths for "liver", "tumour" and, where it was trained, "gate".
+
+    unfinished  True takes the best weights so far where a training hasn't finished.
+    Raises FileNotFoundError when the liver's or the tumour's are missing.
+    """
+    found = {}
+    for stage in store.STAGES:
+        names = ("final", "best") if unfinished else ("final",)
+        file = next((f for name in names if (f := folder / stage / f"{name}.safetensors").is_file()), None)
+        if file is None and stage != "gate":
+            raise FileNotFoundError(f"{folder / stage}: holds no {' or '.join(names)} weights; train this stage with notebook 04")
+        if file:
+            found[stage] = file
+    return found
+
+
+def load(folder, device="auto", unfinished=False):
+    """The networks of a run's checkpoint folder, as `weights_of` finds them: dict of Loaded.
+
+    device  "cpu", "cuda" or "auto". Raises what `weights_of` and `networks.load_weights` raise.
+    """
+    device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    loaded = {stage: Loaded(*networks.load_weights(file, device)) for stage, file in weights_of(folder, unfinished).items()}
+    for stage in loaded.values():
+        stage.precision = networks.half_units(device)
+    return loaded
+
+
+class Slices:
+    """Slices of a scan as a network sees them, made when they are asked for, so that a long scan needs no more memory.
+
+    Stands in for an array uint8 (z, windows, y, x): it has a length and a shape, and an array of rows picks planes.
+    hu    int16 (z, y, x); grid, recipe  as `store.pixels` takes them; shift: HU added to every slice.
+    kept_bytes  of the planes asked for last are kept, because neighbours are asked for again.
+    """
+
+    def __init__(self, hu, grid, recipe, shift=0, kept_bytes=1 << 26):
+        self.shape = (len(hu), len(recipe.windows), *grid.canvas)
+        kept = max(32, kept_bytes // int(np.prod(self.shape[1:])))
+        self._plane = functools.lru_cache(kept)(lambda k: store.pixels(hu[k] + np.int16(shift), grid, recipe))
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return np.stack([self._plane(int(k)) for k in rows])
+
+
+def probabilities(loaded, image, rows, batch_size=8, step=1):
+    """What a network says of some slices of a stack.
+
+    image    uint8 (z, windows, y, x), an array or Slices; rows: indices of the slices that are asked for; step: distance of
+             the neighbours.
+    returns  uint8 (len(rows), y, x), or (len(rows),) from the gate; 255 is certain.
+    Raises FloatingPointError when the network gives NaN or Inf.
+    """
+    network, card = loaded.network, loaded.card
+    out = []
+    for start in range(0, len(rows), batch_size):
+        planes = np.stack([batches.stacked(image, k, card["neighbours"], step) for k in rows[start : start + batch_size]])
+        logits = _forward(network, planes, card["norm"], loaded.precision)
+        if not torch.isfinite(logits).all():
+            raise FloatingPointError(f"the {card['stage']} network gives NaN or infinite values")
+        out.append((_foreground(logits, card["stage"]) * PEAK).round().byte().cpu().numpy())
+    return np.concatenate(out) if out else np.zeros((0, *image.shape[2:]), np.uint8)
+
+
+@torch.inference_mode()
+def _forward(network, planes, norm, precision):
+    """Logits float32 for uint8 planes (B, C, H, W), which are padded to multiples of 32 and cut again."""
+    device = next(network.parameters()).device
+    x = batches.normalised(torch.from_numpy(planes).to(device).float().div_(255), norm)
+    height, width = x.shape[2:]
+    x = torch.nn.functional.pad(x, (0, -width % 32, 0, -height % 32), value=float(batches.normalised(torch.zeros(1), norm)))
+    x = x.contiguous(memory_format=torch.channels_last)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        logits = network(x).float()
+    return logits[..., :height, :width] if logits.ndim == 4 else logits
+
+
+def _foreground(logits, stage):
+    """Probability of what the stage looks for: (B, H, W), or (B,) for the gate."""
+    if logits.shape[1] == 1:
+        return logits[:, 0].sigmoid()
+    classes = logits.softmax(1)
+    return classes[:, 2] if stage == "tumour" else 1 - classes[:, 0]

@@ -1,0 +1,60 @@
+"""Components by hand: which piece is the liver, and which lesions are dropped, and why."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from helpers import cascade, components, ct
+
+SCAN = ct.Volume(np.zeros((20, 64, 64), np.int16), (2.0, 1.0, 1.0), np.eye(4), (64, 64, 20), "RAS")
+
+
+def test_largest_piece_and_its_holes():
+    mask = np.zeros((3, 9, 9), bool)
+    mask[1, 1:6, 1:6] = True
+    mask[1, 3, 3] = False
+    mask[0, 8, 8] = True
+    piece, count = components.largest_piece(mask)
+    assert count == 2 and piece.sum() == 25
+    assert components.largest_piece(np.zeros((2, 3, 4), bool))[1] == 0
+
+
+def test_a_component_is_the_same_wherever_its_box_lies():
+    """Only the box of what was found is labelled; the answer lies where the whole volume would have it."""
+    rng = np.random.default_rng(3)
+    small = rng.random((6, 20, 20)) < 0.3
+    large = np.zeros((12, 40, 50), bool)
+    large[4:10, 15:35, 8:28] = small
+    (whole, count), (part, other) = components.largest_piece(large), components.largest_piece(small)
+    assert count == other and np.array_equal(whole[4:10, 15:35, 8:28], part) and whole.sum() == part.sum()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.06, 0.3])
+def test_slabs_join_to_the_pieces_of_the_whole(share):
+    """Against one labelling of the whole: as many pieces, the same largest one, whatever the slabs."""
+    mask = np.random.default_rng(5).random((23, 18, 21)) < share
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in largest])
+    for slab in (1, 2, 5, 64):
+        piece, found = components.largest_piece(mask, slab)
+        assert found == count and np.array_equal(piece, filled)
+
+
+def test_pieces_that_part_and_meet_again_are_one():
+    """A ring upright: its two sides are two pieces in the middle slabs and one piece in the end."""
+    mask = np.zeros((12, 7, 9), bool)
+    mask[1:11, 3, 1] = mask[1:11, 3, 7] = mask[1, 3, 1:8] = mask[10, 3, 1:8] = True
+    piece, count = components.largest_piece(mask, slab=3)
+    assert count == 1 and piece.sum() == mask.sum()
+
+
+def test_unsure_lesions_are_dropped_by_their_peak():
+    likely = np.zeros((20, 64, 64), np.uint8)
+    likely[2:5, 2:9, 2:9] = 140
+    likely[10:13, 2:9, 2:9] = 140
+    likely[11, 5, 5] = 240
+    kept, number, removed = components.kept_lesions(likely, cascade.Rules(least_peak=0.8), SCAN)
+    assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
+    assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
+    assert components.kept_lesions(likely, cascade.Rules(least_peak=0.8), SCAN, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]

@@ -1,0 +1,84 @@
+"""Implanted tumours: where they may lie, how dark they are, and that nothing else of the slice changes."""
+
+import numpy as np
+import pytest
+
+from helpers import implants
+
+
+@pytest.fixture
+def liver():
+    """Three flat planes of grey 150 on 60, and the labels of the middle one: a square liver of 60 pixels."""
+    mask = np.zeros((96, 96), np.uint8)
+    mask[18:78, 18:78] = 1
+    planes = np.where(mask == 1, 150, 60).astype(np.float32)
+    return np.stack([planes] * 3), mask
+
+
+def donor(drop=50):
+    planes, masks = np.full((3, 40, 40), 120, np.uint8), np.ones((3, 40, 40), np.uint8)
+    masks[1, 15:25, 15:25] = 2
+    masks[0, 18:22, 18:22] = 2
+    planes[masks == 2] = 120 - drop
+    return planes, masks
+
+
+def test_a_donor_is_measured_against_its_own_liver():
+    planes, masks = donor(drop=50)
+    got = implants.donor_from(planes, masks, np.random.default_rng(1))
+    assert got.masks.sum((1, 2)).tolist() == [16, 100, 0]
+    assert set(np.unique(got.planes[got.masks])) == {-50.0} and got.planes[2].max() == 0
+
+
+def test_a_slice_without_lesion_or_without_healthy_liver_gives_no_donor():
+    planes, masks = donor()
+    assert implants.donor_from(planes, np.minimum(masks, 1), np.random.default_rng(1)) is None
+    assert implants.donor_from(planes, np.where(masks == 1, 0, masks).astype(np.uint8), np.random.default_rng(1)) is None
+
+
+def test_a_pasted_lesion_keeps_its_contrast_not_its_level(liver):
+    planes, mask = liver
+    before = planes.copy()
+    got = implants.donor_from(*donor(drop=50), np.random.default_rng(1))
+    assert implants.paste(planes, mask, got, np.random.default_rng(3))
+    drop = before[1][mask == 2] - planes[1][mask == 2]
+    assert 0.5 * 50 < drop.max() < 1.31 * 50  # contrast is varied by 0.6 to 1.3; a soft edge never deepens it
+    assert 40 < (mask == 2).sum() < 220  # 100 pixels, scaled by 0.75 to 1.3 along either edge
+    assert np.abs(before[0] - planes[0]).sum() < np.abs(before[1] - planes[1]).sum()  # it was smaller in that slice
+    assert np.allclose(before[2], planes[2], atol=1e-3)  # and absent in this one
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_painted_tumours_stay_in_the_liver_and_are_labelled_where_they_are(liver, seed):
+    planes, mask = liver
+    before, was = planes.copy(), mask.copy()
+    assert implants.paint(planes, mask, np.random.default_rng(seed), [255 / 200] * 3, 0.75, [-3.0, 0.0, 3.0])
+    new = mask == 2
+    assert new.any() and (was[new] == 1).all()
+    change = np.abs(planes - before)
+    assert change[:, was == 0].max() < 0.5 * max(1e-6, change.max()) + 1e-6  # only the liver's soft rim
+    far = np.ones_like(new)
+    yy, xx = np.nonzero(new)
+    far[max(0, yy.min() - 12) : yy.max() + 12, max(0, xx.min() - 12) : xx.max() + 12] = False
+    assert change[:, far].max() < 12
+    assert change[1][new].mean() > change[1][~new].mean()
+
+
+def test_the_same_generator_paints_the_same(liver):
+    def painted():
+        planes, mask = liver[0].copy(), liver[1].copy()
+        implants.paint(planes, mask, np.random.default_rng(5), [1.0] * 3, 1.0, [0, 0, 0])
+        return planes, mask
+
+    (a, b), (c, d) = painted(), painted()
+    assert np.array_equal(a, c) and np.array_equal(b, d)
+
+
+def test_without_liver_there_is_no_room(liver):
+    planes, _ = liver
+    assert not implants.paint(planes, np.zeros((96, 96), np.uint8), np.random.default_rng(1), [1.0] * 3, 1.0, [0, 0, 0])
+
+
+def test_windows_meet_at_the_border():
+    here, there = implants.windows((10, 10), (1, 9), 5)
+    assert here == (slice(0, 4), slice(7, 10)) and there == (slice(1, 5), slice(0, 3))

@@ -1,0 +1,115 @@
+"""One scan in any form through the command line, with networks whose answers are known."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import write_series
+from test_cascade import loaded
+
+from helpers import cascade, predict
+
+AFFINE = np.array([[-5.0, 0, 0, 90], [0, -5, 0, 80], [0, 0, 5, -300], [0, 0, 0, 1]])
+
+
+def scan():
+    """A liver of 100 HU in air, 30 × 40 × 10 voxels of 0.125 ml, that leaves no doubt about any axis."""
+    hu = np.full((64, 56, 20), -1000, np.int16)
+    hu[10:40, 12:52, 4:14] = 100
+    return hu
+
+
+@pytest.fixture
+def known(own_root, monkeypatch):
+    """A run "known" whose networks call everything above 90 HU liver; the working folder is empty."""
+    (own_root / "checkpoints" / "known").mkdir(parents=True)
+    (own_root / "here").mkdir()
+    monkeypatch.chdir(own_root / "here")
+    monkeypatch.setattr(cascade, "load", lambda *_: loaded(gate=lambda g: g > 90, tumour=lambda g: g > 250))
+    return own_root
+
+
+def called(*words):
+    return predict.main([*map(str, words), "--run", "known"])
+
+
+@pytest.mark.parametrize("inside", ["", "study/series 1"])
+def test_dicom_folder_gets_a_mask_on_its_own_grid(known, inside, capsys):
+    folder = known / "scans" / "Patient é 7"
+    names = [f"IM{n}" for n in np.random.default_rng(0).permutation(20)]
+    write_series(folder / inside, scan(), AFFINE, names)
+    assert called(folder) == predict.DONE, capsys.readouterr().err
+    (out,) = (known / "here").iterdir()
+    assert out.name == ("segmentation-series_1.nii.gz" if inside else "segmentation-Patient_é_7.nii.gz")
+    mask = nib.load(out)
+    assert np.array_equal(np.asarray(mask.dataobj), scan() == 100) and np.allclose(mask.affine, AFFINE)
+
+
+def test_one_file_of_a_series_stands_for_the_series(known):
+    files = write_series(known / "p7", scan(), AFFINE)
+    assert called(files[11], "-o", "out.nii") == predict.DONE
+    assert nib.load("out.nii").shape == (64, 56, 20)
+
+
+def test_several_series_are_listed_and_one_is_chosen(known, capsys):
+    for number, height in ((3, 20), (12, 16)):
+        write_series(known / "p7", scan()[:, :, :height], AFFINE, [f"{number}-{k}" for k in range(height)], number=number)
+    assert called(known / "p7") == predict.USAGE
+    err = capsys.readouterr().err
+    assert "holds 2 series; choose one" in err
+    assert "--series 1  p7-3  phase 3, axial, 20 files" in err and "--series 2  p7-12  phase 12, axial, 16 files" in err
+    assert called(known / "p7", "--series", 3) == predict.USAGE and "counted from 1" in capsys.readouterr().err
+    assert called(known / "p7", "--series", 2) == predict.DONE
+    assert nib.load("segmentation-p7-12.nii.gz").shape == (64, 56, 16)
+
+
+def test_series_with_a_missing_slice_is_refused_and_leaves_nothing(known, capsys):
+    write_series(known / "p7", scan(), AFFINE)[9].unlink()
+    assert called(known / "p7") == predict.FAILED
+    assert (
+        "p7: the slices are unevenly spaced" in (err := capsys.readouterr().err) and "10 mm after 008.dcm, 5 mm elsewhere" in err
+    )
+    assert not list((known / "here").iterdir())
+
+
+def test_repair_is_said(known, capsys):
+    first = write_series(known / "p7", scan(), AFFINE)[0]
+    (first.parent / "copy").write_bytes(first.read_bytes())
+    assert called(known / "p7") == predict.DONE
+    assert "slices that are there twice were used once: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["volume-3.nii.gz", "scan é.NII"])
+def test_nifti_file(known, name):
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / name.lower())
+    (known / name.lower()).rename(known / name)
+    assert called(known / name) == predict.DONE
+    (out,) = (known / "here").iterdir()
+    assert out.name == ("segmentation-3.nii.gz" if name.startswith("volume") else "segmentation-scan é.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{}/nothing.nii"], "nothing.nii: no such file"),
+        (["{}/nifti"], "nifti: is a folder without a DICOM series; give one file"),
+        (["{}/empty"], "no scans found"),
+        (["{}/nifti/a.nii", "--series", "1"], "--series chooses from a folder"),
+        (["{}/nifti/a.nii", "-o", "a.png"], "a.png: the mask of a.nii is written as .nii.gz or .nii"),
+        (["{}/nifti/a.nii", "-o", "{}/nifti/a.nii"], "is the input itself"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(known, capsys, words, said):
+    (known / "nifti").mkdir()
+    (known / "empty").mkdir()
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "nifti" / "a.nii")
+    assert called(*(word.format(known) for word in words)) == predict.USAGE
+    assert said in capsys.readouterr().err and not list((known / "here").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("b.nrrd", "another format: save it as .nii.gz"), ("c.dcm", "c.dcm"), ("d.nii", "d.nii")]
+)
+def test_file_that_cannot_be_read_is_named(known, capsys, name, said):
+    (known / name).write_bytes(b"something else")
+    assert called(known / name) == predict.FAILED
+    assert said in capsys.readouterr().err and not list((known / "here").iterdir())

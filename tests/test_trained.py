@@ -1,0 +1,42 @@
+"""Trained networks: found, loaded, and asked about slices of any size."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import grids, networks, store, trained
+
+
+def test_sizes_that_are_no_multiple_of_32():
+    torch.manual_seed(0)
+    card = {"stage": "liver", "neighbours": 0, "norm": (0.0, 255.0)}
+    net = trained.Loaded(networks.UNet(1, 1, 2, 3).eval(), card)
+    image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
+    assert trained.probabilities(net, image, [0, 2]).shape == (2, 50, 37)
+
+
+def test_three_class_heads_give_liver_and_tumour():
+    logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
+    p = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0)
+    assert float(trained._foreground(logits, "tumour")) == pytest.approx(float(p[2]))
+    assert float(trained._foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
+
+
+def test_missing_weights_say_which_stage(tmp_path):
+    with pytest.raises(FileNotFoundError, match="liver: holds no final weights; train this stage"):
+        trained.load(tmp_path)
+    for stage in ("liver", "tumour"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "best.safetensors").touch()
+    assert [p.name for p in trained.weights_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
+
+
+def test_slices_are_those_of_a_whole_stack():
+    hu = np.random.default_rng(0).integers(-200, 300, (9, 40, 30)).astype(np.int16)
+    recipe = store.Recipe(windows=((-40, 160), (0, 80)), size=64)
+    grid = grids.whole_slices(hu.shape, (2.0, 1.0, 1.0), recipe.size)
+    stack = np.stack([store.pixels(plane, grid, recipe) for plane in hu])
+    slices = trained.Slices(hu, grid, recipe, kept_bytes=0)
+    assert slices.shape == stack.shape and len(slices) == 9
+    rows = np.array([8, 0, 0, 5])
+    assert np.array_equal(slices[rows], stack[rows])
