@@ -205,9 +205,11 @@ def told(known):
     steps = ", ".join(f"{stage} {known['untouched'][stage][2]}" for stage in sittings.STAGES)
     minutes = sum(run["minutes"] for run in known["killed"])
     return f"""
-Phantoms, tiny networks, the notebook's own cells (steps: {steps}). Every training was killed with SIGKILL, at a random
-moment or while a file of its folder was being written (a temporary file was left behind), and started again until it ended.
-Compared with the training that nobody touched, by SHA-256: {", ".join(sittings.COMPARED)}. "files" are all safetensors.
+Phantoms, tiny networks, notebook 04 (steps: {steps}), in forked processes that run its cells, or through `helpers.run` with
+its kernel. Every training was killed with SIGKILL, at a random moment or while a file of its folder was being written, and
+started again until it ended. "Within a write" counts the kills that left a temporary file. So that there is more to hit,
+the forked ones save every tenth of a second, without the rule that saving costs at most 1 %. Compared by SHA-256 with the
+training that nobody touched: {", ".join(sittings.COMPARED)}; "files" are the weights in all safetensors.
 
 {sections.table(columns, rows)}
 

@@ -406,8 +406,8 @@ def main():
         print(*rows[-1], sep=" | ", flush=True)
     if not wanted:
         text = f"""
-After each of these the training was taken to its end. "Held" means: the sentence was there, the exit code was right, nothing
-was lost, and the end had the hashes of the training that nobody touched.
+"Held" means: the sentence was there, the exit code was right, the saved states were still there, and, wherever going on is
+possible, the training was then taken to its end and ended with the hashes of the one that nobody touched.
 
 {sections.table(["done to it", "what a person sees", "held"], rows)}
 
