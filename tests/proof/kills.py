@@ -203,7 +203,6 @@ def told(known):
         "minutes",
     ]
     steps = ", ".join(f"{stage} {known['untouched'][stage][2]}" for stage in sittings.STAGES)
-    minutes = sum(run["minutes"] for run in known["killed"])
     return f"""
 Phantoms, tiny networks, notebook 04 (steps: {steps}), in forked processes that run its cells, or through `helpers.run` with
 its kernel. Every training was killed with SIGKILL, at a random moment or while a file of its folder was being written, and
@@ -213,7 +212,7 @@ training that nobody touched: {", ".join(sittings.COMPARED)}; "files" are the we
 
 {sections.table(columns, rows)}
 
-**{total} kills, {writing} of them within a write.** {sections.stamp(minutes)}
+**{total} kills, {writing} of them within a write.** {known["stamp"]}
 """
 
 
@@ -243,6 +242,7 @@ def main():
                     run = killed_to_the_end(context, root, stage, seconds, share, rng, lambda t: print(t, flush=True))
                 print(stage, len(run["moments"]), "kills, equal:", run["hashes"] == expected, flush=True)
                 known["killed"].append(run)
+                known["stamp"] = sections.stamp(sum(run["minutes"] for run in known["killed"]))
                 WORK.mkdir(parents=True, exist_ok=True)
                 paths.write_json(WORK / "kills.json", known)
     sections.write("kills", "Killed trainings", told(known))
