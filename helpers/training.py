@@ -1,6 +1,7 @@
 """The state of one stage's training: what it consists of, how it is saved and taken over again, what may change."""
 
 import contextlib
+import errno
 import math
 import time
 from pathlib import Path
@@ -145,7 +146,9 @@ class Training:
         except OSError as error:
             whole = [generations.step_of(path) for path in generations.newest_first(self.folder)[:1]]
             left = f"the state of step {whole[0]:,} is whole" if whole else "nothing was trained yet"
-            said = f"{self.folder}: {what} can't be written ({error.strerror or error}); {left}, so make room and run again"
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            help_it = "make room" if full else "make the folder writable"
+            said = f"{self.folder}: {what} can't be written ({error.strerror or error}); {left}: {help_it} and run again"
             raise OSError(error.errno, said) from error
 
 

@@ -66,8 +66,14 @@ def test_state_of_another_version_is_refused(tmp_path):
         made(tmp_path)[0].restore({"settings": {}, "step": 3})
 
 
-@pytest.mark.parametrize("number, said", [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")])
-def test_full_or_read_only_disk_says_what_is_whole(tmp_path, monkeypatch, number, said):
+@pytest.mark.parametrize(
+    "number, said, help_it",
+    [
+        (errno.ENOSPC, "No space left on device", "make room"),
+        (errno.EROFS, "Read-only file system", "make the folder writable"),
+    ],
+)
+def test_full_or_read_only_disk_says_what_is_whole(tmp_path, monkeypatch, number, said, help_it):
     state, _ = made(tmp_path)
     state.step = 12
     state.save()
@@ -79,7 +85,8 @@ def test_full_or_read_only_disk_says_what_is_whole(tmp_path, monkeypatch, number
     state.step = 15
     with pytest.raises(OSError) as error:
         state.save()
-    assert f"the state of step 15 can't be written ({said}); the state of step 12 is whole" in str(error.value)
+    told = f"the state of step 15 can't be written ({said}); the state of step 12 is whole: {help_it} and run again"
+    assert told in str(error.value)
     monkeypatch.undo()
     assert generations.read_newest(tmp_path)[0]["step"] == 12
 
