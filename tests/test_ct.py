@@ -37,7 +37,8 @@ def shape_of(codes):
 
 
 def saved(path, array, affine=None):
-    nib.save(nib.Nifti1Image(array, np.diag([-2.0, -1.5, 4.0, 1.0]) if affine is None else affine, dtype=array.dtype), path)
+    affine = np.diag([-2.0, -1.5, 4.0, 1.0]) if affine is None else affine
+    nib.save(nib.Nifti1Image(array, affine, dtype=array.dtype), path)
     return path
 
 
