@@ -16,7 +16,8 @@ class Rules:
     """What the cascade decides by; every number is a parameter of notebook 05.
 
     gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel counts.
-    gate_margin      slices kept beyond the first and last one that the gate keeps.
+    gate_smooth_mm   deviation of a smoothing along z of the gate's probability; then its main stretch is kept.
+    gate_margin      slices kept beyond the first and last one of that stretch.
     least_liver_ml   a smaller liver is no liver.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
     smooth_mm        deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
@@ -28,6 +29,7 @@ class Rules:
     gate_threshold: float = 0.5
     liver_threshold: float = 0.5
     tumour_threshold: float = 0.5
+    gate_smooth_mm: float = 5.0
     gate_margin: int = 2
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
@@ -78,7 +80,7 @@ def _steps(volume, loaded, rules, result):
     log, clock = result.log, _Clock(result.log["seconds"])
     grid, image = working_slices(volume, loaded["liver"].recipe)
     step = rules.neighbour_step(volume)
-    kept = _gated(loaded.get("gate"), image, rules, log, step)
+    kept = _gated(loaded.get("gate"), image, rules, log, step, volume.spacing_mm[0])
     clock.note("gate")
     if not len(kept):
         return "no liver found"
@@ -115,18 +117,29 @@ def _steps(volume, loaded, rules, result):
     return "ok"
 
 
-def _gated(gate, image, rules, log, step):
-    """Slices that go on to the liver network: those the gate keeps and `gate_margin` more at either end."""
+def _gated(gate, image, rules, log, step, spacing_mm):
+    """Slices that go on to the liver network: the main stretch that the gate keeps, and `gate_margin` more at either end."""
     if gate is None:
         log["gate_kept"] = len(image)
         return np.arange(len(image))
     score = probabilities(gate, image, np.arange(len(image)), 4 * rules.batch_size, step) / PEAK
     log["gate_probability"] = _rounded(score)
-    kept = np.flatnonzero(score >= rules.gate_threshold)
+    kept = main_stretch(ndimage.gaussian_filter1d(score, rules.gate_smooth_mm / spacing_mm), rules.gate_threshold)
     if len(kept):
         kept = np.arange(max(0, kept[0] - rules.gate_margin), min(len(image), kept[-1] + 1 + rules.gate_margin))
     log["gate_kept"] = len(kept)
     return kept
+
+
+def main_stretch(score, threshold):
+    """Of the stretches of slices with a score of at least `threshold`, the one with the highest sum: its slices.
+
+    A liver is in one piece, so what looks like one elsewhere in the body, in the pelvis say, is not gone through.
+    """
+    stretches, count = ndimage.label(score >= threshold)
+    if not count:
+        return np.zeros(0, int)
+    return np.flatnonzero(stretches == 1 + np.argmax(ndimage.sum(score, stretches, np.arange(1, count + 1))))
 
 
 def working_slices(volume, recipe):

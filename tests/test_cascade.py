@@ -146,3 +146,9 @@ def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
 def test_smoothing_along_z_drops_what_no_other_slice_shows(scan):
     kept = {mm: cascade.segment(scan, loaded(), dataclasses.replace(RULES, smooth_mm=mm)).labels == 2 for mm in (0.0, 4.0)}
     assert kept[0.0].any((1, 2)).sum() == 3 and kept[4.0].any((1, 2)).sum() < 3  # three slices of 2 mm; the outer ones fade
+
+
+def test_of_the_gates_stretches_the_main_one_goes_on():
+    score = np.array([0.9, 0.9, 0.1, 0.1, 0.6, 0.7, 0.8, 0.7, 0.2, 0.9])
+    assert cascade.main_stretch(score, 0.5).tolist() == [4, 5, 6, 7]
+    assert not len(cascade.main_stretch(score, 0.95))
