@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import math
+import os
 import time
 from pathlib import Path
 
@@ -147,8 +148,9 @@ class Training:
             whole = [generations.step_of(path) for path in generations.newest_first(self.folder)[:1]]
             left = f"the state of step {whole[0]:,} is whole" if whole else "nothing was trained yet"
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            why = os.strerror(error.errno) if error.errno else error
             help_it = "make room" if full else "make the folder writable"
-            said = f"{self.folder}: {what} can't be written ({error.strerror or error}); {left}: {help_it} and run again"
+            said = f"{self.folder}: {what} can't be written ({why}); {left}: {help_it} and run again"
             raise OSError(error.errno, said) from error
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from helpers import batches, benchmark, ct, store
+from helpers import augmentation, batches, benchmark, ct, store
 
 
 def small_scan():
@@ -31,6 +31,6 @@ def test_lists_of_many_cases_read_the_slices_of_a_few(tmp_path):
     chunks = [pd.read_csv(file) for file in sorted((tmp_path / "many").glob("chunk_*.csv"))]
     assert [len(chunk) for chunk in chunks] == [4, 4, 2]
     draw = batches.Batches(chunks, store.Store(tmp_path / "many"), "liver", seed=1, batch_size=2, patch=0, neighbours=0,
-                           augmentation=batches.NONE)  # fmt: skip
+                           bends=augmentation.NONE)  # fmt: skip
     assert {case for step in range(draw.steps_per_round) for case in draw.rows(step).case} == {f"case-{k:04d}" for k in range(5)}
     assert set(np.unique((draw(0)[0] * 255).round()).tolist()) <= {10.0, 20.0}

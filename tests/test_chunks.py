@@ -71,6 +71,15 @@ def train_apart(folder, log, pause):
     print(train(resumed(folder, save_seconds=0.0), pause), flush=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As the processes apart have: another number of threads adds in another order, so the last bits differ."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def context():
     return sittings.server()
