@@ -28,12 +28,12 @@ class Rules:
 
     gate_threshold: float = 0.5
     liver_threshold: float = 0.5
-    tumour_threshold: float = 0.5
+    tumour_threshold: float = 0.6
     gate_smooth_mm: float = 5.0
     gate_margin: int = 2
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
-    least_peak: float = 0.7
+    least_peak: float = 0.85
     smooth_mm: float = 2.0
     neighbour_mm: float = 3.0
     batch_size: int = 8
