@@ -1,6 +1,6 @@
 """How far a sample is bent away from its scan: turned, scaled, recoloured, blurred; drawn from the batch's generator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -35,14 +35,13 @@ NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
 
 
 # what the stages are trained with: brightness and shape wide enough for other hospitals' scans; in regions of interest any turn
+WIDE = Augmentation(scale=0.3, shift=0.1, contrast=0.3, gamma=0.8, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2))
 OF_STAGE = {
-    "gate": Augmentation(scale=0.3, shift=0.1, gamma=0.8, contrast=0.3, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2)),
-    "liver": Augmentation(
-        scale=0.3, shift=0.1, brightness=0.15, contrast=0.3, gamma=0.8, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2),
-    ),
+    "gate": WIDE,
+    "liver": replace(WIDE, brightness=0.15),
     "tumour": Augmentation(
         rotation_degrees=30.0, scale=0.3, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06, field=0.04,
-        neighbour_steps=(0, 1, 1, 1, 2), implants=0.75,
+        neighbour_steps=WIDE.neighbour_steps, implants=0.75,
     ),
 }  # fmt: skip
 

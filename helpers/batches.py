@@ -63,7 +63,8 @@ class Batches:
     def __call__(self, step):
         """Image float32 (B, C, H, W), normalised, and target int64 (B, 1, H, W), or (B, 1) for the gate."""
         rng = np.random.default_rng([self.seed, 1_000_003, step])
-        donors = self.chunks[self.place(step)[1]].query("kind == 'tumour'")
+        chunk = self.chunks[self.place(step)[1]]
+        donors = chunk[chunk.kind == "tumour"] if self.bends.implants else None
         pairs = [self._sample(row, donors, rng) for row in self.rows(step).itertuples()]
         image = torch.from_numpy(np.stack([image for image, _ in pairs])).float().div_(255)
         target = torch.from_numpy(np.stack([target for _, target in pairs])).long()

@@ -177,7 +177,7 @@ def case_of(file):
 def files_of(path):
     """All files that a case's image or mask consists of, from the one that stands for them."""
     path = Path(path)
-    if path.name.lower().endswith(names.PICTURES):
+    if names.is_picture(path):
         return pictures.pictures_of(path)
     return series.files_of(path)[0] if folders.kind_of(path) == "DICOM" else [path]
 
@@ -185,7 +185,7 @@ def files_of(path):
 def read_scan(image, window=(-40, 160), channel=1):
     """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures only."""
     image = Path(image)
-    if image.name.lower().endswith(names.PICTURES):
+    if names.is_picture(image):
         return pictures.stack(pictures.pictures_of(image), window, channel)
     kind = folders.kind_of(image)
     if kind == "DICOM":
@@ -198,7 +198,7 @@ def read_scan(image, window=(-40, 160), channel=1):
 def read_labels(mask, like):
     """The labels of a case as uint8 (z, y, x) on the grid of `like`, with the files' own values."""
     mask = Path(mask)
-    if mask.name.lower().endswith(names.PICTURES):
+    if names.is_picture(mask):
         return ct.turned_over(pictures.read_labels(mask, like), like.flip)
     return ct.read_mask(mask, like)
 

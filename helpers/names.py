@@ -13,6 +13,11 @@ MASK = {"mask", "masks", "label", "labels", "labelled", "labeled", "seg", "segs"
 MASK |= {"annotation", "annotations", "gt"}
 
 
+def is_picture(path):
+    """True when the ending is that of a 2-D picture."""
+    return path.name.lower().endswith(PICTURES)
+
+
 def stem(path):
     """The name without its ending: "scan" for scan.nii.gz."""
     return re.sub(r"\.(nii\.gz|nii|jpe?g|png)$", "", path.name, flags=re.IGNORECASE)

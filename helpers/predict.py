@@ -79,13 +79,9 @@ def chosen_case(source, number=None):
     return cases[(number or 1) - 1]
 
 
-def is_picture(path):
-    return path.name.lower().endswith(names.PICTURES)
-
-
 def checked_output(case, out):
     """The file to write; raises ValueError when it is of the wrong kind."""
-    endings = (".png",) if is_picture(case.image) else (".nii.gz", ".nii")
+    endings = (".png",) if names.is_picture(case.image) else (".nii.gz", ".nii")
     if out is None:
         return Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
     if not out.name.endswith(endings):
@@ -114,7 +110,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     from helpers import ct, doctor
 
     volume = _read(case, window, channel)
-    for code, seen in [] if is_picture(case.image) else doctor.of_scan(case, volume)[0]:
+    for code, seen in [] if names.is_picture(case.image) else doctor.of_scan(case, volume)[0]:
         verdict, meaning, _ = FINDINGS[code]
         said = f"{case.image.parent if case.layout == 'DICOM' else case.image}: {meaning}" + (f": {seen}" if seen else "")
         if verdict == "quarantined":
@@ -125,7 +121,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     loaded = cascade.load(folder, device, unfinished)
     rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
     result = cascade.segment(volume, loaded, rules)
-    if is_picture(case.image):
+    if names.is_picture(case.image):
         write_picture(result.labels[0], out)
     else:
         ct.write_mask(result.labels, volume, out)
@@ -134,7 +130,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
 
 def _read(case, window, channel):
     try:
-        return pictures.stack([case.image], window, channel) if is_picture(case.image) else layouts.read_scan(case.image)
+        return pictures.stack([case.image], window, channel) if names.is_picture(case.image) else layouts.read_scan(case.image)
     except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever else a bad file makes a reader do
