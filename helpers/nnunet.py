@@ -25,6 +25,7 @@ class Contestant:
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
         torch.manual_seed(contestants.SEED)
+        os.environ["nnUNet_n_proc_DA"] = "0"  # no workers beside it: they would outlive a race that is killed
         self.trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", dataset(rows), torch.device("cpu"))
         self.trainer.on_train_start()
 
@@ -39,7 +40,8 @@ class Contestant:
         trainer = self.trainer
         predictor = _predictor(mirror=last)
         axes = trainer.inference_allowed_mirroring_axes
-        predictor.manual_initialization(trainer.network, trainer.plans_manager, trainer.configuration_manager, None,
+        weights = [trainer.network.state_dict()]
+        predictor.manual_initialization(trainer.network, trainer.plans_manager, trainer.configuration_manager, weights,
                                         trainer.dataset_json, "nnUNetTrainer", axes)  # fmt: skip
         trainer.set_deep_supervision_enabled(False)
         trainer.network.eval()
@@ -65,7 +67,6 @@ def prepared(folder, rows):
     import shutil
 
     os.environ |= {f"nnUNet_{part}": str(folder / part) for part in ("raw", "preprocessed", "results")}
-    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}  # no workers: they would outlive a killed race
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
     raw, plans, done = folder / "raw" / NAME, folder / "preprocessed" / NAME / "nnUNetPlans.json", folder / "done"

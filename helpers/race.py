@@ -185,14 +185,15 @@ def main(words=None):
         print(f"{NAMES[asked.name]}: is through")
         return DONE
     began = time.monotonic()
-    with interrupts.collected() as signals:
+    contestant = None if asked.name == "ours" else entered(asked.name, race)
+    with interrupts.collected() as signals:  # not before: workers that nnU-Net prepares with have to obey SIGTERM
         left = (lambda: 60 * asked.sitting - time.monotonic() + began) if asked.sitting else (lambda: float("inf"))
         if asked.name == "ours":
             from helpers import turns
 
             code = turns.learn(race, left, signals)
         else:
-            code = learn(race, asked.name, entered(asked.name, race), lambda: bool(signals) or left() <= 0)
+            code = learn(race, asked.name, contestant, lambda: bool(signals) or left() <= 0)
     if code == PAUSED:
         print(f"{NAMES[asked.name]}: paused; run again to go on")
     return code
