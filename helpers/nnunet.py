@@ -25,7 +25,7 @@ class Contestant:
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
         torch.manual_seed(contestants.SEED)
-        os.environ["nnUNet_n_proc_DA"] = "0"  # no workers beside it: they would outlive a race that is killed
+        os.environ |= {"nnUNet_n_proc_DA": "0"}  # no workers beside it: they would outlive a race that is killed
         self.trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", dataset(rows), torch.device("cpu"))
         self.trainer.on_train_start()
 
