@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import ct, metrics
+from helpers import label_files, metrics
 
 STAGES = {
     "gate": "the gate dropped all its slices",
@@ -43,7 +43,7 @@ def read(run, case, volume):
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: is no JSON ({error})") from error
     files = {organ: run.probability(case, organ) for organ in metrics.CLASSES}
-    return Evidence(log, **{organ: ct.read_mask(file, volume) for organ, file in files.items() if file.is_file()})
+    return Evidence(log, **{organ: label_files.read_mask(file, volume) for organ, file in files.items() if file.is_file()})
 
 
 def slices_kept(log):

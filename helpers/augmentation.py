@@ -14,7 +14,7 @@ class Augmentation:
     rotation_degrees, scale (share), shift (share of the edge), flips (also quarter turns), brightness and contrast
     (share of the window), gamma, noise (share of the window), blur (chance of a soft slice), field (share of the window
     by which brightness drifts across a slice), neighbour_steps (distances, in slices, from which the neighbours are drawn),
-    implants (chance that healthy liver of the tumour stage gets tumours, a third of it where there are some already).
+    implants (chance that healthy liver gets tumours, a third of it where there are some already).
     """
 
     rotation_degrees: float = 15.0
@@ -38,7 +38,7 @@ NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
 WIDE = Augmentation(scale=0.3, shift=0.1, contrast=0.3, gamma=0.8, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2))
 OF_STAGE = {
     "gate": WIDE,
-    "liver": replace(WIDE, brightness=0.15),
+    "liver": replace(WIDE, brightness=0.15, implants=0.5),  # else it takes dark tumours for something beside the liver
     "tumour": Augmentation(
         rotation_degrees=30.0, scale=0.3, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06, field=0.04,
         neighbour_steps=WIDE.neighbour_steps, implants=0.75,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers import components, grids, layouts, networks, paths
+from helpers import components, grids, networks, paths, readers
 
 CLASSES, BATCH, SEED = 3, 8, 7
 AIR = -1024  # HU beyond the scan's edge
@@ -79,7 +79,7 @@ def slices_of(folder, rows, size):
     for row in rows.to_dict("records"):
         files = {part: folder / f"{row['case']}-{size}-{row['bytes']}.{part}.npy" for part in ("image", "label")}
         if not all(file.is_file() for file in files.values()):
-            volume, labels = layouts.read_row(row)
+            volume, labels = readers.read_row(row)
             grid = grids.whole_slices(volume.hu.shape, volume.spacing_mm, size)
             for part, stack in (("image", grid.stack(volume.hu, fill=AIR)), ("label", grid.stack(labels, labels=True))):
                 with paths.written_whole(files[part]) as beside:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import layouts, metrics, paths, run_scores
+from helpers import metrics, paths, readers, run_scores
 from helpers.jobs import DONE, PAUSED
 
 NAMES = {"ours": "ours", "monai": "MONAI tutorial, 2-D", "smp": "smp Unet resnet34", "nnunet": "nnU-Net 2-D"}
@@ -69,7 +69,7 @@ class Race:
 
         began, rows = time.monotonic(), []
         for row in self.cases("val").to_dict("records"):
-            volume, reference = layouts.read_row(row)
+            volume, reference = readers.read_row(row)
             values = [name, moment, round(minutes, 3), step, row["case"], *dices(reference, predict(volume))]
             rows.append(dict(zip(COLUMNS, values, strict=True)))
         self.table.parent.mkdir(parents=True, exist_ok=True)

@@ -8,25 +8,13 @@ from functools import partial
 
 import numpy as np
 
-from helpers import content, ct, intake, layouts, masks, names, nifti, paths, pictures, twins
+from helpers import case_table, content, ct, intake, masks, names, nifti, paths, pictures, readers, twins
 from helpers.findings import FINDINGS, verdict_of
 from helpers.workers import Died, each
 
 RULES = 3  # raise when a finding or a measure changes, so that kept results are looked at again
 
 NOT_HU = {"constant", "not-hu", "not-rescaled"}  # findings that say that grey values have another meaning
-
-# columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
-COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
-COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str", "mask_flip": "str"}
-COLUMNS |= {"bytes": "str", "axes": "str"}
-COLUMNS |= dict.fromkeys(("slices", "rows", "columns"), "Int64")
-COLUMNS |= dict.fromkeys(("spacing_z_mm", "spacing_y_mm", "spacing_x_mm"), "float64")
-COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver_ml": "float64", "tumour_ml": "float64"}
-COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
-COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
-COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str")
-COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `twins` compares
 
 
 def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
@@ -41,7 +29,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
     findings, digests, histograms, lesions = [], {}, [], []
     try:
         data = _bytes(case.image, digests)
-        volume = layouts.read_scan(case.image, window, channel) if data is None else ct.read(case.image, data)
+        volume = readers.read_scan(case.image, window, channel) if data is None else ct.read(case.image, data)
         del data  # before the mask is read: memory holds one scan
         volume = ct.flipped(volume, flip)
         found, low, high, counts = of_scan(case, volume)
@@ -119,7 +107,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
 
 def compared(rows):
     """Rows of `examine` with what only shows between cases: scans that are there twice."""
-    seen = twins.findings(table(rows))
+    seen = twins.findings(case_table.table(rows))
     return [_and_findings(row, seen[row["case"]]) if row["case"] in seen else row for row in rows]
 
 
@@ -156,30 +144,6 @@ def _settings(window, channel, flip, mask_flip):
 def _how(case, window, channel, flip, mask_flip):
     """The settings that change the voxels of this case: with its bytes they decide whether a store is still right."""
     return [flip, mask_flip, *((*window, channel) if case.layout == "2-D slices" else ())]
-
-
-def table(rows):
-    """The rows of `examine_all` as a DataFrame with the columns and types of cases.csv."""
-    import pandas as pd
-
-    frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
-    text = [name for name, kind in COLUMNS.items() if kind == "str"]
-    return frame.assign(**frame[text].fillna(""))
-
-
-def read_table(path):
-    """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text is ""."""
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' own errors are some
-        raise ValueError(f"{path}: can't be read as a table ({error}); run 01_exploration again") from error
-    if missing := {"case", "verdict", "image", "bytes"} - set(frame.columns):
-        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}; run 01_exploration again")
-    frame = frame.reindex(columns=list(COLUMNS), fill_value="")
-    numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
-    return frame.assign(**frame[list(numbers)].apply(pd.to_numeric).astype(numbers))
 
 
 def _begun(case, window, channel, flip, mask_flip):

@@ -3,13 +3,13 @@
 import hashlib
 import json
 
-from helpers import layouts, paths
+from helpers import paths, readers
 
 
 def files_of(case):
     """The files that a case is read from, those of its mask last; a path that leads nowhere stands for itself."""
     parts = filter(None, (case.image, case.mask))
-    return [file for path in parts for file in (layouts.files_of(path) if path.is_file() else [path])]
+    return [file for path in parts for file in (readers.files_of(path) if path.is_file() else [path])]
 
 
 def fingerprint(case, how, known=()):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import content, ct, layouts, nifti
+from helpers import content, ct, label_files, nifti, readers
 
 
 def read(case, volume, data=None, mask_flip=""):
@@ -15,11 +15,11 @@ def read(case, volume, data=None, mask_flip=""):
     """
     found = []
     if data is None:
-        labels = layouts.read_labels(case.mask, volume)
+        labels = readers.read_labels(case.mask, volume)
     else:
         array, affine, notes = nifti.load(case.mask, data)
         found += [note for note in notes if note[0] == "wrong-ending"]  # the grid is the scan's, whatever the mask says of it
-        labels = ct.place_mask(array, affine, volume, case.mask)
+        labels = label_files.place_mask(array, affine, volume, case.mask)
         found += _odd_grid(array.shape, affine, volume)
         if array.dtype.kind == "f" and (off := np.abs(array - np.rint(array)).max()) > 0:
             found.append(("labels-rounded", f"by up to {off:.2g}"))
@@ -28,7 +28,7 @@ def read(case, volume, data=None, mask_flip=""):
         labels = np.ascontiguousarray(ct.turned_over(labels, mask_flip))
         found.append(("flipped", f"the mask along {mask_flip}"))
     box = box_of(labels, margin=1)  # the margin holds a 0, wherever there is one
-    small, values = layouts.standard_labels(labels[box])
+    small, values = label_files.standard_labels(labels[box])
     if max(values) > 2:
         labels = np.zeros_like(labels)
         labels[box] = small
@@ -37,7 +37,7 @@ def read(case, volume, data=None, mask_flip=""):
 
 
 def _odd_grid(shape, affine, volume):
-    if ct.way_onto(shape, affine, volume) == "axes":
+    if label_files.way_onto(shape, affine, volume) == "axes":
         return [("mask-axes", f"{ct.axes_of(affine)} onto {volume.axes}")]
     if np.allclose(affine, volume.affine, atol=1e-2):
         return []

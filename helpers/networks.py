@@ -51,11 +51,15 @@ class UNet(nn.Module):
     in_channels  windows × (2 · neighbours + 1).
     classes      1 for a binary head (sigmoid), 3 for background, liver and tumour (softmax); logits come out.
     width        channels of the first level; each level below has twice as many.
-    levels       how many times the picture is halved; H and W must be multiples of 2**levels.
+    levels       how many times the picture is halved; H and W must be multiples of unshuffle · 2**levels.
+    unshuffle    2 makes squares of 2 × 2 pixels into channels on the way in and into pixels again on the way out: the
+                 costly first level is left out, the outline keeps its full resolution.
     """
 
-    def __init__(self, in_channels, classes=1, width=16, levels=4):
+    def __init__(self, in_channels, classes=1, width=16, levels=4, unshuffle=1):
         super().__init__()
+        self.unshuffle = unshuffle
+        in_channels, classes = in_channels * unshuffle**2, classes * unshuffle**2
         widths = [width * 2**level for level in range(levels + 1)]
         self.down = nn.ModuleList(two_convolutions(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
         self.lift = nn.ModuleList(Doubling(2 * w, w) for w in reversed(widths[:-1]))
@@ -63,7 +67,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, x):  # (B, in_channels, H, W)
-        seen = []
+        x, seen = nn.functional.pixel_unshuffle(x, self.unshuffle), []
         for level in self.down[:-1]:
             x = level(x)  # (B, width · 2**level, H / 2**level, W / 2**level)
             seen.append(x)
@@ -71,7 +75,7 @@ class UNet(nn.Module):
         x = self.down[-1](x)
         for lift, level in zip(self.lift, self.up, strict=True):
             x = level(torch.cat([seen.pop(), lift(x)], dim=1))
-        return self.head(x)  # (B, classes, H, W)
+        return nn.functional.pixel_shuffle(self.head(x), self.unshuffle)  # (B, classes, H, W)
 
 
 class SliceClassifier(nn.Module):
@@ -90,17 +94,18 @@ class SliceClassifier(nn.Module):
         return self.head(x.mean((2, 3)))  # (B, classes)
 
 
-def build(model, in_channels, classes=1, width=16, levels=4, encoder_weights=None):
+def build(model, in_channels, classes=1, width=16, levels=4, unshuffle=1, encoder_weights=None):
     """Make a network by name.
 
     model            "unet" or "classifier" from this file; "smp:Unet:resnet34", that is smp:ARCHITECTURE:ENCODER;
                      "monai:AttentionUnet", "monai:BasicUNet", "monai:SwinUNETR" and other 2-D networks of MONAI.
+    unshuffle        of the "unet" only.
     encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use.
     Raises ValueError for an unknown name, RuntimeError when weights can't be downloaded.
     """
     library, _, name = model.partition(":")
     if library == "unet":
-        return UNet(in_channels, classes, width, levels)
+        return UNet(in_channels, classes, width, levels, unshuffle)
     if library == "classifier":
         return SliceClassifier(in_channels, classes, width, levels)
     if library == "smp":

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import torch
 
-from helpers import contestants, ct, layouts, paths
+from helpers import contestants, ct, paths, readers
 
 LABELS = {"background": 0, "liver": 1, "tumour": 2}
 DATASET = {"channel_names": {"0": "CT"}, "labels": LABELS, "file_ending": ".nii.gz"}
@@ -73,7 +73,7 @@ def prepared(folder, rows):
     if not done.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         for row in rows.to_dict("records"):
-            volume, labels = layouts.read_row(row)
+            volume, labels = readers.read_row(row)
             plain = in_our_axes(volume)
             ct.write_on_grid(volume.hu, plain, raw / "imagesTr" / f"{row['case']}_0000.nii.gz")
             ct.write_on_grid(labels, plain, raw / "labelsTr" / f"{row['case']}.nii.gz")

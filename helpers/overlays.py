@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import layouts, run_scores, viewer
+from helpers import readers, run_scores, viewer
 from helpers.viewer import COLOURS
 
 PIXELS = 420  # along a side of a panel
@@ -31,7 +31,7 @@ def layers(reference, prediction):
 
 def read(run, row):
     """(Volume, reference, prediction) of a row of cases.csv; a missing prediction is empty."""
-    volume, reference = layouts.read_row(row)
+    volume, reference = readers.read_row(row)
     try:
         return volume, reference, run_scores.read_prediction(run.prediction(row["case"]), volume)
     except ValueError:

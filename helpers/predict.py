@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from helpers import layouts, names, paths, pictures, series
+from helpers import layouts, names, paths, pictures, readers, series
 from helpers.findings import FINDINGS, Unfit, advised
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -61,7 +61,7 @@ def chosen_case(source, number=None):
     if source.is_file():
         if number is not None:
             raise ValueError(f"{source}: is a file; --series chooses from a folder")
-        return layouts.case_of(source)
+        return readers.case_of(source)
     if not source.is_dir():
         there = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
         raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if there else "no such file"))
@@ -130,7 +130,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
 
 def _read(case, window, channel):
     try:
-        return pictures.stack([case.image], window, channel) if names.is_picture(case.image) else layouts.read_scan(case.image)
+        return pictures.stack([case.image], window, channel) if names.is_picture(case.image) else readers.read_scan(case.image)
     except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever else a bad file makes a reader do

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from helpers import attribution, case_scores, ct, doctor, layouts, metrics, paths
+from helpers import attribution, case_scores, case_table, label_files, metrics, paths, readers
 
 
 def cases_of(run, splits):
@@ -20,7 +20,7 @@ def cases_of(run, splits):
     for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
         if not (run.lists / name).is_file():
             raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
-    cases = doctor.read_table(run.lists / "cases.csv")
+    cases = case_table.read_table(run.lists / "cases.csv")
     split = pd.read_csv(run.lists / "split.csv", dtype=str)[["case", "split"]]
     wanted = [part.strip() for part in splits.split(",") if part.strip()]
     absent = set(wanted) - set(split["split"])
@@ -40,7 +40,7 @@ def score_one(row, run_name, tolerances_mm=case_scores.TOLERANCES_MM):
     A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column `failed`.
     """
     run, case = paths.Run(run_name), row["case"]
-    volume, reference = layouts.read_row(row)
+    volume, reference = readers.read_row(row)
     prediction, failed = None, ""
     try:
         prediction = read_prediction(run.prediction(case), volume)
@@ -62,7 +62,7 @@ def read_prediction(path, volume):
     """A predicted mask on the grid of its scan, labels 0, 1, 2. Raises ValueError, naming the file, for any other."""
     if not path.is_file():
         raise ValueError(f"{path.name}: there is no prediction")
-    return labels_of(ct.read_mask(path, volume), path)
+    return labels_of(label_files.read_mask(path, volume), path)
 
 
 def labels_of(labels, path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import case_scores, ct, nifti, run_scores
+from helpers import case_scores, ct, label_files, nifti, run_scores
 
 DONE, FAILED, USAGE = 0, 1, 2
 ENDINGS = (".nii", ".nii.gz")
@@ -113,7 +113,7 @@ def read_reference(path, scan=None):
     nothing = np.broadcast_to(np.int16(0), array.shape)
     grid = replace(ct.from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
     grid.hu = ct.to_canonical(nothing, affine)
-    return grid, run_scores.labels_of(ct.place_mask(array, affine, grid, path), path)
+    return grid, run_scores.labels_of(label_files.place_mask(array, affine, grid, path), path)
 
 
 def _note(path, grid):

@@ -110,4 +110,3 @@ def operations(work):
     with FlopCounterMode(display=False) as counted:
         work()
     return counted.get_total_flops()
-

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import cascade, store
+from helpers import cascade, readers, store
 
 
 def judge(loaded, pixels, slices, threshold=0.5):
@@ -72,14 +72,14 @@ def predicted_regions(run, rows, liver, recipe):
     """
     from tqdm import tqdm
 
-    from helpers import layouts, paths
+    from helpers import paths
 
     folder, missing = run.stores / "tumour_predicted", []
     origin = paths.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
     for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
-        volume, labels = layouts.read_row(row)
+        volume, labels = readers.read_row(row)
         found = cascade.predicted_liver(volume, liver)
         grid = store.grid_of(volume, "tumour", recipe, found)
         if grid is None:

@@ -11,7 +11,7 @@ import numpy as np
 from conftest import command
 from corpus import Place
 
-from helpers import doctor, layouts, paths, predict, run
+from helpers import case_table, doctor, layouts, paths, predict, run
 
 SITUATIONS = []  # functions (root) -> (exit codes as text, what a person sees, True when all is as it should be)
 
@@ -88,7 +88,7 @@ def only_bad(root):
     place.change(place.image, lambda data: data[:-99])
     done = intake(root, root / "scans")
     seen = last_line(done.stderr, "quarantined")
-    table = doctor.read_table(root / "data_lists" / "r" / "cases.csv")
+    table = case_table.read_table(root / "data_lists" / "r" / "cases.csv")
     held = done.returncode == 1 and "volume-3.nii.gz" in seen and "download it again" in seen and len(table) == 1
     return "1", seen, held and not half_files(root)
 
@@ -127,7 +127,7 @@ def full_disk(root):
         (disk.folder / "filler").unlink()
         disk.grow("50m")
         again = intake(disk.folder, data)
-        held &= again.returncode == 0 and len(doctor.read_table(disk.folder / "data_lists" / "r" / "cases.csv")) == 2
+        held &= again.returncode == 0 and len(case_table.read_table(disk.folder / "data_lists" / "r" / "cases.csv")) == 2
     return "1, then 0", seen, held
 
 
@@ -156,7 +156,7 @@ def emptied_table(root):
     for text in ("", "case;verdict\nvolume-1;ok\n"):
         (lists / "cases.csv").write_text(text)
         try:
-            doctor.read_table(lists / "cases.csv")
+            case_table.read_table(lists / "cases.csv")
         except ValueError as error:
             said.append(str(error))
     return "1", said[-1] if said else "", len(said) == 2 and all("cases.csv" in s and "run 01" in s for s in said)
@@ -175,8 +175,8 @@ def two_at_once(root):
     texts = [process.communicate()[0] for process in both]
     codes = [process.returncode for process in both]
     single, *_ = doctor.examine_all(layouts.scan(data), workers=1)
-    table = doctor.read_table(root / "data_lists" / "r" / "cases.csv")
-    held = set(codes) <= {0, 1, 75} and 0 in codes and table.equals(doctor.table(single))
+    table = case_table.read_table(root / "data_lists" / "r" / "cases.csv")
+    held = set(codes) <= {0, 1, 75} and 0 in codes and table.equals(case_table.table(single))
     again = command(root, *words[2:])  # whatever happened, the run is whole, or made whole by the same command
     held &= again.returncode == 0 and not half_files(root) and stores_are_whole(root / "data" / "stores" / "r")
     return f"{codes[0]} and {codes[1]}", last_line(texts[codes.index(max(codes))], ": "), held

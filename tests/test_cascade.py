@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import cascade, ct, store, trained, validation
+from helpers import cascade, ct, label_files, store, trained, validation
 
 
 class Says(torch.nn.Module):
@@ -65,7 +65,7 @@ def test_mask_lands_on_the_files_own_grid(scan, tmp_path):
     ct.write_mask(labels, scan, tmp_path / "m.nii.gz")
     image = nib.load(tmp_path / "m.nii.gz")
     assert image.shape == (64, 64, 20) and np.array_equal(image.affine, scan.affine) and image.get_data_dtype() == np.uint8
-    assert np.array_equal(ct.read_mask(tmp_path / "m.nii.gz", scan), labels)
+    assert np.array_equal(label_files.read_mask(tmp_path / "m.nii.gz", scan), labels)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import content, ct, layouts, masks, phantom
+from helpers import content, ct, label_files, layouts, masks, phantom, readers
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -56,8 +56,8 @@ def sound_cases():
 @pytest.mark.skipif(not sound_cases(), reason="the real slices of ../shared aren't here")
 def test_real_slices_raise_no_alarm_and_mirrored_ones_do():
     for case in sound_cases():
-        volume = layouts.read_scan(case.image)
-        labels = layouts.read_labels(case.mask, volume)
+        volume = readers.read_scan(case.image)
+        labels = readers.read_labels(case.mask, volume)
         low, high = int(volume.hu.min()), int(volume.hu.max())
         assert content.orientation(volume, low, high, labels) == ([], "")
         assert content.mask_against_flips(volume.hu, labels, masks.box_of(labels, 1))[1] == ""
@@ -69,7 +69,7 @@ def test_real_slices_raise_no_alarm_and_mirrored_ones_do():
 @pytest.mark.skipif(not (SHARED / "true_hu").is_dir(), reason="the real scan of ../shared isn't here")
 def test_real_scan_with_bone():
     volume = ct.read(SHARED / "true_hu" / "ct.nii.gz")
-    labels = ct.read_mask(SHARED / "true_hu" / "liver.nii.gz", volume)
+    labels = label_files.read_mask(SHARED / "true_hu" / "liver.nii.gz", volume)
     for flip in ("", "x", "y", "xy"):
         turned = ct.flipped(volume, flip)
         low, high = int(turned.hu.min()), int(turned.hu.max())

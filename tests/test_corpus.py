@@ -11,7 +11,7 @@ from corpus import KINDS, folder_of, made
 from situations import SITUATIONS, can_mount, half_files, refused
 from test_cascade import loaded
 
-from helpers import cascade, doctor, paths, predict
+from helpers import cascade, case_table, paths, predict
 from helpers.findings import FINDINGS
 
 
@@ -42,7 +42,7 @@ def taken_in(corpus, tmp_path_factory):
     done = command(root, "helpers.run", *words, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert hashes(corpus[0]) == before  # the originals are never touched
-    return done, doctor.read_table(root / "data_lists" / "all" / "cases.csv"), root
+    return done, case_table.read_table(root / "data_lists" / "all" / "cases.csv"), root
 
 
 def rows_of(table, scans, kind):

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from helpers import ct
+from helpers import ct, label_files
 
 SHARED = Path(__file__).parents[2] / "shared"
 ORIENTATIONS = [
@@ -67,7 +67,7 @@ def test_mask_written_for_a_scan_comes_back_bit_exact_on_its_grid(tmp_path, code
     written = nib.load(tmp_path / "mask.nii.gz")
     assert written.shape == own.shape and written.get_data_dtype() == np.uint8
     assert np.array_equal(written.affine, nib.load(tmp_path / "scan.nii.gz").affine)
-    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume), mask)
+    assert np.array_equal(label_files.read_mask(tmp_path / "mask.nii.gz", volume), mask)
     assert np.array_equal(ct.to_file_axes(volume.hu, volume.affine), own)
 
 
@@ -100,7 +100,7 @@ def test_oblique_scan_keeps_its_spacing_and_its_affine(tmp_path):
     mask = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
     ct.write_mask(mask, volume, tmp_path / "mask.nii")
     assert np.array_equal(nib.load(tmp_path / "mask.nii").affine, volume.affine)
-    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii", volume), mask)
+    assert np.array_equal(label_files.read_mask(tmp_path / "mask.nii", volume), mask)
 
 
 def test_nifti_2_big_endian_and_trailing_axis(tmp_path):
@@ -129,7 +129,7 @@ def test_flipped_scan_gives_its_mask_back_on_the_files_own_voxels(tmp_path, flip
     written = nib.load(tmp_path / "mask.nii.gz")
     assert np.argwhere(np.asarray(written.dataobj)).tolist() == [[2, 1, 3]]
     assert np.array_equal(written.affine, volume.affine)
-    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume) == 1, volume.hu == 500)
+    assert np.array_equal(label_files.read_mask(tmp_path / "mask.nii.gz", volume) == 1, volume.hu == 500)
     again = ct.flipped(volume, flip)
     assert again.flip == "" and np.array_equal(again.hu, straight.hu)
 
@@ -176,14 +176,14 @@ def volume(tmp_path):
 def test_float_labels_off_by_rounding_are_not_cut_to_zero(tmp_path, volume):
     labels = np.random.default_rng(0).integers(0, 3, volume.file_shape)
     saved(tmp_path / "mask.nii.gz", (labels * 0.9999).astype(np.float64), volume.affine)
-    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
+    assert np.array_equal(label_files.read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
 
 
 def test_mask_with_identity_affine_is_taken_voxel_by_voxel(tmp_path, volume):
     labels = np.random.default_rng(0).integers(0, 3, volume.file_shape).astype(np.uint8)
     saved(tmp_path / "mask.nii.gz", labels, np.eye(4))
-    assert np.array_equal(ct.read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
-    assert ct.way_onto(labels.shape, np.eye(4), volume) == "voxels"
+    assert np.array_equal(label_files.read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
+    assert label_files.way_onto(labels.shape, np.eye(4), volume) == "voxels"
 
 
 @pytest.mark.parametrize("codes", ["RAS", "PSR", "SLA", "LAS"])
@@ -193,8 +193,8 @@ def test_mask_in_another_axis_order_is_brought_over_by_its_affine(tmp_path, volu
     ct.write_mask(labels, volume, tmp_path / "same.nii.gz")
     saved(tmp_path / "other.nii.gz", ct.to_file_axes(labels, affine_of(codes)), affine_of(codes))
     assert room(tmp_path / "same.nii.gz") == room(tmp_path / "other.nii.gz")
-    assert np.array_equal(ct.read_mask(tmp_path / "other.nii.gz", volume), labels)
-    assert ct.way_onto(shape_of(codes), affine_of(codes), volume) == "axes"
+    assert np.array_equal(label_files.read_mask(tmp_path / "other.nii.gz", volume), labels)
+    assert label_files.way_onto(shape_of(codes), affine_of(codes), volume) == "axes"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_mask_in_another_axis_order_is_brought_over_by_its_affine(tmp_path, volu
 def test_what_is_no_mask_is_refused(tmp_path, volume, array, said):
     saved(tmp_path / "mask.nii.gz", array, volume.affine)
     with pytest.raises(ValueError, match=said):
-        ct.read_mask(tmp_path / "mask.nii.gz", volume)
+        label_files.read_mask(tmp_path / "mask.nii.gz", volume)
 
 
 def test_writing_a_mask_refuses_values_that_would_wrap_and_leaves_nothing(tmp_path, volume):
@@ -228,7 +228,7 @@ def test_true_hu_scan_is_read_upright():
     volume = ct.read(true_hu / "ct.nii.gz")
     assert volume.axes == "RAS" and volume.hu.shape == (112, 101, 122) and volume.spacing_mm == pytest.approx((3, 3, 3), abs=0.01)
     bone = np.argwhere(volume.hu > 400)
-    liver = np.argwhere(ct.read_mask(true_hu / "liver.nii.gz", volume) > 0)
+    liver = np.argwhere(label_files.read_mask(true_hu / "liver.nii.gz", volume) > 0)
     assert bone[:, 1].mean() > volume.hu.shape[1] / 2
     assert liver[:, 2].mean() < volume.hu.shape[2] / 2
     assert liver[:, 0].mean() > volume.hu.shape[0] * 2 / 3

@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from dicom_files import write_series
 
-from helpers import ct, dicom, doctor, findings, intake, layouts, phantom, series
+from helpers import ct, dicom, doctor, findings, intake, layouts, phantom, readers, series
 
 SHAPE = (7, 6, 5)  # columns, rows, slices
 STRAIGHT = np.array([[-0.7, 0, 0, 100], [0, -0.8, 0, 120], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])
@@ -28,7 +28,7 @@ def rotated(x_degrees, z_degrees):
 
 def read(folder):
     case = one_case(folder)
-    return layouts.read_scan(case.image)
+    return readers.read_scan(case.image)
 
 
 def one_case(folder):
@@ -87,7 +87,7 @@ def test_phantom_with_its_mask_beside_the_folder(tmp_path):
     case = one_case(tmp_path)
     row, _, lesions = doctor.examine(case)
     assert (case.name, row["verdict"], row["findings"].split()) == ("patient_7", "ok", [])
-    volume, labels = layouts.read_row(row)
+    volume, labels = readers.read_row(row)
     assert np.array_equal(volume.hu, hu) and np.array_equal(labels, label) and lesions
 
 
@@ -163,7 +163,7 @@ def test_several_series_in_one_folder_are_told_apart_and_read_again(tmp_path):
     assert [case.name for case in cases] == ["p-2", "p-10", "q"]
     for case, hu in zip(cases, (first, second, third), strict=True):
         row = doctor.examine(case)[0]
-        assert np.array_equal(layouts.read_row(row)[0].hu, hu.transpose(2, 1, 0))
+        assert np.array_equal(readers.read_row(row)[0].hu, hu.transpose(2, 1, 0))
 
 
 def test_series_without_numbers_get_the_end_of_their_uid(tmp_path):
@@ -181,7 +181,7 @@ def test_slices_of_another_plane_are_another_case(tmp_path):
             ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
 
     write_series(tmp_path / "p", values(), STRAIGHT, change=coronal)
-    assert {c.name.rsplit("-")[-1]: len(layouts.files_of(c.image)) for c in layouts.scan(tmp_path)} == {"axial": 4, "coronal": 1}
+    assert {c.name.rsplit("-")[-1]: len(readers.files_of(c.image)) for c in layouts.scan(tmp_path)} == {"axial": 4, "coronal": 1}
 
 
 def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
@@ -202,7 +202,7 @@ def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
     (tmp_path / "p" / "notes.dcm").write_text("no image")
     (tmp_path / "p" / "._000.dcm").write_bytes(b"\0" * 128 + b"DICM")
     (case,), left_out = layouts.survey(tmp_path)
-    assert case.name == "p" and len(layouts.files_of(case.image)) == 5
+    assert case.name == "p" and len(readers.files_of(case.image)) == 5
     assert {why: sorted(p.name for p in files) for why, files in left_out.items()} == {
         "DICOM, MR Image Storage": ["mr"],
         "DICOM, RT Structure Set Storage": ["rt"],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import ct, doctor, findings, layouts, paths
+from helpers import case_table, ct, doctor, findings, layouts, paths, readers
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 SHAPE = (30, 24, 10)  # file axes: to the left, to the back, to the head
@@ -245,11 +245,11 @@ def test_what_a_reader_noticed_stands_among_the_findings(folder, monkeypatch):
 @pytest.mark.parametrize(("flip", "turned"), [("x", np.s_[::-1]), ("y", np.s_[:, ::-1]), ("xyz", np.s_[::-1, ::-1, ::-1])])
 def test_a_flip_asked_for_is_honoured_by_every_later_stage(folder, flip, turned):
     """A scan whose voxels run the other way than its header says; the row of cases.csv brings it upright."""
-    upright = layouts.read_row(examined(folder)[0])
+    upright = readers.read_row(examined(folder)[0])
     write(folder, scan_array()[turned], label_array()[turned])
     straight, row = examined(folder)[0], examined(folder, flip=flip)[0]
     assert ("flipped" in row["findings"]) and f"the scan along {flip}" in row["reason"] and row["verdict"] == "repaired"
-    volume, labels = layouts.read_row(row)
+    volume, labels = readers.read_row(row)
     assert np.array_equal(volume.hu, upright[0].hu) and np.array_equal(labels, upright[1])
     assert row["bytes"] != straight["bytes"]  # so stores and predictions are made anew
     ct.write_mask(labels, volume, folder / "back.nii.gz")
@@ -262,7 +262,7 @@ def test_a_mirrored_mask_is_turned_over_on_request_only(folder):
     assert (row["mask_flip_proposed"], row["flip_proposed"]) == ("x", "")
     row = examined(folder, mask_flip=row["mask_flip_proposed"])[0]
     assert row["verdict"] == "repaired" and row["mask_flip_proposed"] == ""
-    assert np.array_equal(layouts.read_row(row)[1], label_array().transpose(2, 1, 0))
+    assert np.array_equal(readers.read_row(row)[1], label_array().transpose(2, 1, 0))
 
 
 def test_scan_and_mask_turned_over_together_propose_it(folder):
@@ -302,7 +302,7 @@ def test_two_workers_say_what_one_says(folder):
     shutil.copy(folder / "volume-0.nii.gz", folder / "volume-1.nii.gz")
     cases = layouts.scan(folder)
     alone, together = (doctor.examine_all(cases, workers=n) for n in (1, 2))
-    pd.testing.assert_frame_equal(doctor.table(alone[0]), doctor.table(together[0]))
+    pd.testing.assert_frame_equal(case_table.table(alone[0]), case_table.table(together[0]))
     assert alone[1:] == together[1:]
 
 
@@ -318,15 +318,15 @@ def test_table_survives_the_disk(tmp_path):
     for name in ("007", "NA", "1e5"):
         nib.save(nib.Nifti1Image(scan_array(), AFFINE), tmp_path / f"{name}.nii.gz")
     (tmp_path / "NA.nii.gz").write_bytes(b"")
-    table = doctor.table(doctor.examine_all(layouts.scan(tmp_path), workers=1)[0])
+    table = case_table.table(doctor.examine_all(layouts.scan(tmp_path), workers=1)[0])
     paths.write_csv(tmp_path / "cases.csv", table)
-    back = doctor.read_table(tmp_path / "cases.csv")
+    back = case_table.read_table(tmp_path / "cases.csv")
     pd.testing.assert_frame_equal(table, back)
-    assert list(back.columns) == list(doctor.COLUMNS) and set(back.case) == {"007", "NA", "1e5"}
+    assert list(back.columns) == list(case_table.COLUMNS) and set(back.case) == {"007", "NA", "1e5"}
     assert back.set_index("case").slices.dropna().to_dict() == {"007": 10, "1e5": 10}
 
 
 def test_table_of_quarantined_cases_only_has_all_columns(tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"")
-    table = doctor.table(doctor.examine_all(layouts.scan(tmp_path), workers=1)[0])
-    assert list(table.columns) == list(doctor.COLUMNS) and table.verdict.tolist() == ["quarantined"]
+    table = case_table.table(doctor.examine_all(layouts.scan(tmp_path), workers=1)[0])
+    assert list(table.columns) == list(case_table.COLUMNS) and table.verdict.tolist() == ["quarantined"]

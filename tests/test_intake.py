@@ -17,12 +17,12 @@ AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 SCRIPT = """
 import sys
 from pathlib import Path
-from helpers import doctor, layouts, paths
+from helpers import case_table, doctor, layouts, paths
 
 if __name__ == "__main__":
     data, out = map(Path, sys.argv[1:])
     rows, _, _ = doctor.examine_all(layouts.scan(data), workers=2, folder=out / "intake")
-    paths.write_csv(out / "cases.csv", doctor.table(rows))
+    paths.write_csv(out / "cases.csv", case_table.table(rows))
 """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import layouts
+from helpers import label_files, layouts, readers
 
 
 def touched(*files):
@@ -101,14 +101,14 @@ def test_missing_and_empty_folder(tmp_path):
     ],
 )
 def test_standard_labels(given, expected):
-    labels, found = layouts.standard_labels(np.array(given, np.uint8).reshape(1, 1, -1))
+    labels, found = label_files.standard_labels(np.array(given, np.uint8).reshape(1, 1, -1))
     assert labels.ravel().tolist() == expected and labels.dtype == np.uint8 and found == sorted(set(given))
 
 
 @pytest.mark.parametrize("given", [[0, 1, 3], [0, 1, 255], [0, 100, 200]])
 def test_labels_of_unknown_meaning_are_refused(given):
     with pytest.raises(ValueError, match="labels are 0 background"):
-        layouts.standard_labels(np.array(given, np.uint8).reshape(1, 1, -1))
+        label_files.standard_labels(np.array(given, np.uint8).reshape(1, 1, -1))
 
 
 def test_row_of_the_table_is_read_in_each_form_pandas_gives_it(tmp_path):
@@ -117,10 +117,10 @@ def test_row_of_the_table_is_read_in_each_form_pandas_gives_it(tmp_path):
     row = {"image": str(tmp_path / "volume-1.nii"), "mask": str(tmp_path / "segmentation-1.nii")}
     table = pd.DataFrame([row | {"window_low": -40.0, "window_high": 160.0, "channel": 1}])
     for form in (table.iloc[0], next(table.itertuples()), table.iloc[0].to_dict()):
-        volume, labels = layouts.read_row(form)
+        volume, labels = readers.read_row(form)
         assert volume.hu.shape == (5, 4, 3) and labels.sum() == 60
-    assert layouts.read_row(table.assign(mask="").iloc[0])[1] is None
-    assert layouts.read_row(table.assign(mask=np.nan).iloc[0])[1] is None
+    assert readers.read_row(table.assign(mask="").iloc[0])[1] is None
+    assert readers.read_row(table.assign(mask=np.nan).iloc[0])[1] is None
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_what_is_not_read_is_said(tmp_path):
     }
     assert "1 × an archive: unpack it first (d.ZIP)" in layouts.in_words(left_out)
     with pytest.raises(ValueError, match="c.nrrd: is another format: save it as .nii.gz"):
-        layouts.read_scan(tmp_path / "c.nrrd")
+        readers.read_scan(tmp_path / "c.nrrd")
 
 
 def test_pipes_and_dead_links_do_not_hang_or_stop_a_survey(tmp_path):
@@ -186,7 +186,7 @@ def test_pipes_and_dead_links_do_not_hang_or_stop_a_survey(tmp_path):
     os.symlink(tmp_path / "gone.nii", tmp_path / "b.nii")
     assert list(seen(tmp_path)) == ["a", "b"]
     with pytest.raises(ValueError, match="b.nii: no such file"):
-        layouts.read_scan(tmp_path / "b.nii")
+        readers.read_scan(tmp_path / "b.nii")
 
 
 def test_what_cannot_be_opened_is_said(tmp_path, monkeypatch):

@@ -7,9 +7,9 @@ import torch
 from helpers import losses, networks, trackers
 
 
-@pytest.mark.parametrize("levels, width, classes", [(1, 2, 1), (3, 4, 3), (4, 2, 1), (5, 2, 1)])
-def test_unet_keeps_the_picture_size(levels, width, classes):
-    net = networks.build("unet", 3, classes, width, levels)
+@pytest.mark.parametrize("levels, width, classes, unshuffle", [(1, 2, 1, 1), (3, 4, 3, 1), (5, 2, 1, 1), (3, 4, 3, 2)])
+def test_unet_keeps_the_picture_size(levels, width, classes, unshuffle):
+    net = networks.build("unet", 3, classes, width, levels, unshuffle)
     assert net(torch.zeros(2, 3, 64, 96)).shape == (2, classes, 64, 96)
 
 
@@ -30,6 +30,15 @@ def test_unet_sees_detail_through_its_skips():
     y[0, 0, 33, 21] = 1
     moved = (net(y) - net(x)).abs()[0, 0]
     assert divmod(int(moved.argmax()), 64)[0] in range(30, 37) and divmod(int(moved.argmax()), 64)[1] in range(18, 25)
+
+
+def test_an_unshuffled_unet_still_draws_single_pixels():
+    """Its head has a channel for every pixel of a square; a head that knows one of them draws every second pixel."""
+    net = networks.UNet(1, 1, width=2, levels=1, unshuffle=2).eval()
+    torch.nn.init.zeros_(net.head.weight)
+    net.head.bias.data = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    said = net(torch.rand(1, 1, 8, 8))[0, 0]
+    assert (said == torch.tensor([[0.0, 1.0], [2.0, 3.0]]).repeat(4, 4)).all()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

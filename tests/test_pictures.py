@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers import layouts, pictures
+from helpers import layouts, pictures, readers
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -35,12 +35,12 @@ def slices(tmp_path):
 def test_slices_become_volumes_feet_first(slices):
     first, second = layouts.scan(slices)
     assert (first.name, first.layout, second.name, second.mask) == ("volume-3", "2-D slices", "volume-33", None)
-    volume = layouts.read_scan(first.image, (-40, 160), 1)
+    volume = readers.read_scan(first.image, (-40, 160), 1)
     assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == pictures.STAND_IN_SPACING
     # grey g of 255 stands for g * 200 / 255 - 40 HU: 2 -> -38.4, 9 -> -32.9, 10 -> -32.2, 11 -> -31.4, 255 -> 160
     assert volume.hu[:, 5, 5].tolist() == [-38, -33, -32, -31] and volume.hu[0, 0, 0] == 160
-    assert layouts.read_scan(first.image, (0, 255), 0).hu[0, 5, 5] == 100
-    labels = layouts.read_labels(first.mask, volume)
+    assert readers.read_scan(first.image, (0, 255), 0).hu[0, 5, 5] == 100
+    labels = readers.read_labels(first.mask, volume)
     assert labels.shape == (4, 8, 6) and np.bincount(labels[3].ravel()).tolist() == [36, 11, 1]
 
 
@@ -49,7 +49,7 @@ def test_mask_missing_for_a_slice_is_named(slices):
     case = layouts.scan(slices)[0]
     assert case.mask is not None
     with pytest.raises(ValueError, match="volume-3_slice_2.png: has no mask"):
-        layouts.read_labels(case.mask, layouts.read_scan(case.image))
+        readers.read_labels(case.mask, readers.read_scan(case.image))
 
 
 def change_size(folder):
@@ -88,15 +88,15 @@ def make_16_bit(folder):
 def test_spoilt_picture_is_named(slices, spoil, said):
     spoil(slices)
     with pytest.raises(ValueError, match=said):
-        layouts.read_scan(layouts.scan(slices)[0].image)
+        readers.read_scan(layouts.scan(slices)[0].image)
 
 
 def test_window_and_channel_that_cannot_be(slices):
     image = layouts.scan(slices)[0].image
     with pytest.raises(ValueError, match="high end"):
-        layouts.read_scan(image, (160, -40))
+        readers.read_scan(image, (160, -40))
     with pytest.raises(ValueError, match="channel 3"):
-        layouts.read_scan(image, (-40, 160), 3)
+        readers.read_scan(image, (-40, 160), 3)
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "lits_slices").is_dir(), reason="the real slices of ../shared aren't here")
@@ -148,9 +148,9 @@ def test_mirrors_name_their_slices_in_many_ways(tmp_path, image, mask):
     cases, left_out = layouts.survey(tmp_path)
     assert len(cases) == 2 and not left_out
     for v, case in enumerate(cases, start=1):
-        volume = layouts.read_scan(case.image, (0, 255))
+        volume = readers.read_scan(case.image, (0, 255))
         assert np.abs(volume.hu - 100 * v).max() <= 2 and volume.hu.shape == (2, 8, 6)
-        assert layouts.read_labels(case.mask, volume)[:, 0, 0].tolist() == [v, v + 10]
+        assert readers.read_labels(case.mask, volume)[:, 0, 0].tolist() == [v, v + 10]
 
 
 @pytest.mark.parametrize(("ending", "high"), [("png", 1), ("png", 255), ("jpg", 255)])
@@ -163,12 +163,12 @@ def test_binary_masks_of_liver_and_lesion_become_labels(tmp_path, scan, ending, 
         picture(tmp_path / "all" / f"segmentation-0_livermask_{z}.{ending}", liver)
         picture(tmp_path / "all" / f"segmentation-0_lesionmask_{z}.{ending}", lesion)
     (case,) = layouts.scan(tmp_path)
-    labels = layouts.read_labels(case.mask, layouts.read_scan(case.image))
+    labels = readers.read_labels(case.mask, readers.read_scan(case.image))
     assert [np.bincount(plane.ravel(), minlength=3).tolist() for plane in labels] == [[3072, 1024, 0], [3072, 960, 64]]
-    assert len(layouts.files_of(case.mask)) == 4 and len(layouts.files_of(case.image)) == 2
+    assert len(readers.files_of(case.mask)) == 4 and len(readers.files_of(case.image)) == 2
     (tmp_path / "all" / f"segmentation-0_lesionmask_2.{ending}").unlink()
     with pytest.raises(ValueError, match=f"_2.{ending}: has no lesion mask of the same slice"):
-        layouts.read_labels(case.mask, layouts.read_scan(case.image))
+        readers.read_labels(case.mask, readers.read_scan(case.image))
 
 
 def test_binary_mask_with_other_values_is_refused(tmp_path):
@@ -176,7 +176,7 @@ def test_binary_mask_with_other_values_is_refused(tmp_path):
     picture(tmp_path / "segmentation-0_livermask_1.png", np.arange(48, dtype=np.uint8).reshape(8, 6))
     (case,) = layouts.scan(tmp_path)
     with pytest.raises(ValueError, match="a binary mask holds 0 and 1, or 0 and 255"):
-        layouts.read_labels(case.mask, layouts.read_scan(case.image))
+        readers.read_labels(case.mask, readers.read_scan(case.image))
 
 
 def test_masks_of_the_training_part_do_not_go_to_the_test_part(tmp_path):

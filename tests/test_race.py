@@ -29,7 +29,7 @@ def two_patients(own_root, monkeypatch):
     labels[0, 1:3, 1:3] = [[1, 1], [2, 2]]
     rows = pd.DataFrame({"case": ["volume-1", "volume-2"]})
     monkeypatch.setattr(course.run_scores, "cases_of", lambda run, side: rows)
-    monkeypatch.setattr(course.layouts, "read_row", lambda row: (labels, labels))  # the scan is its own reference
+    monkeypatch.setattr(course.readers, "read_row", lambda row: (labels, labels))  # the scan is its own reference
     return course.Race(paths.Run("r"), 0.25, 3)
 
 

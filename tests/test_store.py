@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from helpers import batches, ct, doctor, grids, layouts, paths, phantom, store, workers
+from helpers import batches, case_table, ct, doctor, filling, grids, layouts, paths, phantom, store, workers
 
 
 def volume_of(hu, spacing=(3.0, 0.8, 0.8)):
@@ -117,7 +117,7 @@ def write_scan(folder, number, seed=0):
 
 
 def rows_of(folder):
-    return doctor.table([doctor.examine(case)[0] for case in layouts.scan(folder)])
+    return case_table.table([doctor.examine(case)[0] for case in layouts.scan(folder)])
 
 
 @pytest.fixture
@@ -142,9 +142,9 @@ def contents(folder):
 
 
 def test_filling_again_writes_nothing_and_says_the_same(scans):
-    first = store.fill(RUN, rows_of(scans), RECIPE, 1)
+    first = filling.fill(RUN, rows_of(scans), RECIPE, 1)
     before = times(RUN.stores)
-    assert first.equals(store.fill(RUN, rows_of(scans), RECIPE, 1)) and times(RUN.stores) == before
+    assert first.equals(filling.fill(RUN, rows_of(scans), RECIPE, 1)) and times(RUN.stores) == before
     assert len(before) == 3 * (3 + 3 + 1)
     one = first[first.case == "volume-1"]
     assert one.kind.tolist() == ["empty"] * 2 + ["liver"] * 2 + ["tumour"] + ["liver"] * 2 + ["empty"]
@@ -152,14 +152,14 @@ def test_filling_again_writes_nothing_and_says_the_same(scans):
 
 
 def test_a_scan_replaced_under_its_name_is_written_again_and_no_other(scans):
-    store.fill(RUN, rows_of(scans), RECIPE, 1)
+    filling.fill(RUN, rows_of(scans), RECIPE, 1)
     before = times(RUN.stores)
     write_scan(scans, 1, seed=9)
-    store.fill(RUN, rows_of(scans), RECIPE, 1)
+    filling.fill(RUN, rows_of(scans), RECIPE, 1)
     changed = {name for name, when in times(RUN.stores).items() if before[name] != when}
     assert changed == {name for name in before if "volume-1." in name}
     fresh = paths.Run("fresh")
-    store.fill(fresh, rows_of(scans), RECIPE, 1)
+    filling.fill(fresh, rows_of(scans), RECIPE, 1)
     assert contents(fresh.stores) == contents(RUN.stores)
 
 
@@ -167,21 +167,21 @@ def test_a_scan_replaced_under_its_name_is_written_again_and_no_other(scans):
     "liver/volume-1.json", "liver/volume-1.mask.npy", "tumour/volume-1.json", "tumour/volume-1.image.npy", "slices/volume-1.csv",
 ])  # fmt: skip
 def test_what_is_missing_or_cut_short_is_written_again(scans, lost):
-    store.fill(RUN, rows_of(scans), RECIPE, 1)
+    filling.fill(RUN, rows_of(scans), RECIPE, 1)
     whole = contents(RUN.stores)
     (RUN.stores / lost).unlink()
-    store.fill(RUN, rows_of(scans), RECIPE, 1)
+    filling.fill(RUN, rows_of(scans), RECIPE, 1)
     assert contents(RUN.stores) == whole
     if lost.endswith("npy"):
         (RUN.stores / lost).write_bytes(whole[lost][:-1])
-        store.fill(RUN, rows_of(scans), RECIPE, 1)
+        filling.fill(RUN, rows_of(scans), RECIPE, 1)
         assert contents(RUN.stores) == whole
 
 
 def test_killed_at_any_file_and_resumed_equals_an_undisturbed_one(scans, monkeypatch):
     """The n-th rename never happens, as in a process that is killed; afterwards another scan lies there, and then the first."""
     whole, rows, replace = paths.Run("whole"), rows_of(scans)[:1], os.replace
-    store.fill(whole, rows, RECIPE, 1)
+    filling.fill(whole, rows, RECIPE, 1)
     write_scan(scans, 0, seed=5)
     other = rows_of(scans)[:1]
     for n in range(7):
@@ -193,14 +193,14 @@ def test_killed_at_any_file_and_resumed_equals_an_undisturbed_one(scans, monkeyp
                 raise KeyboardInterrupt
             replace(source, target)
 
-        store.fill(RUN, rows, RECIPE, 1) if n else None
+        filling.fill(RUN, rows, RECIPE, 1) if n else None
         write_scan(scans, 0, seed=5)
         monkeypatch.setattr(os, "replace", falling)
         with pytest.raises(KeyboardInterrupt):
-            store.fill(RUN, other, RECIPE, 1)
+            filling.fill(RUN, other, RECIPE, 1)
         monkeypatch.setattr(os, "replace", replace)
         write_scan(scans, 0, seed=0)
-        store.fill(RUN, rows, RECIPE, 1)
+        filling.fill(RUN, rows, RECIPE, 1)
         assert contents(RUN.stores) == contents(whole.stores), n
 
 
@@ -208,7 +208,7 @@ def test_a_scan_that_is_gone_costs_no_other(scans):
     rows = rows_of(scans)
     (scans / "volume-0.nii.gz").unlink()
     with pytest.raises(RuntimeError, match=r"1 of 3 cases .* others are written: volume-0: .*no such file.*run 01 again"):
-        store.fill(RUN, rows, RECIPE, 1)
+        filling.fill(RUN, rows, RECIPE, 1)
     assert all(store.is_current(RUN.stores / "liver", f"volume-{k}", RECIPE, rows.bytes[k]) for k in (1, 2))
 
 
@@ -216,7 +216,7 @@ def test_a_worker_that_dies_is_told_by_the_name_of_its_case(scans, monkeypatch):
     died = workers.Died("SIGKILL")
     monkeypatch.setattr(workers, "each", lambda work, items, n: [(k, died if k == 1 else work(items[k])) for k in range(3)])
     with pytest.raises(RuntimeError, match="1 of 3 cases .* volume-1: the worker died of it .SIGKILL."):
-        store.fill(RUN, rows_of(scans), RECIPE)
+        filling.fill(RUN, rows_of(scans), RECIPE)
 
 
 def test_a_full_disk_leaves_no_half_file_and_is_said(scans):
@@ -226,13 +226,13 @@ def test_a_full_disk_leaves_no_half_file_and_is_said(scans):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # a mask of whole slices has 8 · 64 · 64 = 32,768 bytes
     try:
         with pytest.raises(OSError, match=r"volume-0: its slices can't be written to .*liver .*MB are free.*make room"):
-            store.fill(RUN, rows, RECIPE, 1)
+            filling.fill(RUN, rows, RECIPE, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not [p for p in RUN.stores.rglob("*") if ".part." in p.name or p.parent.name == "liver" and p.is_file()]
-    store.fill(RUN, rows, RECIPE, 1)
+    filling.fill(RUN, rows, RECIPE, 1)
 
 
 def test_names_that_look_like_numbers_stay_text(scans):
     rows = rows_of(scans)[:1].assign(case="007")
-    assert [set(store.fill(RUN, rows, RECIPE, 1).case) for _ in range(2)] == [{"007"}, {"007"}]
+    assert [set(filling.fill(RUN, rows, RECIPE, 1).case) for _ in range(2)] == [{"007"}, {"007"}]

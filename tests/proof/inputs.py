@@ -14,7 +14,7 @@ from conftest import command  # noqa: E402
 from corpus import KINDS, folder_of, made  # noqa: E402
 from test_cascade import loaded  # noqa: E402
 
-from helpers import cascade, doctor, paths, predict  # noqa: E402
+from helpers import cascade, case_table, paths, predict  # noqa: E402
 
 MOST = 230  # letters of a sentence in the table
 SOUND = "all sound cases came through, and no half file was left"
@@ -29,7 +29,7 @@ def main():
         asked = made(root / "scans")
         words = ["--run", "all", "--data", root / "scans", "--only", "01,02", "--set", "val_share=0.2", "test_share=0.2"]
         done = command(root / "run", "helpers.run", *words)
-        table = doctor.read_table(root / "run" / "data_lists" / "all" / "cases.csv")
+        table = case_table.read_table(root / "run" / "data_lists" / "all" / "cases.csv")
         ready(root)
         for kind in KINDS:
             own = table[table.image.str.startswith(f"{folder_of(root / 'scans', kind)}/")]
