@@ -25,6 +25,25 @@ def largest_piece(mask, slab=32):
     return out, len(sizes) - 1
 
 
+def closed(mask, spacing_mm, radius_mm):
+    """A mask (z, y, x) with its gaps and notches closed, slice by slice: those that a disk of this radius doesn't fit into.
+
+    A tumour at the liver's edge is often left out by the liver's network; this is where it would lie.
+    """
+    import cv2
+
+    out, box = mask.copy(), box_of(mask)
+    ry, rx = (round(radius_mm / edge) for edge in spacing_mm[1:])
+    if box is None or not ry * rx:
+        return out
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rx + 1, 2 * ry + 1))
+    for plane in out[box[0]]:
+        room = cv2.copyMakeBorder(plane[box[1:]].astype(np.uint8), ry, ry, rx, rx, cv2.BORDER_CONSTANT, value=0)
+        filled = cv2.morphologyEx(room, cv2.MORPH_CLOSE, disk)
+        plane[box[1:]] = filled[ry : len(filled) - ry, rx : filled.shape[1] - rx]
+    return out
+
+
 def _labelled(mask, box, slab):
     """Yield (first slice, labels (z, y, x)) of every slab of the box; labels count on from slab to slab, 0 is background."""
     import cc3d
