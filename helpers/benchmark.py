@@ -28,9 +28,9 @@ def main(words=None):
     if asked.work == "plain":
         plain(asked.scan, asked.out, asked.run)
     elif asked.work == "nnunet":
-        from helpers import peers
+        from helpers import nnunet
 
-        peers.predict_with_nnunet(asked.scan, asked.out, asked.mirror)
+        nnunet.predict_untrained(asked.scan, asked.out, asked.mirror)
     else:
         learn(asked.folder, asked.steps, asked.width)
     return 0

@@ -1,4 +1,4 @@
-"""Other ways to train and to predict, beside ours, for notebook 08: the usual loop, MONAI's pipeline, nnU-Net's predictor."""
+"""Other ways to train, beside ours, for notebook 08: the usual loop, MONAI's pipeline."""
 
 import numpy as np
 import torch
@@ -100,60 +100,3 @@ def _endless(loader, taken):
 
     stream = rounds()
     return lambda _: taken(next(stream))
-
-
-def predict_with_nnunet(scan, out, mirror):
-    """nnU-Net's 2-D configuration as it is planned for LiTS, untrained, through its own predictor, from file to file."""
-    import nibabel as nib
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    header = nib.load(scan).header
-    manager = PlansManager(plans_2d(header.get_data_shape(), [float(mm) for mm in header.get_zooms()]))
-    configuration = manager.get_configuration("2d")
-    data = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "tumour": 2}, "file_ending": ".nii.gz"}
-    network = get_network_from_plans(
-        configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import, 1, 3, deep_supervision=False,
-    )  # fmt: skip
-    predictor = nnUNetPredictor(use_mirroring=mirror, device=torch.device("cpu"), allow_tqdm=False)
-    weights = [network.state_dict()]
-    predictor.manual_initialization(network, manager, configuration, weights, data, "nnUNetTrainer", (0, 1))
-    predictor.predict_from_files_sequential([[str(scan)]], [str(out).removesuffix(".nii.gz")])
-
-
-def plans_2d(shape_xyz, spacing_xyz):
-    """nnU-Net's plans for whole slices of this size, with the network that it plans for LiTS: eight levels, from 32 channels."""
-    levels = min(8, int(np.log2(min(shape_xyz[:2]))) - 1)
-    network = {
-        "n_stages": levels, "features_per_stage": [min(512, 32 * 2**k) for k in range(levels)],
-        "conv_op": "torch.nn.modules.conv.Conv2d", "kernel_sizes": [[3, 3]] * levels,
-        "strides": [[1, 1]] + [[2, 2]] * (levels - 1), "n_conv_per_stage": [2] * levels,
-        "n_conv_per_stage_decoder": [2] * (levels - 1), "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d", "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True},
-    }  # fmt: skip
-    resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-    name = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-    planned = {
-        "data_identifier": "nnUNetPlans_2d", "preprocessor_name": "DefaultPreprocessor", "batch_size": 12,
-        "patch_size": [n - n % 2 ** (levels - 1) for n in shape_xyz[1::-1]], "spacing": spacing_xyz[1::-1],
-        "median_image_size_in_voxels": list(shape_xyz[1::-1]), "normalization_schemes": ["CTNormalization"],
-        "use_mask_for_norm": [False], "resampling_fn_data": "resample_data_or_seg_to_shape",
-        "resampling_fn_seg": "resample_data_or_seg_to_shape", "resampling_fn_data_kwargs": resampling,
-        "resampling_fn_seg_kwargs": resampling | {"is_seg": True, "order": 1},
-        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities_kwargs": resampling | {"order": 1}, "batch_dice": True,
-        "architecture": {"network_class_name": name, "arch_kwargs": network,
-                         "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]},
-    }  # fmt: skip
-    grey = {"mean": 100.0, "std": 40.0, "percentile_00_5": -20.0, "percentile_99_5": 200.0, "min": -1000.0, "max": 3000.0}
-    return {
-        "dataset_name": "Dataset003_Liver", "plans_name": "nnUNetPlans",
-        "image_reader_writer": "NibabelIO",
-        "original_median_spacing_after_transp": spacing_xyz[::-1], "original_median_shape_after_transp": list(shape_xyz[::-1]),
-        "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2], "configurations": {"2d": planned},
-        "experiment_planner_used": "ExperimentPlanner", "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {"0": grey | {"median": 100.0}},
-    }  # fmt: skip

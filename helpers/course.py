@@ -1,0 +1,122 @@
+"""The course of the race in notebook 08: its clock and moments, its validation patients, and the table of what they scored."""
+
+import functools
+import io
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers import metrics, paths, readers, run_scores
+from helpers.jobs import DONE, PAUSED
+
+NAMES = {"ours": "ours", "monai": "MONAI tutorial, 2-D", "smp": "smp Unet resnet34", "nnunet": "nnU-Net 2-D"}
+COLUMNS = ["contestant", "moment", "minutes", "step", "case", "liver_dice", "tumour_dice"]
+
+
+@dataclass(frozen=True)
+class Race:
+    """The course: what every contestant of a race has in common.
+
+    run      paths.Run with lists and stores by 01 and 02, and validation patients.
+    minutes  of learning for each contestant; `moments` times along them, the end included, the patients are predicted.
+    """
+
+    run: paths.Run
+    minutes: float
+    moments: int = 8
+
+    @property
+    def scratch(self):
+        """What contestants share between races."""
+        return self.run.stores / "race"
+
+    @property
+    def table(self):
+        return self.run.reports / f"race-{self.minutes:g}.csv"
+
+    def folder(self, name):
+        """A contestant's own state in this race."""
+        return self.scratch / f"{self.minutes:g}-minutes" / name
+
+    def minutes_at(self, moment):
+        """Learning minutes after which a moment, counted from 1, has come."""
+        return self.minutes * moment / self.moments
+
+    def rows(self):
+        """The table so far, empty before the first moment."""
+        import pandas as pd
+
+        return pd.read_csv(self.table, dtype={"case": str}) if self.table.is_file() else pd.DataFrame(columns=COLUMNS)
+
+    def next_moment(self, name):
+        """The first moment at which this contestant hasn't been judged; None when it is through."""
+        rows = self.rows()
+        judged = set(rows.moment[rows.contestant == name])
+        return next((k for k in range(1, self.moments + 1) if k not in judged), None)
+
+    def cases(self, side):
+        """Rows of cases.csv of the training or validation patients. Raises ValueError when there are none to validate on."""
+        return run_scores.cases_of(self.run, side)
+
+    def judge(self, name, moment, minutes, step, predict):
+        """Predict the validation patients, score them, and write the rows of a moment: all of them, or none.
+
+        predict  function of a Volume that gives labels uint8 (z, y, x).
+        """
+        import filelock
+        import pandas as pd
+
+        began, rows = time.monotonic(), []
+        for row in self.cases("val").to_dict("records"):
+            volume, reference = readers.read_row(row)
+            values = [name, moment, round(minutes, 3), step, row["case"], *dices(reference, predict(volume))]
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+        self.table.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.table.with_name(f".{self.table.name}.lock")):
+            known = self.rows().to_dict("records")
+            paths.write_csv(self.table, pd.DataFrame(known + rows, columns=COLUMNS))
+        liver, tumour = (np.mean([row[f"{organ}_dice"] for row in rows]) for organ in metrics.CLASSES)
+        print(f"{NAMES[name]}: {minutes:.1f} of {self.minutes:g} minutes, step {step:,}, liver {liver:.3f}, tumour {tumour:.3f} "
+              f"(predicted in {time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip
+
+
+def dices(reference, prediction):
+    """(liver, tumour) Dice of one case, as the project's scorer gives them."""
+    confusion = metrics.confusion_by_slice(reference, prediction).sum(0)
+    return [round(float(metrics.dice(*metrics.counts(confusion, organ))), 5) for organ in metrics.CLASSES]
+
+
+def learn(race, name, contestant, over):
+    """Let a contestant learn and be judged until it is through or has to pause; returns DONE or PAUSED.
+
+    contestant  has step(share of the time gone), predict(volume, last moment or not), state_dict and load_state_dict.
+    over        function that says whether to pause; the state is saved then, and at every moment.
+    """
+    import torch
+
+    file, seconds, steps = race.folder(name) / "state.pt", 0.0, 0
+    if file.is_file():
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        contestant.load_state_dict(state["contestant"])
+        seconds, steps = state["seconds"], state["steps"]
+        print(f"{NAMES[name]}: goes on after {seconds / 60:.1f} minutes, {steps:,} steps", flush=True)
+
+    def save():
+        buffer = io.BytesIO()
+        torch.save({"seconds": seconds, "steps": steps, "contestant": contestant.state_dict()}, buffer)
+        with paths.written_whole(file) as beside:
+            beside.write_bytes(buffer.getbuffer())
+
+    while moment := race.next_moment(name):
+        while seconds < 60 * race.minutes_at(moment):
+            if over():
+                save()
+                return PAUSED
+            began = time.monotonic()
+            contestant.step(min(1.0, seconds / (60 * race.minutes)))
+            seconds, steps = seconds + time.monotonic() - began, steps + 1
+        save()
+        predict = functools.partial(contestant.predict, last=moment == race.moments)
+        race.judge(name, moment, seconds / 60, steps, predict)
+    return DONE
