@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import layouts, run_scores, viewer
+from helpers import layouts, paths, run_scores, viewer
 from helpers.viewer import COLOURS
 
 PIXELS = 420  # along a side of a panel
@@ -29,11 +29,11 @@ def layers(reference, prediction):
     ]  # fmt: skip
 
 
-def read(run, row):
-    """(Volume, reference, prediction) of a row of cases.csv; a missing prediction is empty."""
+def read(row):
+    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing prediction is empty."""
     volume, reference = layouts.read_row(row)
     try:
-        return volume, reference, run_scores.read_prediction(run.prediction(row["case"]), volume)
+        return volume, reference, run_scores.read_prediction(paths.Run(row["run"]).prediction(row["case"]), volume)
     except ValueError:
         return volume, reference, reference * 0
 
@@ -57,6 +57,30 @@ def sheet(read_case, chosen, title):
     drawn.suptitle(
         f"{title} · green: reference, tumour filled · blue: predicted liver · pink: predicted tumour", x=0.01, ha="left"
     )
+    return drawn
+
+
+def uncertain(read_case, cases_first, spread_of):
+    """A still figure of the slice with most spread of the first case that has a map: the scan with both masks, and the map.
+
+    cases_first  names, the most uncertain first; spread_of: function of (case, volume) that gives its map, uint8 (z, y, x).
+    """
+    case = cases_first[0]
+    volume, reference, prediction = read_case(case)
+    spread = spread_of(case, volume)
+    z = int(spread.sum((1, 2), dtype=np.int64).argmax())
+    r, p = reference[z], prediction[z]
+    y, x = square((r | p) > 0, volume.spacing_mm[1:])
+    left = panel(volume.hu[z][y, x], layers(r[y, x], p[y, x]), volume.spacing_mm[1:])
+    drawn, axes = viewer.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
+    axes[0].imshow(left)
+    high, (tall, wide) = spread[z][y, x] / 255, left.shape[:2]
+    shown = axes[1].imshow(high, cmap="magma", vmin=0, vmax=0.5, extent=(0, wide, tall, 0))
+    for axis, title in zip(axes, ("reference (green), prediction (pink)", "spread of the tumour probability over mirrored views")):
+        axis.set_title(title)
+        axis.set_axis_off()
+    drawn.colorbar(shown, ax=axes[1], shrink=0.8, label="standard deviation of the probability")
+    drawn.suptitle(f"{case}, slice {z}: the case with most uncertainty", x=0.01, ha="left")
     return drawn
 
 
