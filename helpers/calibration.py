@@ -29,7 +29,8 @@ def reliability(levels, organ, bins=BINS):
         true = part.label >= 1
         part, true = part[true | (part.level > 0)], true[true | (part.level > 0)]
     number = np.minimum(part.level * bins // PEAK, bins - 1)
-    sums = pd.DataFrame({"bin": number, "voxels": part.voxels, "said": part.voxels * part.level / PEAK, "are": part.voxels * true})
+    n = part.voxels
+    sums = pd.DataFrame({"bin": number, "voxels": n, "said": n * part.level / PEAK, "are": n * true})
     sums = sums.groupby("bin", as_index=False).sum()
     return sums.assign(said=sums.said / sums.voxels, are=sums["are"] / sums.voxels)
 

@@ -9,6 +9,7 @@ from helpers.pieces import Pieces
 
 TOLERANCES_MM = (2.0, 5.0)
 TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
+COUNTED = {"probabilities": ("organ", "label", "level", "voxels"), "uncertainty": ("measure", "level", "wrong", "voxels")}
 TEXTS = ("failed", "lost_by", "place", "kind", "looks_like", "outcome", "split", "run", "group", "note")
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
 
@@ -110,7 +111,7 @@ def tables(scored):
         rows = [row for s in scored for row in getattr(s, name)]
         out[name] = pd.DataFrame(rows, columns=None if rows else list(getattr(blank, name)[0]))
     out["cases"] = false_slices.by_case(*out.values())
-    for name, columns in (("probabilities", ["organ", "label", "level", "voxels"]), ("uncertainty", ["measure", "level", "wrong", "voxels"])):
+    for name, columns in COUNTED.items():
         rows = [{"case": s.row["case"]} | row for s in scored for row in getattr(s, name)]
         out[name] = pd.DataFrame(rows, columns=["case", *columns])
     return {name: _texts_filled(table) for name, table in out.items()}

@@ -1,4 +1,4 @@
-"""The figures of an error analysis: what false tumour looks like, what oracles would give, whether probabilities can be trusted."""
+"""The figures of an error analysis: what false tumour looks like, what oracles give, whether probabilities can be trusted."""
 
 import numpy as np
 
@@ -26,7 +26,8 @@ def false_by_look(cases, lesions):
     left.set_title(f"{_lesions(len(false), 'false ')}, {false.volume_ml.sum():.1f} ml, {most}")
     real = lesions[lesions.side == "reference"]
     right.scatter(real.hu, real.edge_mm, _areas(real), color=FAINT, lw=0, label="real lesions")
-    for look, part in false.groupby("looks_like"):
+    for look in [look for look in error_kinds.LOOKS if (false.looks_like == look).any()]:
+        part = false[false.looks_like == look]
         right.scatter(part.hu, part.edge_mm, _areas(part), color=LOOK_COLOURS[look], alpha=0.75, lw=0, label=LOOK_NAMES[look])
     right.axhline(error_kinds.EDGE_MM, color=GREY, lw=0.8, ls=":")
     for edge in error_kinds.GALLBLADDER_HU:
@@ -35,7 +36,8 @@ def false_by_look(cases, lesions):
     known = int(false.hu.notna().sum())
     right.set_title("Where false lesions lie (area: volume)" if known else "No scan, so no HU")
     if known:
-        right.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        for handle in right.legend(loc="upper left", bbox_to_anchor=(1, 1)).legend_handles:
+            handle.set_sizes([40])
     return drawn
 
 
@@ -55,8 +57,8 @@ def dice_by_volume(cases):
     some = cases[cases.tumour_reference_voxels > 0]
     axis.scatter(some.tumour_reference_ml, some.tumour_dice, color=COLOURS["tumour"], s=36, alpha=0.85, lw=0)
     for row in some.nsmallest(5, "tumour_dice").itertuples():
-        axis.annotate(row.case, (row.tumour_reference_ml, row.tumour_dice), xytext=(5, 3), textcoords="offset points",
-                      fontsize=8, color="#555555")  # fmt: skip
+        axis.annotate(row.case, (row.tumour_reference_ml, row.tumour_dice), xytext=(4, 4), textcoords="offset points",
+                      fontsize=8, color="#555555", rotation=30)  # fmt: skip
     axis.set(xscale="log", xlabel="tumour in the reference, ml", ylabel="tumour Dice of the case", ylim=(-0.03, 1.03))
     axis.xaxis.set_major_formatter("{x:g}")
     differ = len(some) > 2 and some[["tumour_dice", "tumour_reference_ml"]].nunique().min() > 1
@@ -97,7 +99,7 @@ def calibration_curves(levels, values):
     """Reliability of liver and tumour probabilities, all cases together and each (thin), and how many voxels each bin holds."""
     drawn, axes = figure(2, 2, 9.5, 4.8, sharex=True, height_ratios=[2.4, 1])
     for (upper, lower), organ in zip(axes.T, ("liver", "tumour")):
-        upper.plot([0, 1], [0, 1], color=FAINT, lw=1)
+        upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
         for _, part in levels.groupby("case"):
             one = calibration.reliability(part, organ)
             upper.plot(one.said, one["are"], color=FAINT, lw=0.7)
@@ -106,14 +108,14 @@ def calibration_curves(levels, values):
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel=f"share that is {organ}")
         wrong, over = values.get(f"{organ}.calibration_error"), values.get(f"{organ}.overconfidence")
         if wrong is not None:
-            upper.set_title(f"{organ}: off by {wrong:.3f}, says it {'too often' if over > 0 else 'too seldom'} by {abs(over):.3f}")
+            upper.set_title(f"{organ}: off by {wrong:.3f}, too {'high' if over > 0 else 'low'} by {abs(over):.3f}")
         lower.bar((bins.bin + 0.5) / calibration.BINS, bins.voxels, 0.9 / calibration.BINS, color=COLOURS[organ], alpha=0.6)
         lower.set(yscale="log", xlabel=f"{organ} probability", ylabel="voxels")
     return drawn
 
 
 def uncertainty_and_errors(cases, spreads, values):
-    """Whether the spread over mirrored views finds wrong voxels, how often each spread is wrong, and whether bad cases stand out."""
+    """Whether the spread over mirrored views finds wrong voxels, how often each is wrong, and whether bad cases stand out."""
     drawn, (left, middle, right) = figure(1, 3, 13, 3.7)
     for measure, colour, name in (("spread", COLOURS["tumour"], "spread of four views"), ("doubt", GREY, "nearness to a half")):
         fpr, tpr, area = uncertainty.roc(spreads, measure)
@@ -123,7 +125,7 @@ def uncertainty_and_errors(cases, spreads, values):
     left.set_title("Finding wrong voxels, ROC area")
     left.legend(loc="lower right")
     bins = uncertainty.by_bin(spreads)
-    names = [f"{low:g}–{high:g}" if k + 1 < len(bins) else f"over {low:g}" for k, (low, high) in enumerate(zip(bins.low, bins.high))]
+    names = [f"{low:g}–{high:g}" for low, high in zip(bins.low[:-1], bins.high[:-1])] + [f"over {bins.low.iloc[-1]:g}"]
     bars = middle.bar(names, bins.rate.fillna(0), 0.7, color=COLOURS["tumour"])
     middle.bar_label(bars, [f"{share:.0%}" for share in bins.of_errors], fontsize=8, color="#444444", padding=2)
     middle.tick_params(axis="x", rotation=30)
@@ -131,8 +133,8 @@ def uncertainty_and_errors(cases, spreads, values):
     middle.set_title("Wrong, by spread (labels: share of all errors)")
     mean = uncertainty.by_case(spreads)
     dice = cases.set_index("case").tumour_dice.reindex(mean.index)
-    right.scatter(mean, 1 - dice, color=COLOURS["tumour"], s=34, alpha=0.85, lw=0)
-    right.set(xlabel="mean spread over the predicted liver", ylabel="1 − tumour Dice", ylim=(-0.03, 1.03))
+    right.scatter(np.maximum(mean, 1e-5), 1 - dice, color=COLOURS["tumour"], s=34, alpha=0.85, lw=0)
+    right.set(xscale="log", xlabel="mean spread over the predicted liver", ylabel="1 − tumour Dice", ylim=(-0.03, 1.03))
     rho, p = values["uncertainty.spearman"], values["uncertainty.spearman.p"]
     right.set_title("Cases: too few to rank" if rho is None else f"Cases: rank correlation {rho:+.2f}, p {p:.2g}")
     return drawn

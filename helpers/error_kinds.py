@@ -17,16 +17,16 @@ LOOKS = {
     "other": "artefact or other",
 }
 GALLBLADDER_HU = (0.0, 25.0)  # bile; sludge, stones and contrast medium lie above
-EVEN = 1.0  # homogeneous up to this many deviations of the healthy liver, which has the noise of bile, and vessels
+EVEN = 1.25  # homogeneous up to this many times the noise of the healthy liver: that of the scan, and some rim
 EDGE_MM = 5.0  # mean distance of a lesion's voxels from the predicted liver's surface up to which it hugs it
 LONG = 3.0  # longest axis over the second from which a lesion is a tube
 SAMPLE = 500  # voxels of a lesion that are asked for their distance, evenly taken
 RULE = (
-    "false lesions touch no reference lesion; the first that fits: gallbladder-like (mean of 0 to 25 HU, no more uneven than "
-    "healthy liver, partly outside the reference liver or within 5 mm of the predicted one's surface), outside (more "
-    "than half of it not in the reference liver), vessel-like (brighter than the liver, or three times as long as wide), edge "
-    "(5 mm or less from the predicted liver's surface, in the mean of its voxels), other; outline: wrong voxels of lesions that "
-    "touch a reference"
+    "false lesions touch no reference lesion; the first that fits: gallbladder-like (mean of 0 to 25 HU, a deviation of at most "
+    "1.25 times the noise of healthy liver, partly outside the reference liver or within 5 mm of the predicted one's surface), "
+    "outside (more than half of it not in the reference liver), vessel-like (brighter than the liver, or three times as long as "
+    "wide), edge (5 mm or less from the predicted liver's surface, in the mean of its voxels), other; outline: wrong voxels of "
+    "lesions that touch a reference"
 )
 
 
@@ -83,10 +83,10 @@ def looks_like(measured, healthy):
     measured  what `measure` gave; healthy: HU of the liver that nobody calls tumour, any shape; None or empty without a scan,
               then no rule about HU fits.
     """
-    level, deviation = (float(healthy.mean()), float(healthy.std())) if healthy is not None and len(healthy) else (np.nan,) * 2
-    hu, low_high = measured["hu"], GALLBLADDER_HU
+    level, noise = (np.nan, np.nan) if healthy is None or not len(healthy) else (float(healthy.mean()), _noise(healthy))
+    hu, (low, high) = measured["hu"], GALLBLADDER_HU
     at_edge = measured["edge_mm"] <= EDGE_MM
-    bile = (hu >= low_high[0]) & (hu <= low_high[1]) & (measured["hu_deviation"] <= EVEN * deviation)
+    bile = (hu >= low) & (hu <= high) & (measured["hu_deviation"] <= EVEN * noise)
     fits = [
         bile & (at_edge | (measured["outside"] > 0)),
         measured["outside"] > 0.5,
@@ -94,6 +94,11 @@ def looks_like(measured, healthy):
         at_edge,
     ]
     return np.select(fits, list(LOOKS)[:-1], "other")
+
+
+def _noise(hu):
+    """Deviation of HU values as the middle half of them shows it, so that vessels and a wrong outline don't count."""
+    return float(np.subtract(*np.percentile(hu, [75, 25])) / 1.349)
 
 
 def counted(cases, lesions):

@@ -1,4 +1,4 @@
-"""The error analysis in the report: what false tumour looks like, what oracles would give, how far probabilities can be trusted."""
+"""The error analysis in the report: what false tumour looks like, what oracles give, how far probabilities can be trusted."""
 
 import html
 
@@ -36,7 +36,8 @@ def _false(tables, figures):
         "index_z": "slice",
     }  # fmt: skip
     words = "Sorted by rules of place, shape and HU; not a diagnosis: " + html.escape(error_kinds.RULE) + "."
-    parts = [table(rows, {"look": "looks", "lesions": "false lesions", "ml": "ml"}, 2, ("look",)), picture(figures("false_by_look"))]
+    counts = table(rows, {"look": "looks", "lesions": "false lesions", "ml": "ml"}, 2, ("look",))
+    parts = [counts, picture(figures("false_by_look"))]
     if len(false):
         parts.append(table(false.sort_values("volume_ml", ascending=False), columns, 2, ("case", "looks_like"), limit=15))
     return Section("What false tumour looks like", words, parts)
@@ -47,8 +48,8 @@ def _oracles(values, cases, figures):
     rows["between"] = [f"{number(a, 2)} to {number(b, 2)}" for a, b in zip(rows.low, rows.high, strict=True)]
     columns = {"what": "if perfect", "mean": "tumour Dice per case", "between": "95 % interval", "gain": "gain", "cases": "cases"}
     words = (
-        "How far tumour Dice would rise if one step were perfect and the others stayed as they are. A gate that drops no slice of "
-        f"liver would give back {values.get('oracle.gate.lost_slices', 0)} slices, with "
+        "How far tumour Dice would rise if one step were perfect and the others stayed as they are. A gate that drops no slice "
+        f"of liver would give back {values.get('oracle.gate.lost_slices', 0)} slices, with "
         f"{number(values.get('oracle.gate.lost_tumour_ml', 0.0), 1)} ml of tumour. {html.escape(oracles.RULE)}."
     )
     return Section("What a perfect step would give", words, [table(rows, columns, 3, ("what",)), picture(figures("oracles"))])
@@ -63,9 +64,9 @@ def _trust(values, figures):
     if "uncertainty.auc" in values:
         auc, doubt, rho = (number(values[f"uncertainty.{key}"], 2) for key in ("auc", "auc_of_doubt", "spearman"))
         words += (
-            f" The spread over mirrored views finds wrong voxels with a ROC area of {auc}; the nearness of the probability to a half "
-            f"does so with {doubt}. Rank correlation of a case's mean spread with 1 − tumour Dice: {rho}; below 0 it is the confident "
-            "cases that are bad, as with a network that sees nothing and is sure of it."
+            f" The spread over mirrored views finds wrong voxels with a ROC area of {auc}; the nearness of the probability to a "
+            f"half does so with {doubt}. Rank correlation of a case's mean spread with 1 − tumour Dice: {rho}; below 0 it is the "
+            "confident cases that are bad, as with a network that sees nothing and is sure of it."
         )
     names = ("calibration", "uncertainty", "uncertainty_map")
     return [Section("How far probabilities can be trusted", words, [picture(figures(name)) for name in names])]

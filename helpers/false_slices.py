@@ -8,8 +8,8 @@ LEAST_ML = 0.05  # as notebook 05 drops smaller lesions by default; other progra
 KINDS = ("any", "sizeable", "false")
 RULE = (
     "slices with liver and without tumour in the reference; any: a predicted tumour voxel on it; sizeable: one of a predicted "
-    f"lesion of {LEAST_ML:g} ml or more; false: one of a predicted lesion that touches no reference lesion on any slice; those of "
-    "a case without usable prediction all count; no such slice: no value"
+    f"lesion of {LEAST_ML:g} ml or more; false: one of a predicted lesion that touches no reference lesion on any slice; those "
+    "of a case without usable prediction all count; no such slice: no value"
 )
 
 

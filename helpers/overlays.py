@@ -60,23 +60,24 @@ def sheet(read_case, chosen, title):
     return drawn
 
 
-def uncertain(read_case, cases_first, spread_of):
-    """A still figure of the slice with most spread of the first case that has a map: the scan with both masks, and the map.
+def uncertain(read_case, case, spread_of):
+    """A still figure of a case's slice with most spread in the predicted liver: the scan with both masks, and the map.
 
-    cases_first  names, the most uncertain first; spread_of: function of (case, volume) that gives its map, uint8 (z, y, x).
+    spread_of  function of (case, volume) that gives the map, uint8 (z, y, x); outside the predicted liver it means nothing.
     """
-    case = cases_first[0]
     volume, reference, prediction = read_case(case)
-    spread = spread_of(case, volume)
+    spread = np.where(prediction >= 1, spread_of(case, volume), np.uint8(0))
     z = int(spread.sum((1, 2), dtype=np.int64).argmax())
-    r, p = reference[z], prediction[z]
-    y, x = square((r | p) > 0, volume.spacing_mm[1:])
-    left = panel(volume.hu[z][y, x], layers(r[y, x], p[y, x]), volume.spacing_mm[1:])
+    y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
+    hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
+    left = panel(hu, layers(r, p), volume.spacing_mm[1:])
     drawn, axes = viewer.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
     axes[0].imshow(left)
-    high, (tall, wide) = spread[z][y, x] / 255, left.shape[:2]
-    shown = axes[1].imshow(high, cmap="magma", vmin=0, vmax=0.5, extent=(0, wide, tall, 0))
-    for axis, title in zip(axes, ("reference (green), prediction (pink)", "spread of the tumour probability over mirrored views")):
+    aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
+    shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)
+    if (wrong := (r == 2) != (p == 2)).any():
+        axes[1].contour(wrong, levels=[0.5], colors="white", linewidths=0.8)
+    for axis, title in zip(axes, ("reference (green), prediction (pink)", "spread over four views; white: wrong voxels")):
         axis.set_title(title)
         axis.set_axis_off()
     drawn.colorbar(shown, ax=axes[1], shrink=0.8, label="standard deviation of the probability")

@@ -9,7 +9,6 @@ import torch
 from helpers import batches, networks, store
 from helpers.components import PEAK
 
-
 MIRRORS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a region is turned over
 
 
