@@ -24,7 +24,7 @@ class Rules:
     neighbour_mm     the neighbours of a slice are taken about this far away, so that a dense scan looks like the
                      training's; 0 takes the next slices.
     batch_size       slices that go through a network together.
-    flips            the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
+    mirrored         the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
                      spread says how much the network contradicts itself. The tumour's step then takes four times as long.
     """
 
@@ -39,7 +39,7 @@ class Rules:
     smooth_mm: float = 2.0
     neighbour_mm: float = 3.0
     batch_size: int = 8
-    flips: bool = False
+    mirrored: bool = False
 
     def neighbour_step(self, volume):
         """Distance, in slices, from which the neighbours of a slice are taken."""
@@ -50,7 +50,7 @@ class Rules:
 class Segmentation:
     """labels uint8 (z, y, x) 0/1/2; log: every decision, plain values; if asked for, probability uint8 (z, y, x) per organ.
 
-    spread  with Rules.flips, the tumour probability's standard deviation over the four views, uint8 (z, y, x), 255 is 1.
+    spread  with Rules.mirrored, the tumour probability's standard deviation over the four views, uint8 (z, y, x), 255 is 1.
     """
 
     labels: np.ndarray
@@ -108,10 +108,10 @@ def _steps(volume, loaded, rules, result):
         return "empty region"
     log["roi"] = [list(edge) for edge in roi.box]
     box = tuple(slice(*edge) for edge in roi.box)
-    likely, spread = tumour_probability(volume, loaded["tumour"], roi, liver, rules.flips, **said)
+    likely, spread = tumour_probability(volume, loaded["tumour"], roi, liver, rules.mirrored, **said)
     if result.probability:
         result.probability["tumour"][box] = likely
-    if rules.flips:
+    if rules.mirrored:
         result.spread = np.zeros(volume.hu.shape, np.uint8)
         result.spread[box] = spread
     clock.note("tumour")
@@ -190,19 +190,19 @@ def predicted_liver(volume, liver, threshold=0.5):
     return largest_piece(likely_liver(liver, grid, image, np.arange(len(image)), threshold)[0])[0]
 
 
-def tumour_probability(volume, tumour, roi, liver, flips=False, batch_size=8, step=1):
+def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):
     """Probability of tumour in the box of the region of interest, from those of its slices that show liver.
 
-    returns  (probability, spread), uint8 in the box. With `flips` the mean of four mirrored views and their standard deviation,
+    returns  (probability, spread), uint8 in the box. With `mirrored` the mean of four views and their standard deviation,
              else one view and None.
     """
     (z0, z1), *edges = roi.box
     rows, columns = (slice(*edge) for edge in edges)
     image = Slices(volume.hu[z0:z1], roi, tumour.recipe, store.reference_shift(volume.hu, liver, tumour.recipe))
     out, plane = np.zeros([end - start for start, end in roi.box], np.uint8), np.zeros(volume.hu.shape[1:], np.uint8)
-    spread = np.zeros_like(out) if flips else None
-    for k, said in _asked(tumour, image, np.flatnonzero(liver.any((1, 2))) - z0, batch_size, step, flips):
-        if flips:
+    spread = np.zeros_like(out) if mirrored else None
+    for k, said in _asked(tumour, image, np.flatnonzero(liver.any((1, 2))) - z0, batch_size, step, mirrored):
+        if mirrored:
             said, apart = (np.rint(part).astype(np.uint8) for part in (said.mean(0), said.std(0)))
             spread[k] = roi.back(apart, plane)[rows, columns]
         out[k] = roi.back(said, plane)[rows, columns]

@@ -48,10 +48,12 @@ def _oracles(values, cases, figures):
     rows["between"] = [f"{number(a, 2)} to {number(b, 2)}" for a, b in zip(rows.low, rows.high, strict=True)]
     columns = {"what": "if perfect", "mean": "tumour Dice per case", "between": "95 % interval", "gain": "gain", "cases": "cases"}
     words = (
-        "How far tumour Dice would rise if one step were perfect and the others stayed as they are. A gate that drops no slice "
-        f"of liver would give back {values.get('oracle.gate.lost_slices', 0)} slices, with "
-        f"{number(values.get('oracle.gate.lost_tumour_ml', 0.0), 1)} ml of tumour. {html.escape(oracles.RULE)}."
+        "How far tumour Dice would rise if one step were perfect and the others stayed as they are. "
+        f"{html.escape(oracles.RULE[0].upper() + oracles.RULE[1:])}."
     )
+    if "oracle.gate.lost_slices" in values:
+        lost, ml = (number(values[f"oracle.gate.{name}"], 1) for name in ("lost_slices", "lost_tumour_ml"))
+        words += f" The gate dropped {lost} slices that show liver, with {ml} ml of tumour."
     return Section("What a perfect step would give", words, [table(rows, columns, 3, ("what",)), picture(figures("oracles"))])
 
 

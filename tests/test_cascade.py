@@ -68,7 +68,7 @@ def test_the_log_says_which_slices_the_gate_kept_and_by_which_rules(scan):
     assert cascade.segment(scan, loaded(gate=lambda g: g > 999), RULES).log["gate_slices"] == [0, 0]
 
 
-def test_flips_ask_about_mirror_images_and_keep_their_spread(scan):
+def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
     """A network that calls the first 32 columns tumour, in a region of 55: turned over, these are its columns 23 to 54.
 
     So columns 23 to 31 are tumour in all four views, the others in two of them: a mean and a deviation of a half.
@@ -80,8 +80,8 @@ def test_flips_ask_about_mirror_images_and_keep_their_spread(scan):
     networks_ = loaded()
     networks_["tumour"].network.forward = forward
     once = cascade.segment(scan, networks_, RULES, keep_probability=True)
-    four = cascade.segment(scan, networks_, dataclasses.replace(RULES, flips=True), keep_probability=True)
-    assert once.spread is None and four.log["rules"]["flips"] and four.log["roi"][2] == [0, 55]
+    four = cascade.segment(scan, networks_, dataclasses.replace(RULES, mirrored=True), keep_probability=True)
+    assert once.spread is None and four.log["rules"]["mirrored"] and four.log["roi"][2] == [0, 55]
     assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
     assert four.probability["tumour"][8, 0].tolist() == [128] * 23 + [255] * 9 + [128] * 23 + [0] * 9
     assert four.spread[8, 0].tolist() == [128] * 23 + [0] * 9 + [128] * 23 + [0] * 9
@@ -90,7 +90,7 @@ def test_flips_ask_about_mirror_images_and_keep_their_spread(scan):
 
 def test_a_network_that_mirrors_leave_alone_has_no_spread(scan):
     one = cascade.segment(scan, loaded(), RULES, keep_probability=True)
-    flipped = cascade.segment(scan, loaded(), dataclasses.replace(RULES, flips=True), keep_probability=True)
+    flipped = cascade.segment(scan, loaded(), dataclasses.replace(RULES, mirrored=True), keep_probability=True)
     assert not flipped.spread.any() and np.array_equal(flipped.labels, one.labels)
     assert np.array_equal(flipped.probability["tumour"], one.probability["tumour"])
 
