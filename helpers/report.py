@@ -138,7 +138,8 @@ def in_plain_words(values, tables):
         said.append(f"<b>Failed.</b> {v['cases.failed']} of {n} cases have no usable prediction and count as Dice 0: {names}.")
     if n < 20:
         said.append(
-            f"<b>How sure.</b> {n} cases of {v['cases.patients']} patients are few: the 95 % intervals in brackets are rather too narrow for so small a sample."
+            f"<b>How sure.</b> {n} cases of {v['cases.patients']} patients are few: the 95 % intervals in brackets are rather "
+            "too narrow for so small a sample."
         )
     return '<div class="words"><ul>' + "".join(f"<li>{s}</li>" for s in said) + "</ul></div>"
 
@@ -146,7 +147,8 @@ def in_plain_words(values, tables):
 def _slices_without_tumour(values):
     if not values["tumour_free_slices"]:
         return ""
-    return f" Of {values['tumour_free_slices']:,} liver slices without tumour, {100 * values['false_slices.any']:.1f} % show some."
+    free, share = values["tumour_free_slices"], values["false_slices.any"]
+    return f" Of {free:,} liver slices without tumour, {100 * share:.1f} % show some."
 
 
 def tiles(values):
