@@ -27,7 +27,8 @@ def paired(first, second, column):
     table["difference"] = table.second - table["first"]
     table = table.sort_values("case", kind="stable").reset_index(drop=True)
     change = table.difference.to_numpy(float)
-    low, high = intervals.interval(change)
+    whose = intervals.patients(second).set_axis(second.case)[table.case]
+    low, high = intervals.interval(change, groups=whose)
     p = float(wilcoxon(change).pvalue) if (change != 0).any() else None
     out = {"table": table, "mean": float(change.mean()), "low": low, "high": high, "p": p, "cases": len(table)}
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in out.items()} | {

@@ -3,7 +3,8 @@
 import numpy as np
 
 from helpers.metrics import box_of
-from helpers.trained import PEAK
+
+PEAK = 255  # probabilities are kept as uint8, 255 is certain
 
 
 def largest_piece(mask, slab=32):
@@ -82,10 +83,20 @@ def _touching(below, above):
     return np.unique(np.concatenate(pairs, axis=1), axis=1)
 
 
-def kept_lesions(likely, rules, volume, corner=(0, 0, 0)):
+def smoothed(likely, liver, rules, spacing_z_mm):
+    """Probabilities uint8 (z, y, x) as the rules for lesions read them: 0 outside the liver, then smoothed along z."""
+    from scipy import ndimage
+
+    inside = np.where(liver, likely, np.uint8(0))
+    if rules.smooth_mm:
+        inside = ndimage.gaussian_filter1d(inside, rules.smooth_mm / spacing_z_mm, axis=0, truncate=2.0)
+    return inside
+
+
+def kept_lesions(likely, rules, voxel_ml, corner=(0, 0, 0)):
     """Lesions from probabilities uint8 (z, y, x): threshold, 6-connected components, and the two rules that drop some.
 
-    rules    cascade.Rules.
+    rules    cascade.Rules, or any object with these of its numbers.
     corner   the scan's voxel that the array's first one is.
     returns  (bool mask, number kept, a dict per dropped component).
     """
@@ -98,7 +109,7 @@ def kept_lesions(likely, rules, volume, corner=(0, 0, 0)):
     keep, removed = np.zeros(count + 1, bool), []
     for k in range(1, count + 1):
         box = measured["bounding_boxes"][k]
-        ml = float(measured["voxel_counts"][k] * volume.voxel_ml)
+        ml = float(measured["voxel_counts"][k] * voxel_ml)
         peak = float(likely[box][pieces[box] == k].max()) / PEAK
         keep[k] = ml >= rules.least_lesion_ml and peak >= rules.least_peak
         if not keep[k]:

@@ -68,7 +68,7 @@ def test_unsure_lesions_are_dropped_by_their_peak():
     likely[10:13, 2:9, 2:9] = 140
     likely[11, 5, 5] = 240
     rules = cascade.Rules(tumour_threshold=0.5, least_peak=0.8)
-    kept, number, removed = components.kept_lesions(likely, rules, SCAN)
+    kept, number, removed = components.kept_lesions(likely, rules, SCAN.voxel_ml)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
     assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
-    assert components.kept_lesions(likely, rules, SCAN, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]
+    assert components.kept_lesions(likely, rules, SCAN.voxel_ml, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]
