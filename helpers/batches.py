@@ -86,7 +86,7 @@ class Batches:
         return picture, target[None]
 
     def _implanted(self, picture, labels, case, step, donors, rng):
-        """A gallbladder more or none, up to three tumours painted or pasted: (picture uint8 (C, y, x), labels uint8 (y, x)), new."""
+        """With up to three tumours and one gallbladder more: (picture uint8 (C, y, x), labels uint8 (y, x)), both new."""
         planes, labels = picture.astype(np.float32), labels.copy()
         meta = self.store.meta(case)
         around = np.repeat(np.arange(-self.neighbours, self.neighbours + 1), len(meta["recipe"]["windows"]))

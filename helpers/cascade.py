@@ -20,6 +20,8 @@ class Rules:
     gate_margin      slices kept beyond the first and last one of that stretch.
     least_liver_ml   a smaller liver is no liver.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
+    reach_mm         tumours are sought in the liver and in those of its notches that a disk of this radius doesn't fit into:
+                     the liver's network leaves some out that lie at its edge. A tumour found there belongs to the liver.
     smooth_mm        deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
     neighbour_mm     the neighbours of a slice are taken about this far away, so that a dense scan looks like the
                      training's; 0 takes the next slices.
@@ -36,6 +38,7 @@ class Rules:
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.85
+    reach_mm: float = 15.0
     smooth_mm: float = 2.0
     neighbour_mm: float = 3.0
     batch_size: int = 8
@@ -115,7 +118,7 @@ def _steps(volume, loaded, rules, result):
         result.spread = np.zeros(volume.hu.shape, np.uint8)
         result.spread[box] = spread
     clock.note("tumour")
-    likely = smoothed(likely, liver[box], rules, volume.spacing_mm[0])
+    likely = smoothed(likely, liver[box], rules, volume.spacing_mm)
     log["tumour_slice_score"][box[0]] = _rounded(likely.max((1, 2)) / PEAK)
     tumour, log["lesions"], log["removed"] = kept_lesions(likely, rules, volume.voxel_ml, [start for start, _ in roi.box])
     log["lesions_removed"] = len(log["removed"])

@@ -83,13 +83,13 @@ def _touching(below, above):
     return np.unique(np.concatenate(pairs, axis=1), axis=1)
 
 
-def smoothed(likely, liver, rules, spacing_z_mm):
-    """Probabilities uint8 (z, y, x) as the rules for lesions read them: 0 outside the liver, then smoothed along z."""
+def smoothed(likely, liver, rules, spacing_mm):
+    """Probabilities uint8 (z, y, x) as the rules for lesions read them: 0 outside the closed liver, then smoothed along z."""
     from scipy import ndimage
 
-    inside = np.where(liver, likely, np.uint8(0))
+    inside = np.where(closed(liver, spacing_mm, rules.reach_mm), likely, np.uint8(0))
     if rules.smooth_mm:
-        inside = ndimage.gaussian_filter1d(inside, rules.smooth_mm / spacing_z_mm, axis=0, truncate=2.0)
+        inside = ndimage.gaussian_filter1d(inside, rules.smooth_mm / spacing_mm[0], axis=0, truncate=2.0)
     return inside
 
 

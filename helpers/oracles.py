@@ -59,7 +59,7 @@ def of_gate(slices, kept):
 def of_probabilities(reference, liver, likely, log, spacing_mm):
     """Oracles that need the tumour's probabilities, as columns of cases.csv.
 
-    reference  uint8 (z, y, x); liver: the predicted one, bool; likely: uint8 as 05 saved it.
+    reference  uint8 (z, y, x); liver: the predicted one with its tumours, bool; likely: uint8 as 05 saved it.
     log        what 05 wrote: its rules, and the region of interest, which the probabilities end with.
     returns    oracle_liver_dice, oracle_threshold_dice, best_threshold (of equal ones the nearest to the run's own), and
                tumour_dice_at_10 … _95, the Dice with each of THRESHOLDS.
@@ -69,7 +69,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm):
     truth, voxels = reference[box] == 2, int(np.count_nonzero(reference == 2))
 
     def dice_at(where, thresholds):
-        inside = components.smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm[0])
+        inside = components.smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
         small = metrics.box_of(inside >= min(thresholds) * components.PEAK) or (slice(0, 1),) * 3
         return {t: _dice(inside[small], truth[small], voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
 

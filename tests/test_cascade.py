@@ -185,6 +185,16 @@ def test_smoothing_along_z_drops_what_no_other_slice_shows(scan):
     assert kept[0.0].any((1, 2)).sum() == 3 and kept[4.0].any((1, 2)).sum() < 3  # three slices of 2 mm; the outer ones fade
 
 
+def test_a_tumour_that_the_liver_left_out_at_its_edge_is_found(scan):
+    """The liver's network knows 100 HU only, so the lesion at its edge is a notch 8 mm wide; the disk rounds its mouth."""
+    scan.hu[8:11, 20:28, 20:28], scan.hu[8:11, 20:28, 10:18] = 100, 200
+    networks = loaded(liver=lambda g: (g > 90) & (g < 150))
+    found = {mm: cascade.segment(scan, networks, dataclasses.replace(RULES, reach_mm=mm)) for mm in (0.0, 8.0)}
+    assert not (found[0.0].labels == 2).any()
+    assert (found[8.0].labels[8:11, 20:28, 11:18] == 2).all() and not found[8.0].labels[:, 50:].any()
+    assert found[0.0].log["liver_ml"] == found[8.0].log["liver_ml"]
+
+
 def test_of_the_gates_stretches_the_main_one_goes_on():
     score = np.array([0.9, 0.9, 0.1, 0.1, 0.6, 0.7, 0.8, 0.7, 0.2, 0.9])
     assert cascade.main_stretch(score, 0.5).tolist() == [4, 5, 6, 7]

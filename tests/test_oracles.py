@@ -50,7 +50,7 @@ def log(threshold=0.5, **rules):
     return {"roi": [[0, 6], [0, 12], [0, 24]], "rules": asdict(cascade.Rules(tumour_threshold=threshold, **rules))}
 
 
-FREE = {"smooth_mm": 0.0, "least_lesion_ml": 0.0, "least_peak": 0.0}
+FREE = {"reach_mm": 0.0, "smooth_mm": 0.0, "least_lesion_ml": 0.0, "least_peak": 0.0}
 
 
 def test_best_threshold_of_a_case_by_hand():
@@ -83,7 +83,7 @@ def test_tumour_beyond_the_region_counts_as_missed():
 
 @pytest.mark.parametrize("smooth_mm", [0.0, 2.0])
 def test_the_replay_at_the_runs_own_threshold_is_its_own_mask(scan, smooth_mm):  # noqa: F811
-    rules = replace(RULES, smooth_mm=smooth_mm)
+    rules = replace(RULES, smooth_mm=smooth_mm, reach_mm=0.0)
     result = cascade.segment(scan, loaded(), rules, keep_probability=True)
     reference = result.labels.copy()
     reference[8] = np.where(scan.hu[8] > 150, 1, reference[8])
