@@ -36,15 +36,15 @@ def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
     architecture, _, encoder = name.partition(":")
     if not hasattr(smp, architecture):
         raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …")
-    make, how = getattr(smp, architecture), {"in_channels": in_channels, "classes": classes}
-    network = _asked_of_smp(lambda name: make(name, encoder_weights=encoder_weights, **how), encoder or "resnet34", encoder_weights)
+    how = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
+    network = _asked_of_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights, how)
     freeze(network.encoder, frozen)
     return network
 
 
-def _asked_of_smp(make, encoder, encoder_weights):
+def _asked_of_smp(make, encoder, encoder_weights, how):
     try:
-        return make(encoder)
+        return make(encoder, **how)
     except KeyError as error:
         raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
     except OSError as error:  # every kind of failed download is one
@@ -82,7 +82,7 @@ def freeze(encoder, stages):
     Raises ValueError for more stages than there are, or an encoder of another kind.
     """
     if stages and not (stages <= len(RESNET) and all(hasattr(encoder, name) for names in RESNET for name in names)):
-        raise ValueError(f"{stages} stages of {type(encoder).__name__} can't be frozen: only a ResNet's can, {len(RESNET)} at most")
+        raise ValueError(f"{stages} stages of {type(encoder).__name__} can't be frozen: a ResNet has {len(RESNET)}, others can't")
     for name in sum(RESNET[:stages], ()):
         getattr(encoder, name).requires_grad_(False)
         for place, layer in list(encoder.named_modules()):
@@ -100,7 +100,7 @@ class Upsampled(nn.Module):
         from segmentation_models_pytorch.encoders import get_encoder
 
         how = {"in_channels": in_channels, "depth": 5, "weights": encoder_weights}
-        self.encoder = _asked_of_smp(lambda name: get_encoder(name, **how), encoder, encoder_weights)
+        self.encoder = _asked_of_smp(get_encoder, encoder, encoder_weights, how)
         freeze(self.encoder, frozen)
         widths = [self.encoder.out_channels[-1], *(width * 2**level for level in reversed(range(5)))]
         steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a, b in zip(widths, widths[1:])]
@@ -195,7 +195,7 @@ class Specialists(nn.Module):
     """Two U-Nets gated against each other: A sees whole slices, with liver or without, B what A's box cuts out, enlarged.
 
     A slice classifier says of each slice how far B is believed inside that box; outside it A's word stands. Where A finds
-    nothing, B sees the whole slice. In training A answers for half of the slices alone: B could not cure what a lazy A leaves out.
+    nothing, B sees the whole slice. In training A answers half of the slices alone, or it would leave all to B.
     """
 
     def __init__(self, in_channels, classes=1, width=16, levels=4):

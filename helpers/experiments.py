@@ -6,7 +6,9 @@ import sys
 
 import numpy as np
 
-from helpers import cascade, comparison, components, intervals, jobs, layouts, metrics, networks, paths, timing
+from helpers import cascade, comparison, components, intervals, jobs, layouts, metrics, networks, paths, timing, viewer
+
+COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
 
 
 def resized(run, size):
@@ -30,12 +32,12 @@ def resized(run, size):
     return other
 
 
-def remembered(file, weights, make):
-    """What `make` gave for these weights, a dict of plain values, kept in `file` beside them; other weights make it anew."""
+def remembered(file, make, weights, *more):
+    """make(weights, *more), a dict of plain values, kept in `file`; when the weights' bytes change, it is made anew."""
     of = paths.sha256(weights)[:16]
     known = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
     if known.get("of") != of:
-        known = {"of": of} | make()
+        known = {"of": of} | make(weights, *more)
         paths.write_json(file, known)
     return {name: value for name, value in known.items() if name != "of"}
 
@@ -100,8 +102,7 @@ def compared(scores, default_of):
             row |= {"difference": found["mean"], "difference_low": found["low"], "difference_high": found["high"]}
             row |= {"better": found["better"], "worse": found["worse"], "p": 1.0 if found["p"] is None else found["p"]}
         rows.append(row)
-    columns = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(p_holm=comparison.holm(table.p))
 
 
@@ -118,7 +119,8 @@ def conclusion(table, level=0.05):
             continue
         whole = scored[scored.patients == scored.patients.max()]
         best, sure = whole.loc[whole.score.idxmax()], whole[whole.p_holm < level]
-        lines = [f"{stage}, {best.patients} patients: {best.trial} leads with {best.score:.3f}{_from_to(best.low, best.high)}."]
+        mean = f"{best.score:.3f}{_from_to(best.low, best.high)}"
+        lines = [f"{stage}, {best.patients:.0f} patients: {best.trial} leads with {mean}."]
         if best.trial != best.default and best.difference == best.difference:
             verdict = "beyond noise" if best.p_holm < level else "within noise"
             between = _from_to(best.difference_low, best.difference_high)
@@ -133,6 +135,37 @@ def conclusion(table, level=0.05):
         lines.append(f"Not ranked, for want of scores: {', '.join(short)}." if short else "")
         said.append(" ".join(line for line in lines if line))
     return "\n".join(said)
+
+
+def score_against_speed(table):
+    """The figure of what each row costs and gives: score over slices a second, an axis a stage; dots grow with the weights."""
+    scored = table[table.score.notna()]
+    drawn, axes = viewer.figure(1, max(1, scored.stage.nunique()), width=11, height=4.2, squeeze=False)
+    for axis, (stage, part) in zip(axes[0], scored.groupby("stage", sort=False)):
+        away = [part.score - part.low.fillna(part.score), part.high.fillna(part.score) - part.score]
+        colours = np.where(part.trial == part.default, "#444444", viewer.COLOURS[stage])
+        axis.errorbar(part.slices_per_second, part.score, yerr=away, fmt="none", ecolor="#BBBBBB", elinewidth=1)
+        axis.scatter(part.slices_per_second, part.score, c=colours, s=20 + 4 * part.parameters_m, zorder=3)
+        for row in part.itertuples():
+            axis.annotate(row.trial, (row.slices_per_second, row.score), (4, 4), textcoords="offset points", fontsize=8)
+        best = part.loc[part.score.idxmax()]
+        axis.set(xscale="log", xlabel="slices learnt a second of one core, log", ylabel=f"{stage} Dice, mean over patients")
+        axis.set_title(f"{stage}: highest {best.trial}, {best.score:.2f}; dark is the default")
+    return drawn
+
+
+def by_patient(table, patients):
+    """The figure of every patient's score, a line of dots a row, the mean as a bar; an axis a stage."""
+    scored = table[table.score.notna()]
+    drawn, axes = viewer.figure(1, max(1, scored.stage.nunique()), width=11, height=1.6 + 0.3 * len(scored), squeeze=False)
+    for axis, (stage, part) in zip(axes[0], scored.groupby("stage", sort=False)):
+        for k, row in enumerate(part[::-1].itertuples()):
+            own = patients.score[patients.trial == row.trial]
+            axis.scatter(own, [k] * len(own), color=viewer.COLOURS[stage], alpha=0.5, s=24, lw=0)
+            axis.plot([row.score] * 2, [k - 0.35, k + 0.35], color="#222222", lw=2)
+        axis.set(yticks=range(len(part)), yticklabels=part.trial[::-1], xlim=(-0.02, 1.02), xlabel=f"{stage} Dice")
+        axis.set_title(f"{stage}: {len(part)} rows, {int(part.patients.max())} patients; bars are means")
+    return drawn
 
 
 def _from_to(low, high):
