@@ -53,7 +53,7 @@ def _asked_of_smp(make, encoder, encoder_weights, how):
 
 
 def from_monai(name, in_channels, classes, width, levels):
-    """A 2-D network of MONAI. SwinUNETR wants H and W in multiples of 32, from 64 pixels on."""
+    """A 2-D network of MONAI. SwinUNETR needs einops, and H and W in multiples of 32, from 64 pixels on."""
     from monai.networks import nets
 
     widths = [width * 2**level for level in range(levels + 1)]
@@ -177,6 +177,7 @@ class RecurrentUNet(UNet):
         super().__init__(in_channels // slices, classes, width, levels)
         self.slices, deepest = slices, width * 2**levels
         self.upwards, self.downwards = ConvLSTM(deepest, deepest // 2), ConvLSTM(deepest, deepest - deepest // 2)
+        self.heard = nn.BatchNorm2d(deepest)  # an LSTM's states are small at first, and would be lost beside the skips
 
     def forward(self, x):  # (B, slices · windows, H, W)
         x, middle, seen = unfolded(x, self.slices), self.slices // 2, []
@@ -185,7 +186,7 @@ class RecurrentUNet(UNet):
             seen.append(x.unflatten(0, (-1, self.slices))[:, middle])
             x = nn.functional.max_pool2d(x, 2)
         read = self.down[-1](x).unflatten(0, (-1, self.slices)).unbind(1)
-        x = torch.cat([self.upwards(read[: middle + 1]), self.downwards(read[middle:][::-1])], dim=1)
+        x = self.heard(torch.cat([self.upwards(read[: middle + 1]), self.downwards(read[middle:][::-1])], dim=1))
         for lift, level in zip(self.lift, self.up, strict=True):
             x = level(torch.cat([seen.pop(), lift(x)], dim=1))
         return self.head(x)

@@ -32,6 +32,13 @@ def resized(run, size):
     return other
 
 
+def slimmed(folder):
+    """Remove what only going on with a finished training would need: a state of a large network takes a gigabyte or two."""
+    if (folder / "validation.csv").is_file():
+        for file in (*folder.glob("generation-*"), *folder.glob("chunk_*.safetensors"), *folder.glob("best.safetensors")):
+            file.unlink(missing_ok=True)
+
+
 def remembered(file, make, weights, *more):
     """make(weights, *more), a dict of plain values, kept in `file`; when the weights' bytes change, it is made anew."""
     of = paths.sha256(weights)[:16]

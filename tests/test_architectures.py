@@ -79,8 +79,8 @@ def test_the_order_of_the_neighbours_counts_for_the_recurrent_one():
         said = net(x)
         assert (net(x.flip(1)) - said).abs().max() > 1e-3
         net.upwards, net.downwards = net.downwards, net.upwards
-        reader = net.lift[0].weight
-        reader.copy_(torch.cat(reader.clone().chunk(2)[::-1]))
+        for of_both in (net.heard.running_mean, net.heard.running_var, net.lift[0].weight):
+            of_both.copy_(torch.cat(of_both.clone().chunk(2)[::-1]))
         torch.testing.assert_close(net(x.flip(1)), said, rtol=1e-4, atol=1e-5)
 
 

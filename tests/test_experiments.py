@@ -23,7 +23,7 @@ def test_scans_of_one_patient_count_once():
     scores = pd.DataFrame({"trial": "a", "case": ["7", "10", "3"], "score": [0.2, 0.4, 0.9]})
     sides = pd.DataFrame({"case": ["3", "7", "10"], "group": ["3", "7-10", "7-10"]})
     assert experiments.of_patients(scores, sides).to_dict("list") == {
-        "trial": ["a", "a"], "patient": ["3", "7-10"], "score": [0.9, pytest.approx(0.3)]}  # fmt: skip
+        "trial": ["a", "a"], "patient": ["7-10", "3"], "score": [pytest.approx(0.3), 0.9]}  # fmt: skip
 
 
 def test_a_row_is_paired_with_its_default_on_the_same_patients():
@@ -69,6 +69,16 @@ def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
     for content, expected in ((b"a", 1), (b"a", 1), (b"b", 2)):
         weights.write_bytes(content)
         assert experiments.remembered(tmp_path / "s.json", make, weights, "x") == {"score": expected}
+
+
+def test_only_a_finished_trial_is_slimmed(tmp_path):
+    for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "history.csv"):
+        (tmp_path / name).touch()
+    experiments.slimmed(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+    (tmp_path / "validation.csv").touch()  # 04 writes it last
+    experiments.slimmed(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
 
 
 def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch):
