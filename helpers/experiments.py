@@ -156,7 +156,10 @@ def score_against_speed(table):
         for row in part.itertuples():
             axis.annotate(row.trial, (row.slices_per_second, row.score), (4, 4), textcoords="offset points", fontsize=8)
         best = part.loc[part.score.idxmax()]
+        axis.margins(x=0.2)
         axis.set(xscale="log", xlabel="slices learnt a second of one core, log", ylabel=f"{stage} Dice, mean over patients")
+        for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            ticks("{x:g}")
         axis.set_title(f"{stage}: highest {best.trial}, {best.score:.2f}; dark is the default")
     return drawn
 
@@ -170,7 +173,7 @@ def by_patient(table, patients):
             own = patients.score[patients.trial == row.trial]
             axis.scatter(own, [k] * len(own), color=viewer.COLOURS[stage], alpha=0.5, s=24, lw=0)
             axis.plot([row.score] * 2, [k - 0.35, k + 0.35], color="#222222", lw=2)
-        axis.set(yticks=range(len(part)), yticklabels=part.trial[::-1], xlim=(-0.02, 1.02), xlabel=f"{stage} Dice")
+        axis.set(yticks=range(len(part)), yticklabels=part.trial[::-1], xlabel=f"{stage} Dice")
         axis.set_title(f"{stage}: {len(part)} rows, {int(part.patients.max())} patients; bars are means")
     return drawn
 
