@@ -36,6 +36,18 @@ def paired(first, second, column):
     }  # fmt: skip
 
 
+def holm(p):
+    """Holm's correction of several tests' p (n,), nan where nothing was tested; returns float (n,), nan in the same places.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan comes last
+    out = np.full(len(p), np.nan)
+    out[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return out
+
+
 def side_by_side(first, second):
     """A row per measure: means of both, their difference with its interval and Wilcoxon's p, as a DataFrame."""
     import pandas as pd

@@ -41,6 +41,10 @@ class Run:
     def checkpoints(self):
         return ROOT / "checkpoints" / self.name
 
+    def training(self, trial=""):
+        """Where the trainings of a run lie, a folder a stage; those of a trial lie apart, and its name obeys the run's rules."""
+        return self.checkpoints / "trials" / Run(trial).name if trial else self.checkpoints
+
     @property
     def reports(self):
         return ROOT / "reports" / self.name
