@@ -23,7 +23,7 @@ def main(words=None):
     work = works.add_parser("learn")
     work.add_argument("folder", type=Path, help="holds chunk_*.csv and a slice store")
     work.add_argument("--steps", type=int, default=8)
-    work.add_argument("--width", type=int, default=16)
+    work.add_argument("--width", type=int, default=32)
     work = works.add_parser("rehearse")
     work.add_argument("weights", type=Path, help="a network that notebook 04 trained")
     work.add_argument("--run", required=True, help="whose lists and stores it learns from")
@@ -67,7 +67,7 @@ def learn(folder, steps, width):
     draw = batches.Batches(chunks, store.Store(folder), "liver", seed=7, batch_size=8, patch=0, neighbours=1,
                            bends=augmentation.OF_STAGE["liver"])  # fmt: skip
     half = networks.half_units(torch.device("cpu")) == "bf16-mixed"
-    step = peers.learning(networks.build("unet", 3, width=width), draw, half, torch.channels_last, averaged=True)
+    step = peers.learning(networks.build("unet", 3, width=width, levels=3, unshuffle=2), draw, half, torch.channels_last, averaged=True)
     for k in np.linspace(0, draw.steps_per_round - 1, steps).astype(int):
         step(int(k))
 

@@ -32,8 +32,9 @@ def test_every_network_comes_back_from_disk_as_it_went(name, tmp_path):
     again, read = networks.load_weights(tmp_path / "w.safetensors")
     x = torch.randn(2, 6, 64, 96)
     with torch.no_grad():
-        assert read == card and net(x).shape == (2, 2, 64, 96)
-        torch.testing.assert_close(again(x), net(x), rtol=1e-4, atol=1e-5)
+        said = net(x)
+        assert read == card and said.shape == (2, 2, 64, 96)
+        torch.testing.assert_close(again(x), said, rtol=0, atol=1e-4 * float(said.abs().max()))  # channels last adds up otherwise
 
 
 @pytest.mark.parametrize("name", OURS)
