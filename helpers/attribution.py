@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import label_files, metrics
+from helpers import components, label_files, metrics
 
 STAGES = {
     "gate": "the gate dropped all its slices",
@@ -18,16 +18,17 @@ STAGES = {
 
 @dataclass
 class Evidence:
-    """What the cascade left about a case: its log, and probabilities uint8 (z, y, x) where they were kept."""
+    """What the cascade left about a case: its log, and probabilities and their spread, uint8 (z, y, x), where they were kept."""
 
     log: dict
     liver: np.ndarray | None = None
     tumour: np.ndarray | None = None
+    spread: np.ndarray | None = None
 
     @property
     def threshold(self):
         """The least grey level of the tumour probability that counts as tumour."""
-        return float(self.log.get("tumour_threshold", 0.5)) * 255
+        return self.log["rules"]["tumour_threshold"] * components.PEAK
 
 
 def read(run, case, volume):
@@ -42,25 +43,16 @@ def read(run, case, volume):
         log = json.loads(path.read_text(encoding="utf8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: is no JSON ({error})") from error
-    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES}
-    return Evidence(log, **{organ: label_files.read_mask(file, volume) for organ, file in files.items() if file.is_file()})
+    if log.get("outcome") != "failed" and not {"gate_slices", "rules"} <= log.keys():
+        raise ValueError(f"{path}: was written by an older notebook 05; run it again")
+    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES} | {"spread": run.spread(case)}
+    return Evidence(log, **{name: label_files.read_mask(file, volume) for name, file in files.items() if file.is_file()})
 
 
 def slices_kept(log):
-    """Which slices the gate let through, bool (slices,), feet first: all of them when there was no gate.
-
-    The gate keeps all between its first and its last slice and a margin, so the margin follows from `gate_kept`.
-    """
-    score, slices = np.asarray(log.get("gate_probability") or []), int(log["slices"])
-    if not len(score):
-        return np.full(slices, bool(log["gate_kept"]))
-    kept, over = np.zeros(slices, bool), np.flatnonzero(score >= log.get("gate_threshold", 0.5))
-    if len(over):
-        for margin in range(slices):
-            first, last = max(0, over[0] - margin), min(slices, over[-1] + 1 + margin)
-            if last - first >= log["gate_kept"]:
-                break
-        kept[first:last] = True
+    """Which slices the gate let through, bool (slices,), feet first; all of them when there was no gate."""
+    kept = np.zeros(int(log["slices"]), bool)
+    kept[slice(*log["gate_slices"])] = True
     return kept
 
 
@@ -89,21 +81,6 @@ def blame(pieces, evidence):
             seen = likely is not None and (likely[z, y, x] >= evidence.threshold).any()
             out[k] = "clean-up" if seen else "tumour"
     return out
-
-
-def with_reference_liver(reference, evidence):
-    """Overlap counts of the tumour when the reference liver takes the place of the predicted one.
-
-    The thresholded tumour probability is kept inside the reference liver; post-processing takes no part, and where the
-    predicted region of interest ended, the probability is 0.
-
-    reference  uint8 (z, y, x).
-    returns    (reference voxels, predicted voxels, both), or None without a probability map.
-    """
-    if evidence.tumour is None:
-        return None
-    said, truth = (evidence.tumour >= evidence.threshold) & (reference >= 1), reference == 2
-    return int(truth.sum()), int(said.sum()), int((said & truth).sum())
 
 
 def levels(reference, evidence):

@@ -14,7 +14,8 @@ class Augmentation:
     rotation_degrees, scale (share), shift (share of the edge), flips (also quarter turns), brightness and contrast
     (share of the window), gamma, noise (share of the window), blur (chance of a soft slice), field (share of the window
     by which brightness drifts across a slice), neighbour_steps (distances, in slices, from which the neighbours are drawn),
-    implants (chance that healthy liver gets tumours, a third of it where there are some already).
+    implants (chance that healthy liver gets tumours, a third of it where there are some already), decoys (chance that the
+    liver gets a second gallbladder).
     """
 
     rotation_degrees: float = 15.0
@@ -29,6 +30,7 @@ class Augmentation:
     field: float = 0.0
     neighbour_steps: tuple = (1,)
     implants: float = 0.0
+    decoys: float = 0.0
 
 
 NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
@@ -38,10 +40,10 @@ NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
 WIDE = Augmentation(scale=0.3, shift=0.1, contrast=0.3, gamma=0.8, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2))
 OF_STAGE = {
     "gate": WIDE,
-    "liver": replace(WIDE, brightness=0.15, implants=0.5),  # else it takes dark tumours for something beside the liver
+    "liver": replace(WIDE, brightness=0.15, implants=0.5, decoys=0.3),  # or it leaves tumours out
     "tumour": Augmentation(
         rotation_degrees=30.0, scale=0.3, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06, field=0.04,
-        neighbour_steps=WIDE.neighbour_steps, implants=0.75,
+        neighbour_steps=WIDE.neighbour_steps, implants=0.75, decoys=0.3,
     ),
 }  # fmt: skip
 

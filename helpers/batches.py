@@ -6,8 +6,6 @@ import torch
 
 from helpers import augmentation, implants
 
-OUTSIDE = 255  # target of pixels beyond the dilated liver, which the tumour stage's loss leaves out
-
 cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
 
 
@@ -82,26 +80,28 @@ class Batches:
         if self.stage == "gate":
             return picture, np.array([row.liver_px > 0], dtype=np.uint8)
         labels = augmentation.warped(mask[k], matrix, size, cv2.INTER_NEAREST)
-        if how.implants and rng.random() < how.implants * (1 / 3 if (labels == 2).any() else 1):
+        if (how.implants or how.decoys) and (labels == 1).any():
             picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
         target = target_of(labels, self.stage, self.classes)
-        if self.stage == "tumour" and self.classes == 1:
-            target[cv2.dilate((labels >= 1).astype(np.uint8), np.ones((17, 17), np.uint8)) == 0] = OUTSIDE
         return picture, target[None]
 
     def _implanted(self, picture, labels, case, step, donors, rng):
-        """One to three tumours more, painted or pasted: (picture uint8 (C, y, x), labels uint8 (y, x)), both new."""
+        """With up to three tumours and one gallbladder more: (picture uint8 (C, y, x), labels uint8 (y, x)), both new."""
         planes, labels = picture.astype(np.float32), labels.copy()
         meta = self.store.meta(case)
         around = np.repeat(np.arange(-self.neighbours, self.neighbours + 1), len(meta["recipe"]["windows"]))
         grey_per_hu = np.resize([255 / (high - low) for low, high in meta["recipe"]["windows"]], len(planes))
         pixel_mm = meta["spacing_mm"][1] * (meta["box"][1][1] - meta["box"][1][0]) / meta["shape"][0]
-        for _ in range(rng.integers(1, 4)):
+        where = grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0]
+        tumours = rng.integers(1, 4) if rng.random() < self.bends.implants * (1 / 3 if (labels == 2).any() else 1) else 0
+        if rng.random() < self.bends.decoys:
+            implants.decoy(planes, labels, rng, *where)
+        for _ in range(tumours):
             donor = self._donor(donors, rng) if rng.random() < 0.5 else None
             if donor:
                 implants.paste(planes, labels, donor, rng)
             else:
-                implants.paint(planes, labels, rng, grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0])
+                implants.paint(planes, labels, rng, *where)
         return np.rint(planes.clip(0, 255)).astype(np.uint8), labels
 
     def _donor(self, donors, rng):

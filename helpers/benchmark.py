@@ -1,4 +1,4 @@
-"""Work that notebook 08 measures in processes of its own: python -m helpers.benchmark plain | nnunet | learn.
+"""Work that notebooks 07 and 08 measure in processes of their own: python -m helpers.benchmark plain | nnunet | learn | rehearse.
 
 Each does one thing from start to end and leaves; the notebook notes its seconds and its memory.
 """
@@ -23,7 +23,11 @@ def main(words=None):
     work = works.add_parser("learn")
     work.add_argument("folder", type=Path, help="holds chunk_*.csv and a slice store")
     work.add_argument("--steps", type=int, default=8)
-    work.add_argument("--width", type=int, default=16)
+    work.add_argument("--width", type=int, default=32)
+    work = works.add_parser("rehearse")
+    work.add_argument("weights", type=Path, help="a network that notebook 04 trained")
+    work.add_argument("--run", required=True, help="whose lists and stores it learns from")
+    work.add_argument("--steps", type=int, default=8)
     asked = ask.parse_args(words)
     if asked.work == "plain":
         plain(asked.scan, asked.out, asked.run)
@@ -31,6 +35,8 @@ def main(words=None):
         from helpers import nnunet
 
         nnunet.predict_untrained(asked.scan, asked.out, asked.mirror)
+    elif asked.work == "rehearse":
+        rehearse(asked.weights, asked.run, asked.steps)
     else:
         learn(asked.folder, asked.steps, asked.width)
     return 0
@@ -61,9 +67,43 @@ def learn(folder, steps, width):
     draw = batches.Batches(chunks, store.Store(folder), "liver", seed=7, batch_size=8, patch=0, neighbours=1,
                            bends=augmentation.OF_STAGE["liver"])  # fmt: skip
     half = networks.half_units(torch.device("cpu")) == "bf16-mixed"
-    step = peers.learning(networks.build("unet", 3, width=width), draw, half, torch.channels_last, averaged=True)
+    network = networks.build("unet", 3, width=width, levels=3, unshuffle=2)
+    step = peers.learning(network, draw, half, torch.channels_last, averaged=True)
     for k in np.linspace(0, draw.steps_per_round - 1, steps).astype(int):
         step(int(k))
+
+
+def rehearse(weights, run, steps):
+    """Some steps more of a training with a binary head, on one core; prints what it costs as a line of JSON.
+
+    weights  written by notebook 04: the card says what network learnt, and how. Seconds are the processor's, of this process.
+    """
+    import dataclasses
+    import json
+    import time
+
+    import torch
+
+    from helpers import augmentation, batches, networks, paths, peers, store
+
+    torch.set_num_threads(1)
+    network, card = networks.load_weights(weights)
+    here, how = paths.Run(run), card["settings"]
+    draw = batches.Batches(
+        batches.read_lists(here.lists)[0], store.Store(here.stores / ("tumour" if how["stage"] == "tumour" else "liver")),
+        how["stage"], seed=how["seed"], batch_size=how["batch_size"], patch=how["patch"], neighbours=how["neighbours"],
+        bends=dataclasses.replace(augmentation.OF_STAGE[how["stage"]], **how["augment"]), norm=card["norm"],
+        evenness=how["evenness"],
+    )  # fmt: skip
+    step = peers.learning(network, draw, card["made_with"]["precision"] == "bf16-mixed", torch.channels_last, averaged=True)
+    seconds = []
+    for k in range(steps + 1):
+        began = time.process_time()
+        step(k)
+        seconds.append(time.process_time() - began)
+    sizes = [(p.numel() / 1e6, p.requires_grad) for p in network.parameters()]
+    told = {"parameters_m": sum(n for n, _ in sizes), "learnt_m": sum(n for n, learns in sizes if learns)}
+    print(json.dumps(told | {"slices_per_second": how["batch_size"] / float(np.median(seconds[1:]))}))  # the first one warms up
 
 
 def many_cases(pixels, slices, folder, count, cases_a_chunk=20):

@@ -1,14 +1,14 @@
 """The cascade: gate → liver → largest component → region of interest → tumour → back onto the scan's own grid."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from helpers import store
-from helpers.components import kept_lesions, largest_piece
-from helpers.trained import PEAK, Loaded, Slices, load, probabilities, weights_of  # noqa: F401 (all that a caller needs)
+from helpers.components import PEAK, kept_lesions, largest_piece, smoothed
+from helpers.trained import Loaded, Slices, load, probabilities, probabilities_mirrored, weights_of  # noqa: F401 (for callers)
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,14 @@ class Rules:
     gate_margin      slices kept beyond the first and last one of that stretch.
     least_liver_ml   a smaller liver is no liver.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
+    reach_mm         tumours are sought in the liver and in those of its notches that a disk of this radius doesn't fit into:
+                     the liver's network leaves some out that lie at its edge. A tumour found there belongs to the liver.
     smooth_mm        deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
     neighbour_mm     the neighbours of a slice are taken about this far away, so that a dense scan looks like the
                      training's; 0 takes the next slices.
     batch_size       slices that go through a network together.
+    mirrored         the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
+                     spread says how much the network contradicts itself. The tumour's step then takes four times as long.
     """
 
     gate_threshold: float = 0.5
@@ -34,9 +38,11 @@ class Rules:
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.85
+    reach_mm: float = 15.0
     smooth_mm: float = 2.0
     neighbour_mm: float = 3.0
     batch_size: int = 8
+    mirrored: bool = False
 
     def neighbour_step(self, volume):
         """Distance, in slices, from which the neighbours of a slice are taken."""
@@ -45,11 +51,15 @@ class Rules:
 
 @dataclass
 class Segmentation:
-    """labels uint8 (z, y, x) 0/1/2; log: every decision, plain values; probability uint8 (z, y, x) per organ, if asked for."""
+    """labels uint8 (z, y, x) 0/1/2; log: every decision, plain values; if asked for, probability uint8 (z, y, x) per organ.
+
+    spread  with Rules.mirrored, the tumour probability's standard deviation over the four views, uint8 (z, y, x), 255 is 1.
+    """
 
     labels: np.ndarray
     log: dict
     probability: dict = field(default_factory=dict)
+    spread: np.ndarray | None = None
 
 
 def segment(volume, loaded, rules=Rules(), keep_probability=False):
@@ -101,15 +111,16 @@ def _steps(volume, loaded, rules, result):
         return "empty region"
     log["roi"] = [list(edge) for edge in roi.box]
     box = tuple(slice(*edge) for edge in roi.box)
-    likely = tumour_probability(volume, loaded["tumour"], roi, liver, **said)
+    likely, spread = tumour_probability(volume, loaded["tumour"], roi, liver, rules.mirrored, **said)
     if result.probability:
         result.probability["tumour"][box] = likely
+    if rules.mirrored:
+        result.spread = np.zeros(volume.hu.shape, np.uint8)
+        result.spread[box] = spread
     clock.note("tumour")
-    likely[~liver[box]] = 0
-    if rules.smooth_mm:
-        likely = ndimage.gaussian_filter1d(likely, rules.smooth_mm / volume.spacing_mm[0], axis=0, truncate=2.0)
+    likely = smoothed(likely, liver[box], rules, volume.spacing_mm)
     log["tumour_slice_score"][box[0]] = _rounded(likely.max((1, 2)) / PEAK)
-    tumour, log["lesions"], log["removed"] = kept_lesions(likely, rules, volume, [start for start, _ in roi.box])
+    tumour, log["lesions"], log["removed"] = kept_lesions(likely, rules, volume.voxel_ml, [start for start, _ in roi.box])
     log["lesions_removed"] = len(log["removed"])
     log["tumour_ml"] = round(float(np.count_nonzero(tumour) * volume.voxel_ml), 3)
     result.labels[box][tumour] = 2
@@ -120,14 +131,14 @@ def _steps(volume, loaded, rules, result):
 def _gated(gate, image, rules, log, step, spacing_mm):
     """Slices that go on to the liver network: the main stretch that the gate keeps, and `gate_margin` more at either end."""
     if gate is None:
-        log["gate_kept"] = len(image)
+        log |= {"gate_kept": len(image), "gate_slices": [0, len(image)]}
         return np.arange(len(image))
     score = probabilities(gate, image, np.arange(len(image)), 4 * rules.batch_size, step) / PEAK
     log["gate_probability"] = _rounded(score)
     kept = main_stretch(ndimage.gaussian_filter1d(score, rules.gate_smooth_mm / spacing_mm), rules.gate_threshold)
     if len(kept):
         kept = np.arange(max(0, kept[0] - rules.gate_margin), min(len(image), kept[-1] + 1 + rules.gate_margin))
-    log["gate_kept"] = len(kept)
+    log |= {"gate_kept": len(kept), "gate_slices": [int(kept[0]), int(kept[-1]) + 1] if len(kept) else [0, 0]}
     return kept
 
 
@@ -165,11 +176,15 @@ def likely_liver(liver, grid, image, kept, threshold, probability=None, batch_si
     return mask, score
 
 
-def _asked(loaded, image, rows, batch_size, step):
-    """Yield (row, plane of probabilities), a batch at a time."""
+def _asked(loaded, image, rows, batch_size, step, mirrored=False):
+    """Yield (row, plane of probabilities), a batch at a time; four planes (4, y, x) when the mirror images are asked for too."""
     for start in range(0, len(rows), batch_size):
         some = rows[start : start + batch_size]
-        yield from zip(some, probabilities(loaded, image, some, batch_size, step), strict=True)
+        if mirrored:
+            said = probabilities_mirrored(loaded, image, some, batch_size, step).swapaxes(0, 1)
+        else:
+            said = probabilities(loaded, image, some, batch_size, step)
+        yield from zip(some, said, strict=True)
 
 
 def predicted_liver(volume, liver, threshold=0.5):
@@ -178,15 +193,23 @@ def predicted_liver(volume, liver, threshold=0.5):
     return largest_piece(likely_liver(liver, grid, image, np.arange(len(image)), threshold)[0])[0]
 
 
-def tumour_probability(volume, tumour, roi, liver, batch_size=8, step=1):
-    """Probability of tumour, uint8 in the box of the region of interest, from those of its slices that show liver."""
+def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):
+    """Probability of tumour in the box of the region of interest, from those of its slices that show liver.
+
+    returns  (probability, spread), uint8 in the box. With `mirrored` the mean of four views and their standard deviation,
+             else one view and None.
+    """
     (z0, z1), *edges = roi.box
     rows, columns = (slice(*edge) for edge in edges)
     image = Slices(volume.hu[z0:z1], roi, tumour.recipe, store.reference_shift(volume.hu, liver, tumour.recipe))
     out, plane = np.zeros([end - start for start, end in roi.box], np.uint8), np.zeros(volume.hu.shape[1:], np.uint8)
-    for k, said in _asked(tumour, image, np.flatnonzero(liver.any((1, 2))) - z0, batch_size, step):
+    spread = np.zeros_like(out) if mirrored else None
+    for k, said in _asked(tumour, image, np.flatnonzero(liver.any((1, 2))) - z0, batch_size, step, mirrored):
+        if mirrored:
+            said, apart = (np.rint(part).astype(np.uint8) for part in (said.mean(0), said.std(0)))
+            spread[k] = roi.back(apart, plane)[rows, columns]
         out[k] = roi.back(said, plane)[rows, columns]
-    return out
+    return out, spread
 
 
 class _Clock:
@@ -206,11 +229,10 @@ def _rounded(values):
 
 def _empty_log(slices, rules):
     return {
-        "outcome": "ok", "sentence": "", "slices": slices, "gate_kept": 0, "gate_probability": [],
+        "outcome": "ok", "sentence": "", "slices": slices, "gate_kept": 0, "gate_slices": [0, 0], "gate_probability": [],
         "liver_slice_score": [0.0] * slices, "tumour_slice_score": [0.0] * slices, "liver_ml": 0.0, "liver_pieces": 0,
         "roi": None, "lesions": 0, "lesions_removed": 0, "removed": [], "tumour_ml": 0.0, "seconds": {},
-        "gate_threshold": rules.gate_threshold, "liver_threshold": rules.liver_threshold,
-        "tumour_threshold": rules.tumour_threshold,
+        "rules": asdict(rules),
     }  # fmt: skip
 
 

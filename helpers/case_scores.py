@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from helpers import metrics
+from helpers import false_slices, metrics, oracles
 from helpers.pieces import Pieces
 
 TOLERANCES_MM = (2.0, 5.0)
-TABLES = ("cases", "lesions", "slices", "probabilities")
-TEXTS = ("failed", "lost_by", "place", "kind", "outcome", "split", "note")
+TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
+COUNTED = {"probabilities": ("organ", "label", "level", "voxels"), "uncertainty": ("measure", "level", "wrong", "voxels")}
+TEXTS = ("failed", "lost_by", "place", "kind", "looks_like", "outcome", "split", "run", "group", "note")
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
 
 
@@ -21,6 +22,7 @@ class Scored:
     lesions: list = field(default_factory=list)
     slices: list = field(default_factory=list)
     probabilities: list = field(default_factory=list)
+    uncertainty: list = field(default_factory=list)
 
 
 def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, tolerances_mm=TOLERANCES_MM, failed=""):
@@ -52,10 +54,11 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
         distances = metrics.distances_between(*surfaces[organ], spacing_mm)
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
     row |= _together(row, confusion.sum(0))
-    liver = surfaces["liver"][0], inner["liver"]
+    liver = surfaces["liver"], inner["liver"]
     pieces = Pieces.of(reference, prediction, spacing_mm, box, inner["tumour"], liver, None if hu is None else hu[box])
-    row |= pieces.counts(voxel_ml, affine)
-    return Scored(row, pieces.rows(case, voxel_ml), _slices(case, confusion)), pieces
+    by_slice = _slices(case, confusion)
+    row |= pieces.counts(voxel_ml, affine) | oracles.of_masks(by_slice, pieces)
+    return Scored(row, pieces.rows(case, voxel_ml), by_slice), pieces
 
 
 def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
@@ -98,7 +101,7 @@ def _slices(case, confusion):
 
 
 def tables(scored):
-    """DataFrames "cases", "lesions", "slices" and "probabilities" from a list of Scored, with their columns even when empty."""
+    """DataFrames of the names TABLES from a list of Scored, with their columns even when empty."""
     import pandas as pd
 
     tumour = np.pad(np.full((1, 1, 1), 2, np.uint8), ((0, 0), (1, 1), (1, 1)))
@@ -107,8 +110,10 @@ def tables(scored):
     for name in ("lesions", "slices"):
         rows = [row for s in scored for row in getattr(s, name)]
         out[name] = pd.DataFrame(rows, columns=None if rows else list(getattr(blank, name)[0]))
-    levels = [{"case": s.row["case"]} | row for s in scored for row in s.probabilities]
-    out["probabilities"] = pd.DataFrame(levels, columns=["case", "organ", "label", "level", "voxels"])
+    out["cases"] = false_slices.by_case(*out.values())
+    for name, columns in COUNTED.items():
+        rows = [{"case": s.row["case"]} | row for s in scored for row in getattr(s, name)]
+        out[name] = pd.DataFrame(rows, columns=["case", *columns])
     return {name: _texts_filled(table) for name, table in out.items()}
 
 

@@ -90,7 +90,8 @@ def roc_curves(slices, levels):
         axis.plot([0, 1], [0, 1], color=FAINT, lw=1)
         axis.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axis.set_title(f"{title}, with area")
-        axis.legend(loc="lower right")
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="lower right")
     return drawn
 
 

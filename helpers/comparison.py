@@ -27,12 +27,25 @@ def paired(first, second, column):
     table["difference"] = table.second - table["first"]
     table = table.sort_values("case", kind="stable").reset_index(drop=True)
     change = table.difference.to_numpy(float)
-    low, high = intervals.interval(change)
+    whose = intervals.patients(second).set_axis(second.case)[table.case]
+    low, high = intervals.interval(change, groups=whose)
     p = float(wilcoxon(change).pvalue) if (change != 0).any() else None
     out = {"table": table, "mean": float(change.mean()), "low": low, "high": high, "p": p, "cases": len(table)}
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in out.items()} | {
         "better": int((change > 0).sum()), "worse": int((change < 0).sum())
     }  # fmt: skip
+
+
+def holm(p):
+    """Holm's correction of several tests' p (n,), nan where nothing was tested; returns float (n,), nan in the same places.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan comes last
+    out = np.full(len(p), np.nan)
+    out[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return out
 
 
 def side_by_side(first, second):

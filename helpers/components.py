@@ -3,7 +3,8 @@
 import numpy as np
 
 from helpers.metrics import box_of
-from helpers.trained import PEAK
+
+PEAK = 255  # probabilities are kept as uint8, 255 is certain
 
 
 def largest_piece(mask, slab=32):
@@ -23,6 +24,25 @@ def largest_piece(mask, slab=32):
             if shown.any():
                 out[k][box[1:]] = ndimage.binary_fill_holes(shown)
     return out, len(sizes) - 1
+
+
+def closed(mask, spacing_mm, radius_mm):
+    """A mask (z, y, x) with its gaps and notches closed, slice by slice: those that a disk of this radius doesn't fit into.
+
+    A tumour at the liver's edge is often left out by the liver's network; this is where it would lie.
+    """
+    import cv2
+
+    out, box = mask.copy(), box_of(mask)
+    ry, rx = (round(radius_mm / edge) for edge in spacing_mm[1:])
+    if box is None or not ry * rx:
+        return out
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rx + 1, 2 * ry + 1))
+    for plane in out[box[0]]:
+        room = cv2.copyMakeBorder(plane[box[1:]].astype(np.uint8), ry, ry, rx, rx, cv2.BORDER_CONSTANT, value=0)
+        filled = cv2.morphologyEx(room, cv2.MORPH_CLOSE, disk)
+        plane[box[1:]] = filled[ry : len(filled) - ry, rx : filled.shape[1] - rx]
+    return out
 
 
 def _labelled(mask, box, slab):
@@ -63,10 +83,20 @@ def _touching(below, above):
     return np.unique(np.concatenate(pairs, axis=1), axis=1)
 
 
-def kept_lesions(likely, rules, volume, corner=(0, 0, 0)):
+def smoothed(likely, liver, rules, spacing_mm):
+    """Probabilities uint8 (z, y, x) as the rules for lesions read them: 0 outside the closed liver, then smoothed along z."""
+    from scipy import ndimage
+
+    inside = np.where(closed(liver, spacing_mm, rules.reach_mm), likely, np.uint8(0))
+    if rules.smooth_mm:
+        inside = ndimage.gaussian_filter1d(inside, rules.smooth_mm / spacing_mm[0], axis=0, truncate=2.0)
+    return inside
+
+
+def kept_lesions(likely, rules, voxel_ml, corner=(0, 0, 0)):
     """Lesions from probabilities uint8 (z, y, x): threshold, 6-connected components, and the two rules that drop some.
 
-    rules    cascade.Rules.
+    rules    cascade.Rules, or any object with these of its numbers.
     corner   the scan's voxel that the array's first one is.
     returns  (bool mask, number kept, a dict per dropped component).
     """
@@ -79,7 +109,7 @@ def kept_lesions(likely, rules, volume, corner=(0, 0, 0)):
     keep, removed = np.zeros(count + 1, bool), []
     for k in range(1, count + 1):
         box = measured["bounding_boxes"][k]
-        ml = float(measured["voxel_counts"][k] * volume.voxel_ml)
+        ml = float(measured["voxel_counts"][k] * voxel_ml)
         peak = float(likely[box][pieces[box] == k].max()) / PEAK
         keep[k] = ml >= rules.least_lesion_ml and peak >= rules.least_peak
         if not keep[k]:

@@ -1,4 +1,4 @@
-"""Tumours that were never there: real lesions pasted and synthetic ones painted into healthy liver, while a batch is made."""
+"""What was never there: tumours pasted and painted into healthy liver, and gallbladders at its edge, while a batch is made."""
 
 from dataclasses import dataclass
 
@@ -77,14 +77,8 @@ def paint(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
     if spot is None:
         return False
     base_mm = rng.choice(BASE_RADII_MM)
-    rz, ry, rx = base_mm * rng.uniform(0.75, 1.25, 3)
-    half = int(np.ceil(1.6 * max(ry, rx) / pixel_mm)) + 2
-    size, angle = 2 * half + 1, rng.uniform(0, np.pi)
-    y, x = np.mgrid[-half : half + 1, -half : half + 1] * pixel_mm
-    u, v = (np.cos(angle) * x + np.sin(angle) * y) / rx, (np.cos(angle) * y - np.sin(angle) * x) / ry
-    depths = (np.asarray(slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
-    bend = 0.3 * cloud(size, rng, 0.6 * base_mm / pixel_mm)
-    inside = np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])  # above 0 within the tumour
+    inside = ellipsoid(base_mm * rng.uniform(0.75, 1.25, 3), rng, pixel_mm, slices_mm)
+    size = inside.shape[1]
     alpha = 1 / (1 + np.exp(np.clip(-inside * base_mm / pixel_mm / rng.uniform(0.6, 1.5), -30, 30)))
     _, low, high = CONTRASTS[rng.choice(len(CONTRASTS), p=[chance for chance, _, _ in CONTRASTS])]
     drop_hu = rng.uniform(low, high) * (1 + 0.35 * cloud(size, rng, rng.uniform(2, 6)))
@@ -92,6 +86,50 @@ def paint(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
     here, there = windows(mask.shape, spot, size)
     change = -drop_hu[:, *there] * np.asarray(grey_per_hu)[:, None, None]
     return blend(planes[:, *here], mask[here], alpha[:, *there].astype(np.float32), change.astype(np.float32))
+
+
+def decoy(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
+    """Paint what looks like a gallbladder at the liver's edge: even and dark, half outside, and neither liver nor tumour.
+
+    Without such a thing, a network that has seen painted tumours takes the real gallbladder for one.
+
+    planes … slices_mm  as in `paint`.
+    returns             True when there was room: neither tumour nor bone is painted over.
+    """
+    rim = (mask == 1) & (cv2.erode((mask >= 1).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    spots = np.flatnonzero(rim)
+    if not len(spots):
+        return False
+    spot = divmod(int(spots[rng.integers(len(spots))]), mask.shape[1])
+    radii = rng.uniform((15, 15, 8), (35, 35, 16))  # of its long axis in any direction, and of its width
+    inside = ellipsoid(radii, rng, pixel_mm, slices_mm)
+    here, there = windows(mask.shape, spot, inside.shape[1])
+    alpha = 1 / (1 + np.exp(np.clip(-inside[:, *there] * radii.min() / pixel_mm / rng.uniform(0.4, 1.0), -30, 30)))
+    covered = alpha[len(alpha) // 2] > 0.5
+    bright = planes[len(planes) // 2][here][covered] > 240  # bone and contrast stay what they are
+    if not covered.any() or bright.mean() > 0.05 or (mask[here][covered] == 2).any():
+        return False
+    level = levels(planes, mask == 1) - rng.uniform(35, 110) * np.asarray(grey_per_hu)[:, None, None]
+    target = planes[:, *here]
+    noise = np.stack([plane - cv2.GaussianBlur(np.ascontiguousarray(plane), (0, 0), 2.0) for plane in target])
+    target += alpha.astype(np.float32) * (level + np.clip(noise, -30, 30) - target)
+    mask[here][covered] = 0
+    return True
+
+
+def ellipsoid(radii_mm, rng, pixel_mm, slices_mm):
+    """A bent ellipsoid seen in each plane, float (C, size, size): above 0 inside, 1 in its middle, turned anyhow in the plane.
+
+    radii_mm  (z, y, x); slices_mm: (C,) how far each plane lies from the middle slice.
+    """
+    rz, ry, rx = radii_mm
+    half = int(np.ceil(1.6 * max(ry, rx) / pixel_mm)) + 2
+    angle = rng.uniform(0, np.pi)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1] * pixel_mm
+    u, v = (np.cos(angle) * x + np.sin(angle) * y) / rx, (np.cos(angle) * y - np.sin(angle) * x) / ry
+    depths = (np.asarray(slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
+    bend = 0.3 * cloud(2 * half + 1, rng, 0.6 * min(ry, rx) / pixel_mm)
+    return np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])
 
 
 def place(mask, rng):

@@ -1,34 +1,58 @@
-"""Means over cases with their bootstrap intervals."""
+"""Means over cases with their bootstrap intervals; cases of one patient are drawn together."""
 
 import numpy as np
 
 RESAMPLES, SEED = 4000, 7
 
 
-def interval(values, statistic=np.mean):
-    """Low and high end of the 95 % bootstrap interval of a statistic over cases; nan with fewer than two cases.
+def mean(total, cases):
+    """The statistic that `interval` takes when no other is named: the sum over cases by their number."""
+    return total / cases
 
-    values     float (n,) or (n, k): the statistic is taken along the first axis.
-    statistic  function of (resamples, n) or (resamples, n, k) and `axis=1`.
+
+def interval(values, statistic=mean, groups=None):
+    """Low and high end of the 95 % bootstrap interval of a statistic over cases; nan with fewer than two groups of cases.
+
+    values     float (n,) or (n, k), a row per case.
+    statistic  function of sums over the drawn cases (resamples,) or (resamples, k), and of how many were drawn, in a shape that
+               divides the sums.
+    groups     (n,) whose case each is: whole patients are drawn, with all their cases; None makes every case a patient.
     """
     values = np.asarray(values, float)
-    if len(values) < 2:
+    number = np.arange(len(values)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    count = int(number.max(initial=-1)) + 1
+    if count < 2:
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(SEED).integers(0, len(values), (RESAMPLES, len(values)))
+    drawn = np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
+    cases = np.bincount(number)
+    sums = np.zeros((count, *values.shape[1:]))
+    np.add.at(sums, number, values)
+    drawn_cases = cases[drawn].sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = statistic(values[drawn], axis=1)
+        found = statistic(sums[drawn].sum(1), drawn_cases.reshape(-1, *[1] * (values.ndim - 1)))
     return tuple(float(q) for q in np.nanpercentile(found, [2.5, 97.5])) if np.isfinite(found).any() else (float("nan"),) * 2
 
 
-def spread(key, values, rule):
-    """The keys of one measure over cases: mean, low, high, median, number of cases, how many had no value, rule."""
+def spread(key, values, rule, groups=None):
+    """The keys of one measure over cases: mean, low, high, median, number of cases, how many had no value, rule.
+
+    groups  (n,) whose case each value is, as `interval` takes them.
+    """
     values = np.asarray(values, float)
-    there = values[~np.isnan(values)]
-    low, high = interval(there)
-    mean, median = (there.mean(), np.median(there)) if len(there) else (np.nan, np.nan)
-    names = ("mean", "low", "high", "median", "cases", "left_out")
-    numbers = (mean, low, high, median, len(there), len(values) - len(there))
-    return {f"{key}.{name}": number for name, number in zip(names, numbers, strict=True)} | {f"{key}.rule": rule}
+    there = ~np.isnan(values)
+    groups = None if groups is None else np.asarray(groups)[there]
+    values, left_out = values[there], int((~there).sum())
+    low, high = interval(values, groups=groups)
+    middle = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
+    numbers = {"mean": middle[0], "low": low, "high": high, "median": middle[1], "cases": len(values), "left_out": left_out}
+    return {f"{key}.{name}": number for name, number in numbers.items()} | {f"{key}.rule": rule}
+
+
+def patients(cases):
+    """Whose each case of a table is, for `interval`: its column `group` where there is one, else the case itself."""
+    if "group" not in cases:
+        return cases.case.astype(str)
+    return cases.group.where(cases.group.fillna("").astype(str) != "", cases.case).astype(str)
 
 
 def plain(value):

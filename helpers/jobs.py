@@ -23,7 +23,7 @@ class Job:
 
     @property
     def name(self):
-        return f"{self.notebook}_{self.part}" if self.part else self.notebook
+        return stages.name_of(self.notebook, self.part, self.parameters.get("trial", ""))
 
 
 def carried_out(job, run):
@@ -65,7 +65,7 @@ def _outcome(job, stage, out, error, began):
 
 def executed(job, run, out):
     """Execute a notebook in a thread, so that signals reach us and not papermill; returns (error or None, signals)."""
-    outcome, stop = [], run.checkpoints / "stop"
+    outcome, stop = [], run.training(job.parameters.get("trial", "")) / "stop"
     worker = threading.Thread(target=_papermill, args=(job, out, outcome), daemon=True)
     with interrupts.collected() as signals:
         worker.start()

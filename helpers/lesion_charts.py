@@ -55,39 +55,40 @@ def _outcome(reference):
     return np.where(reference.found_iou50.astype(bool), "found", np.where(reference.found_any.astype(bool), "poor", "missed"))
 
 
-def errors_by_kind(table):
-    """Missed lesions by size, contrast and place above, false ones below."""
-    drawn, axes = figure(2, 3, 12.5, 5.6)
-    contrast = np.where(table.contrast_hu.isna(), "unknown", np.where(table.contrast_hu < -40, "under −40",
-        np.where(table.contrast_hu < -15, "−40 to −15", np.where(table.contrast_hu <= 15, "within 15", "over 15"))))  # fmt: skip
-    kinds = {
-        "size": (table["size"], lesions.SIZES),
-        "contrast to the liver, HU": (contrast, ("under −40", "−40 to −15", "within 15", "over 15", "unknown")),
-        "place": (table.place.replace("", "unknown"), ("capsule", "deep", "unknown")),
-    }
-    ours, theirs = table.side == "reference", (table.side == "prediction") & (table.kind == "false")
-    for column, (name, (values, labels)) in enumerate(kinds.items()):
+DEPTHS = ("under 10", "10 to 20", "over 20", "unknown")
+CONTRASTS = ("under −40", "−40 to −15", "−15 to 15", "over 15", "unknown")
+
+
+def missed_by_kind(table):
+    """What became of reference lesions, by size, by contrast to the liver around and by depth of their centre in it."""
+    drawn, axes = figure(1, 3, 12.5, 3.6)
+    ours = table[table.side == "reference"]
+    outcome, kinds = _outcome(ours), {
+        "diameter": (ours["size"], lesions.SIZES),
+        "contrast to the liver, HU": (_binned(ours.contrast_hu, (-40, -15, 15), CONTRASTS), CONTRASTS),
+        "depth in the liver, mm": (_binned(ours.depth_mm, (10, 20), DEPTHS), DEPTHS),
+    }  # fmt: skip
+    for axis, (name, (values, labels)) in zip(axes, kinds.items()):
         values = np.asarray(values)
         labels = [label for label in labels if (values == label).any()] or [labels[0]]
         start = np.zeros(len(labels))
         for kind, colour in OUTCOMES.items():
-            here = values[ours][_outcome(table[ours]) == kind]
-            heights = np.array([(here == label).sum() for label in labels])
-            axes[0, column].bar(labels, heights, 0.6, bottom=start, color=colour, label=kind)
+            heights = np.array([((values == label) & (outcome == kind)).sum() for label in labels])
+            bars = axis.bar(labels, heights, 0.6, bottom=start, color=colour, label=kind)
             start += heights
-        false = [(values[theirs] == label).sum() for label in labels]
-        axes[1, column].bar(labels, false, 0.6, color=COLOURS["prediction"])
-        axes[0, column].set(ylabel="lesions in the reference")
-        axes[1, column].set(xlabel=name, ylabel="false lesions")
-        for axis in axes[:, column]:
-            axis.yaxis.get_major_locator().set_params(integer=True)
-    lost = table[ours][_outcome(table[ours]) != "found"]
-    most = lost["size"].mode()
-    often = f", most of them {most[0]}" if len(most) else ""
-    axes[0, 0].set_title(f"{len(lost)} of {int(ours.sum())} lesions not found{often}")
-    axes[1, 0].set_title(f"{int(theirs.sum())} false lesions, {table.volume_ml[theirs].sum():.1f} ml together")
-    axes[0, 0].legend()
+        axis.bar_label(bars, [f"{m:.0f} of {n:.0f}" for m, n in zip(heights, start)], padding=2, fontsize=8, color="#444444")
+        axis.set(xlabel=name, ylabel="reference lesions", ylim=(0, max(1, 1.12 * start.max())))
+        axis.yaxis.get_major_locator().set_params(integer=True)
+    missed = int((outcome == "missed").sum())
+    axes[0].set_title(f"{missed} of {len(ours)} lesions missed (above each bar)")
+    axes[0].legend()
     return drawn
+
+
+def _binned(values, edges, labels):
+    """The label of each value's bin; the last label stands for no value."""
+    values = np.asarray(values, float)
+    return np.where(np.isnan(values), labels[-1], np.array(labels)[np.digitize(values, edges)])
 
 
 def lost_by_stage(values):

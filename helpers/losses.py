@@ -3,14 +3,9 @@
 import torch
 from torch import nn
 
-from helpers import batches
-
 
 def loss_named(name, classes=1, class_weights=()):
     """A loss for logits (B, classes, H, W) and targets (B, 1, H, W) of whole numbers; the gate's are (B, 1).
-
-    Pixels with the target batches.OUTSIDE, which only binary heads know, count as rightly empty and teach nothing.
-
 
     name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over the whole batch,
                    because a single slice without tumour would make it jump.
@@ -35,8 +30,4 @@ def loss_named(name, classes=1, class_weights=()):
         raise ValueError(f"loss {name!r}: choose one of {', '.join(known)}")
     chosen = known[name]()
 
-    def loss(logits, target):
-        outside = target == batches.OUTSIDE
-        return chosen(logits.float().masked_fill(outside, -30.0), target.masked_fill(outside, 0).float())
-
-    return loss
+    return lambda logits, target: chosen(logits.float(), target.float())

@@ -1,4 +1,4 @@
-"""The networks: a U-Net and a slice classifier written out, and a door to those of smp and MONAI by name."""
+"""The networks: a U-Net and a slice classifier written out, a door to others by name, and how weights are kept."""
 
 import torch
 from torch import nn
@@ -94,57 +94,25 @@ class SliceClassifier(nn.Module):
         return self.head(x.mean((2, 3)))  # (B, classes)
 
 
-def build(model, in_channels, classes=1, width=16, levels=4, unshuffle=1, encoder_weights=None):
+def build(model, in_channels, classes=1, width=16, levels=4, unshuffle=1, encoder_weights=None, slices=1, frozen=0):
     """Make a network by name.
 
-    model            "unet" or "classifier" from this file; "smp:Unet:resnet34", that is smp:ARCHITECTURE:ENCODER;
-                     "monai:AttentionUnet", "monai:BasicUNet", "monai:SwinUNETR" and other 2-D networks of MONAI.
+    model            "unet" or "classifier" from this file; of `architectures`: "unet3d", "convlstm", "specialists",
+                     "upsampled:resnet50", "smp:Unet:resnet34", that is smp:ARCHITECTURE:ENCODER, "monai:AttentionUnet",
+                     "monai:SwinUNETR" and other 2-D networks of MONAI.
     unshuffle        of the "unet" only.
     encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use.
+    slices           how many slices the channels are of, for "unet3d" and "convlstm", which tell them apart.
+    frozen           stages of a ResNet encoder that stay as they came.
     Raises ValueError for an unknown name, RuntimeError when weights can't be downloaded.
     """
-    library, _, name = model.partition(":")
-    if library == "unet":
+    if model == "unet":
         return UNet(in_channels, classes, width, levels, unshuffle)
-    if library == "classifier":
+    if model == "classifier":
         return SliceClassifier(in_channels, classes, width, levels)
-    if library == "smp":
-        return _from_smp(name, in_channels, classes, encoder_weights)
-    if library == "monai":
-        return _from_monai(name, in_channels, classes, width, levels)
-    raise ValueError(f"model {model!r}: choose 'unet', 'classifier', 'smp:ARCHITECTURE:ENCODER' or 'monai:NETWORK'")
+    from helpers import architectures  # which is built of this file's parts
 
-
-def _from_smp(name, in_channels, classes, encoder_weights):
-    import segmentation_models_pytorch as smp
-
-    architecture, _, encoder = name.partition(":")
-    if not hasattr(smp, architecture):
-        raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …")
-    make = getattr(smp, architecture)
-    try:
-        return make(encoder or "resnet34", encoder_weights=encoder_weights, in_channels=in_channels, classes=classes)
-    except KeyError as error:
-        raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
-    except OSError as error:  # every kind of failed download is one
-        message = f"the {encoder_weights} weights of {encoder} can't be downloaded; leave encoder_weights empty"
-        raise RuntimeError(message) from error
-
-
-def _from_monai(name, in_channels, classes, width, levels):
-    from monai.networks import nets
-
-    widths = [width * 2**level for level in range(levels + 1)]
-    known = {
-        "BasicUNet": {"features": (*(widths + widths[-1:] * 5)[:5], width)},
-        "AttentionUnet": {"channels": widths, "strides": [2] * levels},
-        "UNet": {"channels": widths, "strides": [2] * levels, "num_res_units": 2},
-        "SwinUNETR": {"feature_size": max(12, width - width % 12)},
-        "SegResNet": {"init_filters": width},
-    }
-    if name not in known:
-        raise ValueError(f"MONAI network {name!r} is not known here; choose one of {', '.join(known)}")
-    return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes, **known[name])
+    return architectures.build(model, in_channels, classes, width, levels, encoder_weights, slices, frozen)
 
 
 def half_units(device):

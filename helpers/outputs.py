@@ -1,22 +1,28 @@
 """What a scoring leaves in its folder: tables, summary, figures and the report."""
 
-from helpers import case_scores, charts, lesion_charts, paths, report, report_sections, summary, viewer
+from helpers import case_scores, charts, error_charts, lesion_charts, paths, report, report_sections, summary, viewer
 
 
 def drawings(tables, values):
     """Every figure that tables alone can give, a dict of name to a function without arguments."""
-    cases, lesions, slices, levels = (tables[name] for name in case_scores.TABLES)
+    cases, lesions, slices, levels, spreads = (tables[name] for name in case_scores.TABLES)
     out = {
         "dice_by_case": lambda: charts.dice_by_case(cases, values),
         "dice_distribution": lambda: charts.dice_distribution(cases, slices),
         "lesions_by_size": lambda: lesion_charts.lesions_by_size(lesions, values),
-        "errors_by_kind": lambda: lesion_charts.errors_by_kind(lesions),
+        "missed_by_kind": lambda: lesion_charts.missed_by_kind(lesions),
+        "false_by_look": lambda: error_charts.false_by_look(cases, lesions),
+        "dice_by_volume": lambda: error_charts.dice_by_volume(cases),
+        "oracles": lambda: error_charts.oracles_beside(cases),
         "volumes": lambda: charts.volumes(cases),
     }
     if "lost.gate" in values:
         out["lost_by_stage"] = lambda: lesion_charts.lost_by_stage(values)
     if len(levels):
         out["roc_curves"] = lambda: charts.roc_curves(slices, levels)
+        out["calibration"] = lambda: error_charts.calibration_curves(levels, values)
+    if len(spreads):
+        out["uncertainty"] = lambda: error_charts.uncertainty_and_errors(cases, spreads, values)
     return out
 
 
@@ -26,10 +32,9 @@ def write(folder, tables, title, unusable=()):
     unusable  sentences about references that couldn't be scored; they stand in the summary and in the report.
     returns   the summary.
     """
-    cases, lesions, slices, levels = (tables[name] for name in case_scores.TABLES)
-    values = summary.summarise(cases, lesions, slices, levels) | {"cases.not_scored": list(unusable)}
+    values = summary.summarise(*(tables[name] for name in case_scores.TABLES)) | {"cases.not_scored": list(unusable)}
     for name in case_scores.TABLES:
-        if len(tables[name]) or name != "probabilities":
+        if len(tables[name]) or name not in ("probabilities", "uncertainty"):
             paths.write_csv(folder / f"{name}.csv", tables[name])
     paths.write_json(folder / "summary.json", values)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import readers, run_scores, viewer
+from helpers import paths, readers, run_scores, viewer
 from helpers.viewer import COLOURS
 
 PIXELS = 420  # along a side of a panel
@@ -29,11 +29,11 @@ def layers(reference, prediction):
     ]  # fmt: skip
 
 
-def read(run, row):
-    """(Volume, reference, prediction) of a row of cases.csv; a missing prediction is empty."""
+def read(row):
+    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing prediction is empty."""
     volume, reference = readers.read_row(row)
     try:
-        return volume, reference, run_scores.read_prediction(run.prediction(row["case"]), volume)
+        return volume, reference, run_scores.read_prediction(paths.Run(row["run"]).prediction(row["case"]), volume)
     except ValueError:
         return volume, reference, reference * 0
 
@@ -57,6 +57,31 @@ def sheet(read_case, chosen, title):
     drawn.suptitle(
         f"{title} · green: reference, tumour filled · blue: predicted liver · pink: predicted tumour", x=0.01, ha="left"
     )
+    return drawn
+
+
+def uncertain(read_case, case, spread_of):
+    """A still figure of a case's slice with most spread in the predicted liver: the scan with both masks, and the map.
+
+    spread_of  function of (case, volume) that gives the map, uint8 (z, y, x); outside the predicted liver it means nothing.
+    """
+    volume, reference, prediction = read_case(case)
+    spread = np.where(prediction >= 1, spread_of(case, volume), np.uint8(0))
+    z = int(spread.sum((1, 2), dtype=np.int64).argmax())
+    y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
+    hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
+    left = panel(hu, layers(r, p), volume.spacing_mm[1:])
+    drawn, axes = viewer.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
+    axes[0].imshow(left)
+    aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
+    shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)
+    if (wrong := (r == 2) != (p == 2)).any():
+        axes[1].contour(wrong, levels=[0.5], colors="white", linewidths=0.8)
+    for axis, title in zip(axes, ("reference (green), prediction (pink)", "spread over four views; white: wrong voxels")):
+        axis.set_title(title)
+        axis.set_axis_off()
+    drawn.colorbar(shown, ax=axes[1], shrink=0.8, label="standard deviation of the probability")
+    drawn.suptitle(f"{case}, slice {z}: the case with most uncertainty", x=0.01, ha="left")
     return drawn
 
 

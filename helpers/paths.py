@@ -41,6 +41,10 @@ class Run:
     def checkpoints(self):
         return ROOT / "checkpoints" / self.name
 
+    def training(self, trial=""):
+        """Where the trainings of a run lie, a folder a stage; those of a trial lie apart, and its name obeys the run's rules."""
+        return self.checkpoints / "trials" / Run(trial).name if trial else self.checkpoints
+
     @property
     def reports(self):
         return ROOT / "reports" / self.name
@@ -60,6 +64,10 @@ class Run:
     def probability(self, case, organ):
         """Probability of "liver" or "tumour" as uint8 (255 is certain) on the scan's own grid."""
         return self.predictions / f"{organ}-probability-{case.removeprefix('volume-')}.nii.gz"
+
+    def spread(self, case):
+        """How far the tumour probabilities of mirrored views lie apart, uint8 (255 is 1) on the scan's own grid."""
+        return self.predictions / f"tumour-spread-{case.removeprefix('volume-')}.nii.gz"
 
     @property
     def figures(self):

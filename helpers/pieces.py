@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import lesions, masks, nearest, organisers
+from helpers import error_kinds, lesions, masks, nearest, organisers
 
 NEAR_CAPSULE_MM = 5.0
 
@@ -49,6 +49,7 @@ class Pieces:
     box     the box in the scan, three slices (z, y, x); labels (reference, prediction) uint8 in it.
     table   `lesions.overlaps` of the two sides; found is its Matching.
     depth_mm, contrast_hu  a float array per side, nan where there is no liver or no scan.
+    looks   a dict of arrays per side: what `error_kinds.measure` says, and `looks_like`.
     """
 
     box: tuple
@@ -58,22 +59,27 @@ class Pieces:
     found: lesions.Matching
     depth_mm: tuple
     contrast_hu: tuple
+    looks: tuple
 
     @classmethod
     def of(cls, reference, prediction, spacing_mm, box, inner, liver, hu):
         """From labels in `box` of the scan.
 
         inner  the box of all tumour inside `box`; hu is in the same `box` or None.
-        liver  (surface of the reference liver, bool, and where its box lies inside `box`).
+        liver  (surfaces of the reference liver and of the predicted one, bool, and where their box lies inside `box`).
         """
         labels = reference[inner], prediction[inner]
         sides = tuple(Side.of(part == 2) for part in labels)
         table = lesions.overlaps(sides[0].pieces, sides[0].count, sides[1].pieces, sides[1].count)
-        depths = _depths(sides, inner, liver, spacing_mm)
+        (surface, predicted_surface), liver_box = liver
+        depths = _depths(sides, inner, (surface, liver_box), spacing_mm)
         healthy = None if hu is None else hu[(reference == 1) & (prediction != 2)]
         contrasts = tuple(_contrasts(side, hu, inner, healthy) for side in sides)
+        around = labels[0] == 0, None if hu is None else hu[inner], predicted_surface, inner, liver_box, spacing_mm
+        looks = [error_kinds.measure(side, *around) for side in sides]
+        looks = tuple(look | {"looks_like": error_kinds.looks_like(look, healthy)} for look in looks)
         box = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
-        return cls(box, labels, sides, table, lesions.match(table), depths, contrasts)
+        return cls(box, labels, sides, table, lesions.match(table), depths, contrasts, looks)
 
     def counts(self, voxel_ml, affine):
         """The columns of cases.csv that count lesions."""
@@ -99,6 +105,7 @@ class Pieces:
             centres = np.rint(self.sides[side].centres() + start).astype(int)
             slices = self.sides[side].slices() + start[0]
             verdicts = {name: column.tolist() for name, column in lesions.verdicts(self.found, side).items()}
+            looks = {name: column.tolist() for name, column in self.looks[side].items()}
             for number, k in enumerate(np.argsort(-voxels, kind="stable"), start=1):
                 ml, depth = float(voxels[k] * voxel_ml), float(self.depth_mm[side][k])
                 diameter = masks.diameter_mm(ml)
@@ -107,7 +114,8 @@ class Pieces:
                 row |= dict(zip(("index_z", "index_y", "index_x"), centres[k].tolist(), strict=True))
                 row |= dict(zip(("first_slice", "last_slice"), slices[k].tolist(), strict=True))
                 row |= {"depth_mm": depth, "place": _place(depth, diameter), "contrast_hu": float(self.contrast_hu[side][k])}
-                out.append(row | {name: column[k] for name, column in verdicts.items()})
+                row |= {name: column[k] for name, column in (verdicts | looks).items()}
+                out.append(row if row["kind"] == "false" else row | {"looks_like": ""})
         return out
 
 

@@ -126,6 +126,7 @@ def in_plain_words(values, tables):
             if v["tumour_free.cases"]
             else "No case without tumour is among them, so nothing is known about healthy livers."
         )
+        + _slices_without_tumour(v)
     )
     lost = {stage: v.get(f"lost.{stage}") for stage in attribution.STAGES}
     if sum(x or 0 for x in lost.values()):
@@ -137,9 +138,17 @@ def in_plain_words(values, tables):
         said.append(f"<b>Failed.</b> {v['cases.failed']} of {n} cases have no usable prediction and count as Dice 0: {names}.")
     if n < 20:
         said.append(
-            f"<b>How sure.</b> {n} cases are few: the 95 % intervals in brackets are rather too narrow for so small a sample."
+            f"<b>How sure.</b> {n} cases of {v['cases.patients']} patients are few: the 95 % intervals in brackets are rather "
+            "too narrow for so small a sample."
         )
     return '<div class="words"><ul>' + "".join(f"<li>{s}</li>" for s in said) + "</ul></div>"
+
+
+def _slices_without_tumour(values):
+    if not values["tumour_free_slices"]:
+        return ""
+    free, share = values["tumour_free_slices"], values["false_slices.any"]
+    return f" Of {free:,} liver slices without tumour, {100 * share:.1f} % show some."
 
 
 def tiles(values):

@@ -2,7 +2,7 @@
 
 import html
 
-from helpers import attribution, charts, lesions, report, summary
+from helpers import attribution, charts, error_sections, lesions, report, summary
 from helpers.report import Section, between, number, picture, table
 
 PUBLISHED = (
@@ -22,8 +22,8 @@ def of_scores(values, tables, figures):
     """
     return [
         _worst(tables["cases"], figures), _tumour_free(values, tables["cases"]), _lesions(values, tables, figures),
-        *_attribution(values, tables, figures), _measures(values, figures), _slices(values, figures),
-        _published(values), _rules(values),
+        *_attribution(values, tables, figures), *error_sections.of_errors(values, tables, figures),
+        _measures(values, figures), _slices(values, figures), _published(values), _rules(values),
     ]  # fmt: skip
 
 
@@ -37,23 +37,26 @@ def _worst(cases, figures):
     }  # fmt: skip
     if not (rows.failed.fillna("") != "").any():
         columns.pop("failed")
-    pictures = [picture(figures(name)) for name in ("dice_by_case", "worst_slices", "best_slices")]
+    if "run" in rows and rows.run.nunique() > 1:
+        columns = {"case": "case", "run": "run"} | columns
+    pictures = [picture(figures(name)) for name in ("dice_by_case", "dice_by_volume", "worst_slices", "best_slices")]
     words = (
         "Every case, by the lower of its two Dice. A dash is a value that does not exist, such as the distance to an empty mask."
     )
-    return Section("Worst cases first", words, [table(rows, columns, 2, ("case", "failed"), limit=40), *pictures])
+    return Section("Worst cases first", words, [table(rows, columns, 2, ("case", "run", "failed"), limit=40), *pictures])
 
 
 def _tumour_free(values, cases):
     free = cases[cases.tumour_reference_voxels == 0].sort_values("tumour_prediction_ml", ascending=False)
+    slices = [error_sections.false_slices(values, cases)] if values["tumour_free_slices"] else []
     if free.empty:
-        return Section("Cases without tumour", "There is none among these cases.")
+        return Section("Cases and slices without tumour", "No case is without tumour.", slices)
     columns = {"case": "case", "tumour_prediction_ml": "predicted tumour, ml", "predicted_lesions": "predicted lesions"}
     words = (
         f"{values['tumour_free.clean']} of {values['tumour_free.cases']} stayed free of predicted tumour. Dice can say only 1 "
         "(clean) or 0 (any voxel) of these, so they stand apart; both values are in the mean over all cases, as LiTS wants it."
     )
-    return Section("Cases without tumour", words, [table(free, columns, 2, ("case",))])
+    return Section("Cases and slices without tumour", words, [table(free, columns, 2, ("case",)), *slices])
 
 
 def _lesions(values, tables, figures):
@@ -75,7 +78,7 @@ def _lesions(values, tables, figures):
         "A lesion is a 6-connected component; lesions that share a prediction, or predictions that share a lesion, are judged "
         f"as a group and counted by their members. Diameter is that of the ball with the same volume. {html.escape(said)}."
     )
-    figure_names = ("lesions_by_size", "errors_by_kind")
+    figure_names = ("lesions_by_size", "missed_by_kind")
     return Section("Lesions", words, [table(rows, columns, 2, ("size",)), *(picture(figures(n)) for n in figure_names)])
 
 
@@ -83,11 +86,6 @@ def _attribution(values, tables, figures):
     if "lost.gate" not in values:
         return []
     words = "For every lesion that was not found, the first stage of the cascade that lost it."
-    if "tumour.dice_per_case_reference_liver.mean" in values:
-        words += (
-            f" With the reference liver in place of the predicted one the tumour Dice would be "
-            f"{between(values, 'tumour.dice_per_case_reference_liver', 2)} (now {between(values, 'tumour.dice_per_case', 2)})."
-        )
     lost = tables["lesions"]
     lost = lost[(lost.side == "reference") & lost.lost_by.isin(list(attribution.STAGES))].sort_values(
         "volume_ml", ascending=False
@@ -181,6 +179,7 @@ def _rules(values):
             keys.setdefault(rule, []).append(key.removesuffix("rule").strip("._"))
     rows = [{"key": html.escape(", ".join(names)), "rule": rule} for rule, names in keys.items()]
     words = "Beside each number in summary.json stands its rule; these are all of them."
+    words += f" Intervals: {values['interval.rule']}."
     return Section("What every number does with empties", words, [table(rows, {"rule": "rule", "key": "numbers"}, 3, ("key",))])
 
 

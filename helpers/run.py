@@ -77,6 +77,8 @@ def planned(ask, run):
         given["data"] = checked_data(ask.data)
     elif first and "data" not in given:
         given["data"] = data_of_before(run)
+    if given.get("trial"):
+        run.training(given["trial"])  # raises ValueError for a name that could leave its folder
     if not first and not run.known():
         known = sorted({p.name for p in (paths.ROOT / "data_lists").glob("*") if p.is_dir()})
         raise Usage(f"there is no run {run.name!r} yet; begin with notebook 01, or choose one of: {', '.join(known) or 'none'}")

@@ -8,11 +8,21 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from helpers import attribution, case_scores, case_table, label_files, metrics, paths, readers
+from helpers import (
+    attribution,
+    case_scores,
+    case_table,
+    label_files,
+    metrics,
+    oracles,
+    paths,
+    readers,
+    uncertainty,
+)
 
 
 def cases_of(run, splits):
-    """Rows of the run's cases.csv that belong to the named splits and have a usable reference, with a column `split`.
+    """Rows of the run's cases.csv that belong to the named splits and have a usable reference, with columns split, group, run.
 
     splits  "test", or several with commas, "val,test".
     Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split without such cases.
@@ -21,25 +31,52 @@ def cases_of(run, splits):
         if not (run.lists / name).is_file():
             raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
     cases = case_table.read_table(run.lists / "cases.csv")
-    split = pd.read_csv(run.lists / "split.csv", dtype=str)[["case", "split"]]
+    split = pd.read_csv(run.lists / "split.csv", dtype=str).reindex(columns=["case", "split", "group"])
     wanted = [part.strip() for part in splits.split(",") if part.strip()]
     absent = set(wanted) - set(split["split"])
     if absent or not wanted:
         raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
-    chosen = cases.drop(columns="split", errors="ignore").merge(split, on="case")
+    chosen = cases.drop(columns=["split", "group"], errors="ignore").merge(split, on="case")
     usable = (chosen["mask"] != "") & (chosen["verdict"] != "quarantined")
     chosen = chosen[chosen["split"].isin(wanted) & usable].reset_index(drop=True)
     if chosen.empty:
         raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score against")
-    return chosen
+    return chosen.assign(run=run.name)
 
 
-def score_one(row, run_name, tolerances_mm=case_scores.TOLERANCES_MM):
+def names_of(runs):
+    """Names of runs from a text with commas between them; empty for none."""
+    return [name.strip() for name in runs.split(",") if name.strip()]
+
+
+def cases_of_all(runs, splits):
+    """`cases_of` of several runs together, such as the folds of a cross-validation.
+
+    runs  list of paths.Run. Raises what `cases_of` raises, and ValueError for a case that two runs have.
+    """
+    pooled = pd.concat([cases_of(run, splits) for run in runs], ignore_index=True)
+    twice = pooled[pooled.duplicated("case", keep=False)].sort_values("case", kind="stable")
+    if len(twice):
+        case, names = twice.case.iloc[0], twice.run[twice.case == twice.case.iloc[0]].tolist()
+        raise ValueError(
+            f"{case} is in the split {splits!r} of {' and '.join(names)}, so it would count {len(names)} times "
+            f"({twice.case.nunique()} such cases); pool only runs whose cases differ, such as the folds of one cross-validation"
+        )
+    return pooled
+
+
+def found_elsewhere(rows, runs):
+    """Rows of `cases_of` with other runs' predictions: the first of them that has one for the case, or the first at all."""
+    having = [next((run for run in runs if run.prediction(case).is_file()), runs[0]).name for case in rows.case]
+    return rows.assign(run=having)
+
+
+def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM):
     """The Scored of one row of `cases_of`, a dict, with why each missed lesion was lost where the cascade left a log.
 
     A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column `failed`.
     """
-    run, case = paths.Run(run_name), row["case"]
+    run, case = paths.Run(row["run"]), row["case"]
     volume, reference = readers.read_row(row)
     prediction, failed = None, ""
     try:
@@ -52,9 +89,9 @@ def score_one(row, run_name, tolerances_mm=case_scores.TOLERANCES_MM):
     scored, pieces = case_scores.score(
         case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
     )
-    scored.row["split"] = row["split"]
-    if evidence and not failed:
-        _explain(scored, pieces, reference, evidence)
+    scored.row |= {name: row[name] for name in ("split", "group", "run")}
+    if evidence and not failed and evidence.log.get("outcome") != "failed":
+        _explain(scored, pieces, reference, prediction, evidence, volume.spacing_mm)
     return scored
 
 
@@ -74,12 +111,14 @@ def labels_of(labels, path):
     return labels
 
 
-def _explain(scored, pieces, reference, evidence):
+def _explain(scored, pieces, reference, prediction, evidence, spacing_mm):
     """Add to a Scored what only the cascade's own files tell."""
     scored.row["outcome"] = evidence.log.get("outcome", "")
-    overlap = attribution.with_reference_liver(reference, evidence)
-    if overlap:
-        scored.row["reference_liver_dice"] = float(metrics.dice(*overlap))
+    scored.row |= oracles.of_gate(scored.slices, attribution.slices_kept(evidence.log))
+    if evidence.tumour is not None:
+        scored.row |= oracles.of_probabilities(reference, prediction >= 1, evidence.tumour, evidence.log, spacing_mm)
+        if evidence.spread is not None:
+            scored.uncertainty = uncertainty.levels(reference, prediction, evidence.spread, evidence.tumour)
     lost = attribution.blame(pieces, evidence)
     for lesion in scored.lesions:
         lesion["lost_by"] = lost[lesion["piece"]] if lesion["side"] == "reference" else ""
@@ -106,12 +145,13 @@ def score_all(jobs, work, workers=None, unit="case"):
         return list(bar(pool.map(work, jobs)))
 
 
-def score_run(run, rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
-    """The tables (`case_scores.tables`) of a run's predictions for rows of `cases_of`, which may be those of another run.
+def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
+    """The tables (`case_scores.tables`) of rows of `cases_of`, each with the prediction of the run in its column `run`.
 
-    Raises FileNotFoundError when the run has no predictions at all.
+    Raises FileNotFoundError when one of the runs has no predictions at all.
     """
-    if not run.predictions.is_dir():
-        raise FileNotFoundError(f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first")
-    work = partial(score_one, run_name=run.name, tolerances_mm=tuple(tolerances_mm))
+    for run in map(paths.Run, rows.run.unique()):
+        if not run.predictions.is_dir():
+            raise FileNotFoundError(f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first")
+    work = partial(score_one, tolerances_mm=tuple(tolerances_mm))
     return case_scores.tables(score_all(rows.to_dict("records"), work, workers))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from helpers import __version__, paths
 
-# parameters that change how long or where a stage runs, or what is drawn, never what it writes
-WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save_seconds", "workers", "loggers"}
+# parameters that change how long or where a stage runs, or what is drawn, never what it writes; a trial has a stamp of its own
+WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save_seconds", "workers", "loggers", "trial"}
 
 
 def parameters_of(notebook):
@@ -107,17 +107,22 @@ def _differences(path, old, new):
     return [] if old == new else [f"{path} has changed"]
 
 
-def begin(notebook, run, given, reads=(), part=""):
+def name_of(notebook, part="", trial=""):
+    """Under which name a notebook's stamp and its executed copy are kept: "04_training_tumour_wide"."""
+    return "_".join(word for word in (notebook, part, trial) if word)
+
+
+def begin(notebook, run, given, reads=(), part="", trial=""):
     """The Stage of a notebook, with the parameters that its cell tagged `parameters` declares.
 
     notebook  "02_filtering", the file's name without ending.
     given     the notebook's `globals()`: the values in force now, injected ones included.
     reads     files and folders whose change makes the stage run again.
-    part      the part of a notebook that is run several times ("liver").
+    part      the part of a notebook that is run several times ("liver"), and the trial that is kept apart.
     """
     names = parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
     settings = {name: given[name] for name in names if name != "run"}
-    stage = Stage(f"{notebook}_{part}" if part else notebook, run, settings, list(reads))
+    stage = Stage(name_of(notebook, part, trial), run, settings, list(reads))
     reasons = stage.changes()
     print(f"{stage.name}: " + ("up to date, nothing to do" if not reasons else "runs, because " + "; ".join(reasons)))
     return stage

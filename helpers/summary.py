@@ -6,8 +6,8 @@ No number gets better by missing something: a value that a miss leaves undefined
 import numpy as np
 import pandas as pd
 
-from helpers import attribution, lesions
-from helpers.intervals import interval, plain, spread
+from helpers import attribution, calibration, error_kinds, false_slices, lesions, oracles, uncertainty
+from helpers.intervals import interval, patients, plain, spread
 
 DISTANCES = ("assd_mm", "rmsd_mm", "msd_mm", "hd95_mm")
 RULES = {
@@ -29,11 +29,11 @@ RULES = {
 }
 
 
-def summarise(cases, lesion_table, slice_table=None, levels=None):
+def summarise(cases, lesion_table, slice_table=None, levels=None, spreads=None):
     """All numbers of a scoring under flat keys such as `tumour.dice_per_case.mean`; a value that does not exist is None.
 
-    cases, lesion_table, slice_table, levels  DataFrames as `case_scores.tables` gives them, in any order.
-    Every key `a.b.mean` has beside it `a.b.low` and `a.b.high` (95 % bootstrap over cases), `.median`, `.cases`,
+    cases, lesion_table, slice_table, levels, spreads  DataFrames as `case_scores.tables` gives them, in any order.
+    Every key `a.b.mean` has beside it `a.b.low` and `a.b.high` (95 % bootstrap over patients), `.median`, `.cases`,
     `.left_out` and `.rule`.
     """
     cases = cases.sort_values("case", kind="stable")
@@ -45,16 +45,23 @@ def summarise(cases, lesion_table, slice_table=None, levels=None):
     }  # fmt: skip
     for organ in ("liver", "tumour"):
         out |= _organ(cases, organ, failed)
-    out |= spread("tumour.dice_per_case_with_tumour", cases.tumour_dice[with_tumour], RULES["with_tumour"])
-    out |= spread("macro.dice_per_case", cases.macro_dice, RULES["overlap"] + "; mean of liver and tumour")
+    whose = patients(cases)
+    out["cases.patients"] = whose.nunique()
+    together = f"{whose.nunique()} patients, whose scans are drawn together" if whose.nunique() < len(cases) else "cases"
+    out["interval.rule"] = f"95 % bootstrap over {together}"
+    out |= spread("tumour.dice_per_case_with_tumour", cases.tumour_dice[with_tumour], RULES["with_tumour"], whose[with_tumour])
+    out |= spread("macro.dice_per_case", cases.macro_dice, RULES["overlap"] + "; mean of liver and tumour", whose)
     out["macro.dice_global"] = (out["liver.dice_global"] + out["tumour.dice_global"]) / 2
     out |= _tumour_free(cases[~with_tumour], failed[~with_tumour])
     out |= _lesions(cases, lesion_table) | _false(cases, failed) | _burden(cases) | _organisers(cases)
-    out |= _attribution(cases, lesion_table)
+    out |= _attribution(lesion_table) | error_kinds.summarise(cases, lesion_table) | oracles.summarise(cases)
+    out |= false_slices.summarise(cases)
     if slice_table is not None and len(slice_table):
         out |= _slices(slice_table, set(cases.case[failed]))
     if levels is not None and len(levels):
-        out |= _levels(levels)
+        out |= _levels(levels) | calibration.summarise(cases, levels)
+    if spreads is not None and len(spreads):
+        out |= uncertainty.summarise(cases, spreads)
     return {key: plain(value) for key, value in out.items()}
 
 
@@ -62,33 +69,32 @@ def _organ(cases, organ, failed):
     of = {name: cases[f"{organ}_{name}"] for name in ("reference_voxels", "prediction_voxels", "both_voxels")}
     r, p, both = (of[name].to_numpy(float) for name in ("reference_voxels", "prediction_voxels", "both_voxels"))
     one_empty = ((r > 0) != (p > 0)) | failed.to_numpy()
-    out = {}
+    out, whose = {}, patients(cases)
     for name, key in (("dice", "dice_per_case"), ("jaccard", "jaccard_per_case"), ("voe", "voe")):
-        out |= spread(f"{organ}.{key}", cases[f"{organ}_{name}"], RULES["voe" if key == "voe" else "overlap"])
+        out |= spread(f"{organ}.{key}", cases[f"{organ}_{name}"], RULES["voe" if key == "voe" else "overlap"], whose)
     total, union = r.sum() + p.sum(), (r + p - both).sum()
     out[f"{organ}.dice_global"] = 2 * both.sum() / total if total else 1.0
     out[f"{organ}.jaccard_global"] = both.sum() / union if union else 1.0
     out[f"{organ}.dice_global.rule"] = RULES["global"]
-    ratios = interval(np.stack([2 * both, r + p], 1), _ratio)
+    ratios = interval(np.stack([2 * both, r + p], 1), _ratio, whose)
     out[f"{organ}.dice_global.low"], out[f"{organ}.dice_global.high"] = ratios
     worst = cases.diagonal_mm.max()
     for name in DISTANCES:
-        out |= spread(f"{organ}.{name}", np.where(one_empty, worst, cases[f"{organ}_{name}"]), RULES["distance"])
+        out |= spread(f"{organ}.{name}", np.where(one_empty, worst, cases[f"{organ}_{name}"]), RULES["distance"], whose)
         out[f"{organ}.{name}.undefined"] = int(one_empty.sum())
     for column in [c for c in cases if c.startswith(f"{organ}_surface_dice_")]:
         key = column.replace(f"{organ}_", f"{organ}.", 1)
-        out |= spread(key, np.where(one_empty, 0.0, cases[column]), RULES["surface_dice"])
-    out |= spread(f"{organ}.rvd_2017", cases[f"{organ}_rvd_2017"], RULES["rvd"])
-    out |= spread(f"{organ}.rvd_organisers", cases[f"{organ}_rvd_organisers"], RULES["rvd_organisers"])
+        out |= spread(key, np.where(one_empty, 0.0, cases[column]), RULES["surface_dice"], whose)
+    out |= spread(f"{organ}.rvd_2017", cases[f"{organ}_rvd_2017"], RULES["rvd"], whose)
+    out |= spread(f"{organ}.rvd_organisers", cases[f"{organ}_rvd_organisers"], RULES["rvd_organisers"], whose)
     if ((r > 0) & (p == 0)).any():
         out |= {f"{organ}.rvd_organisers.{name}": np.nan for name in ("mean", "low", "high", "median")}
     error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()
-    return out | spread(f"{organ}.volume_error_ml", error, "absolute; an empty mask has 0 ml")
+    return out | spread(f"{organ}.volume_error_ml", error, "absolute; an empty mask has 0 ml", whose)
 
 
-def _ratio(drawn, axis):
-    sums = drawn.sum(axis=axis)
-    return sums[..., 0] / sums[..., 1]
+def _ratio(total, cases):
+    return total[..., 0] / total[..., 1]
 
 
 def _tumour_free(free, failed):
@@ -97,13 +103,13 @@ def _tumour_free(free, failed):
     rule = "cases without tumour in the reference; no usable prediction counts as not clean"
     said = np.where(failed, free.tumour_prediction_ml.max() if len(free) else 0, free.tumour_prediction_ml)
     return {"tumour_free.cases": len(free), "tumour_free.clean": int(clean.sum()), "tumour_free.clean.rule": rule} | spread(
-        "tumour_free.false_ml", said, rule + ", in ml as many as the worst case"
+        "tumour_free.false_ml", said, rule + ", in ml as many as the worst case", patients(free)
     )
 
 
 def _lesions(cases, table):
-    """Recall, precision and F1 of lesions, overall and by size; intervals by resampling cases."""
-    out = {}
+    """Recall, precision and F1 of lesions, overall and by size; intervals by resampling patients."""
+    out, whose = {}, patients(cases)
     for how in ("iou50", "any"):
         for size in ("", *lesions.SIZES):
             part = table[table["size"] == size] if size else table
@@ -112,7 +118,7 @@ def _lesions(cases, table):
             sums = np.concatenate(counts, 1)  # found, references, true, predictions, per case
             for name, value in zip(("recall", "precision", "f1"), _rates(sums.sum(0)), strict=True):
                 which = ("recall", "precision", "f1").index(name)
-                low, high = interval(sums, lambda d, axis, w=which: _rates(np.moveaxis(d.sum(axis=axis), -1, 0))[w])
+                low, high = interval(sums, lambda total, cases, w=which: _rates(np.moveaxis(total, -1, 0))[w], whose)
                 named = f"{key}lesion_{name}_{how}"
                 out |= {named: value, f"{named}.low": low, f"{named}.high": high, f"{named}.rule": RULES[name]}
             out |= {f"{key}lesions": int(sums[:, 1].sum()), f"{key}predicted_lesions": int(sums[:, 3].sum())}
@@ -141,16 +147,19 @@ def _false(cases, failed):
     out = {}
     for column, key in (("false_lesions", "false_lesions_per_case"), ("false_ml", "false_ml_per_case")):
         values = np.where(failed, cases[column].max(), cases[column])
-        out |= spread(f"tumour.{key}", values, RULES["false"])
+        out |= spread(f"tumour.{key}", values, RULES["false"], patients(cases))
     return out
 
 
 def _burden(cases):
     truth, said = cases.burden_reference.to_numpy(float), cases.burden_prediction.to_numpy(float)
     error = np.where(np.isnan(said), np.maximum(truth, 1 - truth), np.abs(said - truth))
-    there = error[~np.isnan(error)]
+    known = ~np.isnan(error)
+    there = error[known]
     out = {"tumour_burden.rmse": np.sqrt((there**2).mean()) if len(there) else np.nan, "tumour_burden.rule": RULES["burden"]}
-    out["tumour_burden.rmse.low"], out["tumour_burden.rmse.high"] = interval(there**2, lambda d, axis: np.sqrt(d.mean(axis=axis)))
+    out["tumour_burden.rmse.low"], out["tumour_burden.rmse.high"] = interval(
+        there**2, lambda total, cases: np.sqrt(total / cases), patients(cases)[known]
+    )
     out["tumour_burden.max_error"] = there.max() if len(there) else np.nan
     return out | {"tumour_burden.undefined": int(np.isnan(said).sum())}
 
@@ -168,16 +177,12 @@ def _organisers(cases):
     }
 
 
-def _attribution(cases, table):
+def _attribution(table):
     out = {}
     if "lost_by" in table:
         lost = table.lost_by[table.side == "reference"].value_counts()
         out |= {f"lost.{stage}": int(lost.get(stage, 0)) for stage in attribution.STAGES}
         out["lost.rule"] = "reference lesions not found at IoU > 0.5, by the first stage that lost them; cases with a log only"
-    if "reference_liver_dice" in cases and cases.reference_liver_dice.notna().any():
-        rule = RULES["overlap"] + "; thresholded tumour probability inside the reference liver, no post-processing"
-        there = cases.dropna(subset="reference_liver_dice")
-        out |= spread("tumour.dice_per_case_reference_liver", there.reference_liver_dice, rule)
     return out
 
 

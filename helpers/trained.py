@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from helpers import batches, networks, store
+from helpers.components import PEAK
 
-PEAK = 255  # probabilities are kept as uint8, 255 is certain
+MIRRORS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a region is turned over
 
 
 @dataclass
@@ -71,6 +72,25 @@ class Slices:
 
     def __getitem__(self, rows):
         return np.stack([self._plane(int(k)) for k in rows])
+
+
+class Mirrored:
+    """A stack of slices as Slices gives them, each plane turned over along `axes`: -1 is left and right, -2 front and back."""
+
+    def __init__(self, image, axes):
+        self.image, self.axes, self.shape = image, axes, image.shape
+
+    def __len__(self):
+        return len(self.image)
+
+    def __getitem__(self, rows):
+        return np.flip(self.image[rows], self.axes)
+
+
+def probabilities_mirrored(loaded, image, rows, batch_size=8, step=1):
+    """What a network says of slices and of their mirror images, turned back: uint8 (4, len(rows), y, x), as they are first."""
+    asked = (probabilities(loaded, Mirrored(image, axes), rows, batch_size, step) for axes in MIRRORS)
+    return np.stack([np.flip(said, axes) for said, axes in zip(asked, MIRRORS, strict=True)])
 
 
 def probabilities(loaded, image, rows, batch_size=8, step=1):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import cascade, readers, store
+from helpers import cascade, components, readers, store
 
 
 def judge(loaded, pixels, slices, threshold=0.5):
@@ -75,7 +75,8 @@ def predicted_regions(run, rows, liver, recipe):
     from helpers import paths
 
     folder, missing = run.stores / "tumour_predicted", []
-    origin = paths.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
+    reach_mm = cascade.Rules.reach_mm
+    origin = f"{paths.sha256(run.checkpoints / 'liver' / 'final.safetensors')[:16]}-{reach_mm}"
     for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
@@ -85,6 +86,7 @@ def predicted_regions(run, rows, liver, recipe):
         if grid is None:
             missing.append(row.case)
             continue
-        marked = labels + store.INSIDE * found.astype(np.uint8)
+        inside = components.closed(found, volume.spacing_mm, reach_mm)
+        marked = labels + store.INSIDE * inside.astype(np.uint8)
         store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", found)
     return store.Store(folder), missing

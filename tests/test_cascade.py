@@ -58,6 +58,43 @@ def test_every_step_of_the_cascade(scan):
     assert "1 lesions, 0.4 ml, 1 removed" in result.log["sentence"]
 
 
+def test_the_log_says_which_slices_the_gate_kept_and_by_which_rules(scan):
+    """Two bright slices far from the liver are over the threshold too, and are not kept."""
+    scan.hu[0:2, :, 50:] = 100
+    log = cascade.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.5)).log
+    assert log["gate_probability"][0] > 0.5 and log["gate_slices"] == [3, 17] and log["gate_kept"] == 14
+    assert cascade.Rules(**log["rules"]).gate_smooth_mm == 0.5
+    assert cascade.segment(scan, loaded(), RULES).log["gate_slices"] == [0, 20]  # no gate
+    assert cascade.segment(scan, loaded(gate=lambda g: g > 999), RULES).log["gate_slices"] == [0, 0]
+
+
+def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
+    """A network that calls the first 32 columns tumour, in a region of 55: turned over, these are its columns 23 to 54.
+
+    So columns 23 to 31 are tumour in all four views, the others in two of them: a mean and a deviation of a half.
+    """
+
+    def forward(x):
+        return ((torch.arange(x.shape[-1]) < 32) * 16.0 - 8).expand(len(x), 1, *x.shape[-2:])
+
+    networks_ = loaded()
+    networks_["tumour"].network.forward = forward
+    once = cascade.segment(scan, networks_, RULES, keep_probability=True)
+    four = cascade.segment(scan, networks_, dataclasses.replace(RULES, mirrored=True), keep_probability=True)
+    assert once.spread is None and four.log["rules"]["mirrored"] and four.log["roi"][2] == [0, 55]
+    assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
+    assert four.probability["tumour"][8, 0].tolist() == [128] * 23 + [255] * 9 + [128] * 23 + [0] * 9
+    assert four.spread[8, 0].tolist() == [128] * 23 + [0] * 9 + [128] * 23 + [0] * 9
+    assert not (four.labels[8, :, :23] == 2).any() and (four.labels[8, 12:38, 23:32] == 2).all()  # the mean decides
+
+
+def test_a_network_that_mirrors_leave_alone_has_no_spread(scan):
+    one = cascade.segment(scan, loaded(), RULES, keep_probability=True)
+    flipped = cascade.segment(scan, loaded(), dataclasses.replace(RULES, mirrored=True), keep_probability=True)
+    assert not flipped.spread.any() and np.array_equal(flipped.labels, one.labels)
+    assert np.array_equal(flipped.probability["tumour"], one.probability["tumour"])
+
+
 def test_mask_lands_on_the_files_own_grid(scan, tmp_path):
     import nibabel as nib
 
@@ -146,6 +183,16 @@ def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
 def test_smoothing_along_z_drops_what_no_other_slice_shows(scan):
     kept = {mm: cascade.segment(scan, loaded(), dataclasses.replace(RULES, smooth_mm=mm)).labels == 2 for mm in (0.0, 4.0)}
     assert kept[0.0].any((1, 2)).sum() == 3 and kept[4.0].any((1, 2)).sum() < 3  # three slices of 2 mm; the outer ones fade
+
+
+def test_a_tumour_that_the_liver_left_out_at_its_edge_is_found(scan):
+    """The liver's network knows 100 HU only, so the lesion at its edge is a notch 8 mm wide; the disk rounds its mouth."""
+    scan.hu[8:11, 20:28, 20:28], scan.hu[8:11, 20:28, 10:18] = 100, 200
+    networks = loaded(liver=lambda g: (g > 90) & (g < 150))
+    found = {mm: cascade.segment(scan, networks, dataclasses.replace(RULES, reach_mm=mm)) for mm in (0.0, 8.0)}
+    assert not (found[0.0].labels == 2).any()
+    assert (found[8.0].labels[8:11, 20:28, 11:18] == 2).all() and not found[8.0].labels[:, 50:].any()
+    assert found[0.0].log["liver_ml"] == found[8.0].log["liver_ml"]
 
 
 def test_of_the_gates_stretches_the_main_one_goes_on():

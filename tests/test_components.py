@@ -29,6 +29,19 @@ def test_a_component_is_the_same_wherever_its_box_lies():
     assert count == other and np.array_equal(whole[4:10, 15:35, 8:28], part) and whole.sum() == part.sum()
 
 
+def test_closing_fills_notches_that_the_disk_does_not_fit_into():
+    """A notch 4 mm wide in a square, and one of 12 mm; spacing counts along each axis."""
+    mask = np.zeros((1, 60, 60), bool)
+    mask[0, 5:45, 5:55] = True
+    mask[0, 30:45, 20:22] = False  # 2 px of 2 mm
+    mask[0, 30:45, 35:41] = False  # 6 px
+    closed = components.closed(mask, (5.0, 1.0, 2.0), radius_mm=4.0)[0]
+    assert closed[30:40, 20:22].all() and not closed[34:45, 36:40].any()
+    assert (closed | mask[0] == closed).all() and closed.sum() <= 40 * 50
+    assert np.array_equal(components.closed(mask, (5.0, 1.0, 2.0), 0.0), mask)
+    assert not components.closed(np.zeros((2, 4, 4), bool), (1.0, 1.0, 1.0), 3.0).any()
+
+
 @pytest.mark.parametrize("share", [0.02, 0.06, 0.3])
 def test_slabs_join_to_the_pieces_of_the_whole(share):
     """Against one labelling of the whole: as many pieces, the same largest one, whatever the slabs."""
@@ -55,7 +68,7 @@ def test_unsure_lesions_are_dropped_by_their_peak():
     likely[10:13, 2:9, 2:9] = 140
     likely[11, 5, 5] = 240
     rules = cascade.Rules(tumour_threshold=0.5, least_peak=0.8)
-    kept, number, removed = components.kept_lesions(likely, rules, SCAN)
+    kept, number, removed = components.kept_lesions(likely, rules, SCAN.voxel_ml)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
     assert removed == [{"volume_ml": 0.294, "peak": 0.549, "index_zyx": [3, 5, 5]}]
-    assert components.kept_lesions(likely, rules, SCAN, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]
+    assert components.kept_lesions(likely, rules, SCAN.voxel_ml, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import attribution, case_scores, lesions, organisers, summary
+from helpers import attribution, case_scores, lesions, organisers, paths, summary
 from helpers.pieces import Side
 
 SPACING = (2.0, 1.0, 1.0)
@@ -321,9 +321,9 @@ def test_order_of_cases_changes_nothing(pairs, random):
 # ------------------------------------------------------------------ which stage lost it
 
 
-def evidence(slices, likely, gate=None, kept=None):
-    log = {"slices": slices, "gate_kept": slices if kept is None else kept, "gate_probability": gate or []}
-    return attribution.Evidence(log | {"gate_threshold": 0.5, "tumour_threshold": 0.5}, None, likely)
+def evidence(slices, likely, kept):
+    log = {"slices": slices, "gate_slices": kept, "rules": {"tumour_threshold": 0.5}}
+    return attribution.Evidence(log, None, likely)
 
 
 def test_every_stage_is_blamed_for_its_own():
@@ -342,26 +342,23 @@ def test_every_stage_is_blamed_for_its_own():
     likely = np.where(prediction == 2, 200, 10).astype(np.uint8)
     likely[4, 2:4, 22:24] = 180
     result, pieces = case_scores.score("case", reference, prediction, SPACING)
-    lost = attribution.blame(pieces, evidence(8, likely, [0.1, 0.1, 0.2, 0.9, 0.9, 0.9, 0.9, 0.9], kept=6))
+    lost = attribution.blame(pieces, evidence(8, likely, kept=[2, 8]))
     at = {(row["index_z"], row["index_x"]): lost[row["piece"]] for row in result.lesions if row["side"] == "reference"}
     assert {z_x: at[z_x] for z_x in sorted(at)} == {
         (0, 2): "gate", (4, 2): "liver", (4, 12): "tumour", (4, 22): "clean-up", (4, 32): "outline", (6, 2): ""
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("gate", "kept", "expected"),
-    [
-        ([0.1, 0.9, 0.1, 0.9, 0.1, 0.1], 3, [0, 1, 1, 1, 0, 0]),  # between first and last nothing is dropped
-        ([0.1, 0.9, 0.1, 0.9, 0.1, 0.1], 5, [1, 1, 1, 1, 1, 0]),  # a margin of one
-        ([0.9, 0.9, 0.1, 0.1, 0.1, 0.1], 4, [1, 1, 1, 1, 0, 0]),  # a margin of two, cut off at the feet
-        ([0.1] * 6, 0, [0] * 6),
-        ([], 6, [1] * 6),  # no gate
-    ],
-)
-def test_slices_that_the_gate_kept(gate, kept, expected):
-    log = {"slices": 6, "gate_probability": gate, "gate_kept": kept, "gate_threshold": 0.5}
-    assert attribution.slices_kept(log).astype(int).tolist() == expected
+def test_slices_that_the_gate_kept_are_those_that_the_cascade_wrote():
+    assert attribution.slices_kept({"slices": 6, "gate_slices": [1, 4]}).astype(int).tolist() == [0, 1, 1, 1, 0, 0]
+    assert not attribution.slices_kept({"slices": 6, "gate_slices": [0, 0]}).any()
+
+
+def test_a_log_of_an_older_version_is_refused_by_name(own_root):
+    run = paths.Run("old")
+    paths.write_json(run.log("volume-1"), {"slices": 6, "gate_kept": 3, "gate_probability": [0.1, 0.9, 0.9, 0.9, 0.1, 0.1]})
+    with pytest.raises(ValueError, match=r"volume-1.json: was written by an older notebook 05; run it again"):
+        attribution.read(run, "volume-1", None)
 
 
 def test_roc_area_by_hand_and_with_ties():

@@ -73,6 +73,37 @@ def test_the_benchmark_in_small(tiny, tmp_path):
     assert "up to date" in command(root, "helpers.run", *asked).stdout
 
 
+def test_the_experiments_in_small(tiny, tmp_path, monkeypatch):
+    """Two architectures trained as trials, one row whose weights can't be had: a table, figures, and nothing done twice."""
+    import shutil
+
+    import pandas as pd
+    from conftest import command
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # and a cache without weights
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    shutil.copytree(tiny[0], tmp_path / "copy")
+    root, before = tmp_path / "copy", paths.sha256(tiny[0] / "checkpoints" / "tiny" / "tumour" / "final.safetensors")
+    asked = ["--run", "tiny", "--only", "07", "--set", "models=convlstm,resnet34-imagenet", "validations=1"]
+    done = command(root, "helpers.run", *asked)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    table = pd.read_csv(root / "reports" / "tiny" / "experiments.csv").set_index("trial")
+    assert list(table.index) == ["unet", "resnet34-imagenet", "convlstm"]
+    there = table.loc[["unet", "convlstm"]]
+    assert there.score.between(0, 1).all() and there.note.isna().all() and there.slices_seen.nunique() == 1
+    assert there.peak_gib.between(0.05, 4).all() and (there.slices_per_second > 0).all()
+    assert there.parameters_m["unet"] < there.parameters_m["convlstm"] < 1
+    assert "can't be downloaded" in table.note["resnet34-imagenet"] and "can't be downloaded" in done.stdout
+    assert "tumour, 1 patients:" in done.stdout
+    trials = root / "checkpoints" / "tiny" / "trials"
+    assert {p.name for p in trials.iterdir()} == {"unet.r1s7q", "convlstm.r1s7q"}
+    scores = pd.read_csv(trials / "convlstm.r1s7q" / "tumour" / "validation.csv")
+    assert scores.score.mean() == pytest.approx(table.score["convlstm"])
+    assert paths.sha256(root / "checkpoints" / "tiny" / "tumour" / "final.safetensors") == before  # the run's own stay
+    assert {p.name for p in (root / "reports" / "tiny" / "figures").glob("07_*")} == {"07_speed.png", "07_patients.png"}
+    assert "up to date" in command(root, "helpers.run", *asked).stdout
+
+
 def test_a_damaged_scan_costs_no_other(tiny, tiny_run, tmp_path):
     """One scan of the test split is cut in half after intake: its case fails by name, the others are predicted."""
     import shutil

@@ -41,7 +41,7 @@ def test_the_report_needs_no_other_file(written):
     _, _, page = written
     assert set(re.findall(r'(?:src|href)="([^"]{5})', page)) == {"data:"}
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
-    assert page.count("<figure>") == 5 and "<script" not in page
+    assert page.count("<figure>") == 8 and "<script" not in page
 
 
 def test_what_stands_on_top(written, tables):
@@ -154,7 +154,7 @@ def test_a_run_is_scored_from_its_folders(tmp_path, monkeypatch):
     run.predictions.mkdir(parents=True)
     nib.save(nib.Nifti1Image(labels().transpose(2, 1, 0), affine), run.prediction("volume-1"))
     chosen = run_scores.cases_of(run, "val,test")
-    scored = run_scores.score_run(run, chosen, workers=1)["cases"].set_index("case")
+    scored = run_scores.score_rows(chosen, workers=1)["cases"].set_index("case")
     assert scored.tumour_dice.to_dict() == {"volume-1": 1.0, "volume-2": 0.0}
     assert scored.failed["volume-2"] == "segmentation-2.nii.gz: there is no prediction"
     assert run_scores.cases_of(run, "test").case.tolist() == ["volume-1"]

@@ -26,6 +26,7 @@ from helpers import paths, run
         (["--only", "05", "--data", "{empty}"], "--data is read by notebook 01"),
         (["--run", "../x"], "run name '../x'"),
         (["--set", "stage=spleen"], "stage 'spleen': choose one of gate, liver, tumour"),
+        (["--set", "trial=../x"], "run name '../x'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, capsys):
@@ -44,6 +45,15 @@ def test_values_get_the_type_of_the_default():
     assert run.of_type("name", 7, "demo") == "7"
     with pytest.raises(run.Usage):
         run.of_type("rounds", 1.5, 3)
+
+
+def test_a_trial_lies_apart_under_its_own_name(own_root):
+    (own_root / "data_lists" / "r").mkdir(parents=True)
+    asked = run.asked(["--run", "r", "--only", "04", "--set", "stage=tumour", "trial=wide"])
+    (job,) = run.planned(asked, paths.Run("r"))
+    assert (job.name, job.part, job.parameters["stage"]) == ("04_training_tumour_wide", "tumour", "tumour")
+    assert paths.shown(paths.Run("r").training("wide")) == "checkpoints/r/trials/wide"
+    assert paths.Run("r").training() == paths.Run("r").checkpoints
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):

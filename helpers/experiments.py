@@ -1,0 +1,182 @@
+"""What notebook 07 compares trials by: slices of another size, scores of patients, the table, and what it says in a sentence."""
+
+import json
+import os
+import sys
+
+import numpy as np
+
+from helpers import cascade, comparison, components, intervals, jobs, metrics, networks, paths, readers, timing, viewer
+
+COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
+
+
+def resized(run, size):
+    """The run's own lists with whole slices of another size, as a run of its own: "cv1" at 384 pixels is "cv1-384".
+
+    Split and chunks stay: notebook 02 runs with the parameters it had, but for the size. A run of this size is given back.
+    Raises FileNotFoundError when 02 hasn't run, RuntimeError when it fails.
+    """
+    stamp = run.reports / "stages" / "02_filtering.json"
+    if not stamp.is_file():
+        raise FileNotFoundError(f"{stamp} is missing: run 02_filtering for run '{run.name}' first")
+    if json.loads((run.lists / "recipe.json").read_text())["recipe"]["size"] == size:
+        return run
+    other = paths.Run(f"{run.name}-{size}")
+    for name in ("cases.csv", "split.csv", "split.json"):
+        paths.write_text(other.lists / name, (run.lists / name).read_text(encoding="utf8"))
+    before = json.loads(stamp.read_text(encoding="utf8"))["settings"]
+    job = jobs.Job("02_filtering", before | {"size": size, "run": other.name, "interactive": False})
+    if jobs.carried_out(job, other)[0] != jobs.DONE:
+        raise RuntimeError(f"the slices of {size} pixels for run '{run.name}' could not be made; see what 02_filtering said")
+    return other
+
+
+def slimmed(folder):
+    """Remove what only going on with a finished training would need: a state of a large network takes a gigabyte or two."""
+    if (folder / "validation.csv").is_file():
+        for file in (*folder.glob("generation-*"), *folder.glob("chunk_*.safetensors"), *folder.glob("best.safetensors")):
+            file.unlink(missing_ok=True)
+
+
+def remembered(file, make, weights, *more):
+    """make(weights, *more), a dict of plain values, kept in `file`; when the weights' bytes change, it is made anew."""
+    of = paths.sha256(weights)[:16]
+    known = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+    if known.get("of") != of:
+        known = {"of": of} | make(weights, *more)
+        paths.write_json(file, known)
+    return {name: value for name, value in known.items() if name != "of"}
+
+
+def liver_scores(weights, rows):
+    """Dice of the liver on the scan's own grid, so that networks of different input sizes compare: over all of its slices.
+
+    weights  file of a liver network; rows: rows of cases.csv.
+    returns  {"pieces": {case: Dice of all it found}, "largest": {case: Dice of the largest 3-D component}}.
+    """
+    loaded = cascade.Loaded(*networks.load_weights(weights))
+    loaded.precision = loaded.card["made_with"]["precision"]
+    found = {"pieces": {}, "largest": {}}
+    for _, row in rows.iterrows():
+        volume, labels = readers.read_row(row)
+        grid, image = cascade.working_slices(volume, loaded.recipe)
+        step = cascade.Rules().neighbour_step(volume)
+        mask, _ = cascade.likely_liver(loaded, grid, image, np.arange(len(image)), 0.5, step=step)
+        truth = labels >= 1
+        for name, said in (("pieces", mask), ("largest", components.largest_piece(mask)[0])):
+            found[name][row.case] = float(metrics.dice(truth.sum(), said.sum(), (truth & said).sum()))
+    return found
+
+
+def speed(weights, run, steps):
+    """What a training of these weights' network costs, measured in a process of its own on the run's lists and stores.
+
+    returns  dict: parameters_m and learnt_m (millions), slices_per_second of one core by the processor's clock, so that other
+             programs disturb it little, peak_gib.
+    """
+    words = [sys.executable, "-m", "helpers.benchmark", "rehearse", weights, "--run", run.name, "--steps", steps]
+    done = timing.of_process(words, env=os.environ | {"CASCADE_LIVER_ROOT": str(paths.ROOT)})
+    return json.loads(done["output"].splitlines()[-1]) | {"peak_gib": done["peak_gib"]}
+
+
+def of_patients(scores, sides):
+    """One score a patient, the mean over its scans: DataFrame trial, patient, score.
+
+    scores  DataFrame trial, case, score; sides: split.csv, which says whose scan each case is.
+    """
+    patient = dict(zip(sides.case, sides.group, strict=True))
+    return scores.assign(patient=scores.case.map(patient)).groupby(["trial", "patient"], sort=False, as_index=False).score.mean()
+
+
+def compared(scores, default_of):
+    """Means with 95 % intervals, and each trial against its default on the same patients.
+
+    scores      DataFrame trial, patient, score.
+    default_of  dict of trial -> the trial it is compared with, itself for a default.
+    returns     DataFrame, a row a trial: patients, score, low, high, difference, difference_low, difference_high, better, worse,
+                p (Wilcoxon's signed-rank test, two-sided, 1 when no patient differs) and p_holm, corrected over all rows.
+    """
+    import pandas as pd
+
+    rows, cases = [], scores.rename(columns={"patient": "case"})
+    for trial, own in cases.groupby("trial", sort=False):
+        low, high = intervals.interval(own.score)
+        row = {"trial": trial, "patients": len(own), "score": own.score.mean(), "low": low, "high": high}
+        default = cases[cases.trial == default_of[trial]]
+        if trial != default_of[trial] and set(own.case) & set(default.case):
+            found = comparison.paired(default, own, "score")
+            row |= {"difference": found["mean"], "difference_low": found["low"], "difference_high": found["high"]}
+            row |= {"better": found["better"], "worse": found["worse"], "p": 1.0 if found["p"] is None else found["p"]}
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(p_holm=comparison.holm(table.p))
+
+
+def conclusion(table, level=0.05):
+    """What the numbers say, a paragraph a stage; rows that lack patients are not ranked.
+
+    table  DataFrame of `compared` with the columns stage, default and slices_per_second; in a stage the default comes first.
+    """
+    said = []
+    for stage, part in table.groupby("stage", sort=False):
+        scored = part[part.score.notna()]
+        if len(scored) < 2:
+            said.append(f"{stage}: {len(scored)} of {len(part)} rows have a score, so there is nothing to compare.")
+            continue
+        whole = scored[scored.patients == scored.patients.max()]
+        best, sure = whole.loc[whole.score.idxmax()], whole[whole.p_holm < level]
+        mean = f"{best.score:.3f}{_from_to(best.low, best.high)}"
+        lines = [f"{stage}, {best.patients:.0f} patients: {best.trial} leads with {mean}."]
+        if best.trial != best.default and best.difference == best.difference:
+            verdict = "beyond noise" if best.p_holm < level else "within noise"
+            between = _from_to(best.difference_low, best.difference_high)
+            lines.append(f"It is {best.difference:+.3f}{between} from {best.default}, p {best.p_holm:.2g} after Holm: {verdict}.")
+        named = ", ".join(f"{row.trial} ({row.difference:+.3f})" for row in sure.itertuples())
+        lines.append(f"Beyond noise against {best.default}: {named or 'none'}.")
+        even = whole[~(whole.p_holm < level)]
+        fast = even.loc[even.slices_per_second.idxmax()] if even.slices_per_second.notna().any() else None
+        if fast is not None:
+            lines.append(f"Of the others {fast.trial} learns fastest, {fast.slices_per_second:.1f} slices a second of one core.")
+        short = sorted(set(part.trial) - set(whole.trial))
+        lines.append(f"Not ranked, for want of scores: {', '.join(short)}." if short else "")
+        said.append(" ".join(line for line in lines if line))
+    return "\n".join(said)
+
+
+def score_against_speed(table):
+    """The figure of what each row costs and gives: score over slices a second, an axis a stage; dots grow with the weights."""
+    scored = table[table.score.notna()]
+    drawn, axes = viewer.figure(1, max(1, scored.stage.nunique()), width=11, height=4.2, squeeze=False)
+    for axis, (stage, part) in zip(axes[0], scored.groupby("stage", sort=False)):
+        away = [part.score - part.low.fillna(part.score), part.high.fillna(part.score) - part.score]
+        colours = np.where(part.trial == part.default, "#444444", viewer.COLOURS[stage])
+        axis.errorbar(part.slices_per_second, part.score, yerr=away, fmt="none", ecolor="#BBBBBB", elinewidth=1)
+        axis.scatter(part.slices_per_second, part.score, c=colours, s=20 + 4 * part.parameters_m, zorder=3)
+        for row in part.itertuples():
+            axis.annotate(row.trial, (row.slices_per_second, row.score), (4, 4), textcoords="offset points", fontsize=8)
+        best = part.loc[part.score.idxmax()]
+        axis.margins(x=0.2)
+        axis.set(xscale="log", xlabel="slices learnt a second of one core, log", ylabel=f"{stage} Dice, mean over patients")
+        for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            ticks("{x:g}")
+        axis.set_title(f"{stage}: highest {best.trial}, {best.score:.2f}; dark is the default")
+    return drawn
+
+
+def by_patient(table, patients):
+    """The figure of every patient's score, a line of dots a row, the mean as a bar; an axis a stage."""
+    scored = table[table.score.notna()]
+    drawn, axes = viewer.figure(1, max(1, scored.stage.nunique()), width=11, height=1.6 + 0.3 * len(scored), squeeze=False)
+    for axis, (stage, part) in zip(axes[0], scored.groupby("stage", sort=False)):
+        for k, row in enumerate(part[::-1].itertuples()):
+            own = patients.score[patients.trial == row.trial]
+            axis.scatter(own, [k] * len(own), color=viewer.COLOURS[stage], alpha=0.5, s=24, lw=0)
+            axis.plot([row.score] * 2, [k - 0.35, k + 0.35], color="#222222", lw=2)
+        axis.set(yticks=range(len(part)), yticklabels=part.trial[::-1], xlabel=f"{stage} Dice")
+        axis.set_title(f"{stage}: {len(part)} rows, {int(part.patients.max())} patients; bars are means")
+    return drawn
+
+
+def _from_to(low, high):
+    return f" ({low:.3f} to {high:.3f})" if low is not None and low == low else ""

@@ -1,0 +1,116 @@
+"""What notebook 07 computes from scores: patients, tests, the sentence; and stores of another size with the same lists."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import case_table, comparison, experiments, paths, readers
+
+
+def scores_of(**trials):
+    """DataFrame trial, patient, score from lists of scores by patient."""
+    return pd.DataFrame([{"trial": t, "patient": f"p{k}", "score": s} for t, row in trials.items() for k, s in enumerate(row)])
+
+
+def test_holm_by_hand():
+    """Three tests: .01 × 3, .02 × 2, .04 × 1 and never less than the one before; nan takes no part, nothing exceeds 1."""
+    np.testing.assert_allclose(comparison.holm([0.04, np.nan, 0.01, 0.02]), [0.04, np.nan, 0.03, 0.04])
+    np.testing.assert_allclose(comparison.holm([0.6, 0.5]), [1.0, 1.0])
+    assert comparison.holm([np.nan]).tolist() == pytest.approx([np.nan], nan_ok=True) and len(comparison.holm([])) == 0
+
+
+def test_scans_of_one_patient_count_once():
+    scores = pd.DataFrame({"trial": "a", "case": ["7", "10", "3"], "score": [0.2, 0.4, 0.9]})
+    sides = pd.DataFrame({"case": ["3", "7", "10"], "group": ["3", "7-10", "7-10"]})
+    assert experiments.of_patients(scores, sides).to_dict("list") == {
+        "trial": ["a", "a"], "patient": ["7-10", "3"], "score": [pytest.approx(0.3), 0.9]}  # fmt: skip
+
+
+def test_a_row_is_paired_with_its_default_on_the_same_patients():
+    """Eight patients, all better by different steps: Wilcoxon's exact p is 2/2**8; a row of other patients is not tested."""
+    base = np.arange(8) / 10
+    scores = scores_of(default=base, better=base + np.arange(1, 9) / 100, same=base)
+    scores = pd.concat([scores, pd.DataFrame({"trial": "other", "patient": ["x"], "score": [0.5]})])
+    table = experiments.compared(scores, dict.fromkeys(("default", "better", "same", "other"), "default")).set_index("trial")
+    assert table.difference["better"] == pytest.approx(0.045) and (table.better["better"], table.worse["better"]) == (8, 0)
+    assert table.p["better"] == pytest.approx(2 / 256) and table.p_holm["better"] == pytest.approx(4 / 256)
+    assert table.p["same"] == 1 and table.p_holm["same"] == 1
+    assert table.loc[["default", "other"], "p"].isna().all() and table.patients["other"] == 1
+
+
+def concluded(scores, **more):
+    table = experiments.compared(scores, dict.fromkeys(scores.trial.unique(), "unet"))
+    table = table.assign(stage="tumour", default="unet", slices_per_second=[40.0, 10.0, 50.0][: len(table)])
+    return experiments.conclusion(pd.concat([table, pd.DataFrame(more.get("unscored", []))]))
+
+
+def test_the_conclusion_names_the_leader_and_what_is_beyond_noise():
+    base = np.arange(8) / 10
+    said = concluded(scores_of(unet=base, swin=base - np.arange(1, 9) / 50, wide=base + [0.05, -0.04] * 4),
+                     unscored=[{"trial": "late", "stage": "tumour", "default": "unet"}])  # fmt: skip
+    assert "wide leads with 0.355" in said and "within noise" in said and "beyond noise" not in said
+    assert "Beyond noise against unet: swin (-0.090)" in said
+    assert "wide learns fastest, 50.0" in said and said.endswith("Not ranked, for want of scores: late.")
+    assert "nothing to compare" in concluded(scores_of(unet=base))
+
+
+def test_a_difference_beyond_noise_is_said_to_be():
+    base = np.arange(8) / 10
+    assert "beyond noise" in concluded(scores_of(unet=base, swin=base + np.arange(1, 9) / 50))
+
+
+def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
+    weights, calls = tmp_path / "w", []
+
+    def make(path, word):
+        calls.append(word)
+        return {"score": len(calls)}
+
+    for content, expected in ((b"a", 1), (b"a", 1), (b"b", 2)):
+        weights.write_bytes(content)
+        assert experiments.remembered(tmp_path / "s.json", make, weights, "x") == {"score": expected}
+
+
+def test_only_a_finished_trial_is_slimmed(tmp_path):
+    for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "history.csv"):
+        (tmp_path / name).touch()
+    experiments.slimmed(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+    (tmp_path / "validation.csv").touch()  # 04 writes it last
+    experiments.slimmed(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
+
+
+def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(tiny[0], tmp_path / "copy")
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "copy")
+    monkeypatch.setenv("CASCADE_LIVER_ROOT", str(tmp_path / "copy"))
+    run = paths.Run("tiny")
+    assert experiments.resized(run, 128) == run  # what it has
+    other = experiments.resized(run, 64)
+    assert other.name == "tiny-64"
+    for name in ("val.csv", "train_chunk_01.csv", "split.csv"):
+        assert (other.lists / name).read_bytes() == (run.lists / name).read_bytes()
+    image = np.load(next((other.stores / "liver").glob("*.image.npy")), mmap_mode="r")
+    assert image.shape[2:] == (64, 64)
+
+
+def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
+    """Against the plain way: probabilities slice by slice, brought back, thresholded, Dice by its definition."""
+    from helpers import cascade
+
+    row = case_table.read_table(tiny_run.lists / "cases.csv").iloc[:1]
+    weights = tiny_run.checkpoints / "liver" / "final.safetensors"
+    found = experiments.liver_scores(weights, row)
+    volume, labels = readers.read_row(row.iloc[0])
+    loaded = cascade.load(tiny_run.checkpoints, "cpu")["liver"]
+    loaded.precision = loaded.card["made_with"]["precision"]
+    grid, image = cascade.working_slices(volume, loaded.recipe)
+    step = cascade.Rules().neighbour_step(volume)
+    said = cascade.probabilities(loaded, image, range(len(image)), step=step)
+    mask = np.stack([grid.back(plane, np.zeros(volume.hu.shape[1:], np.uint8)).copy() for plane in said]) >= 127.5
+    dice = 2 * (mask & (labels >= 1)).sum() / (mask.sum() + (labels >= 1).sum())
+    case = row.case.iloc[0]
+    assert found["pieces"][case] == pytest.approx(dice) and 0 <= found["largest"][case] <= 1
