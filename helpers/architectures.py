@@ -118,8 +118,8 @@ def unfolded(x, slices):
 class AcrossSlices(nn.Conv2d):
     """A 3 × 3 × 3 convolution, (B · slices, inside, H, W) -> (B · slices, outside, H, W); zeros lie beyond the ends.
 
-    It is a 2-D one to which a slice and its two neighbours are channels: that keeps channels last, for which torch has no form
-    of five axes beside four, and takes the faster way in half precision.
+    Its weights have four axes, (outside, 3 · inside, 3, 3), and slices lie along the batch: torch gives a network one memory
+    layout, channels last of four axes, which weights of five refuse. Seen as a volume nothing has to be copied.
     """
 
     def __init__(self, inside, outside, slices):
@@ -127,10 +127,9 @@ class AcrossSlices(nn.Conv2d):
         self.slices = slices
 
     def forward(self, x):
-        stack = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.slices))  # (B, slices, H, W, inside)
-        wide = nn.functional.pad(stack, (0, 0, 0, 0, 0, 0, 1, 1))
-        near = torch.cat([wide[:, :-2], stack, wide[:, 2:]], dim=-1)  # below, itself, above
-        return super().forward(near.flatten(0, 1).permute(0, 3, 1, 2))
+        volume = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.slices)).permute(0, 4, 1, 2, 3)  # (B, inside, slices, H, W)
+        said = nn.functional.conv3d(volume, self.weight.unflatten(1, (3, -1)).transpose(1, 2), padding=1)
+        return said.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class UNet3d(UNet):
