@@ -109,10 +109,11 @@ def decoy(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
     bright = planes[len(planes) // 2][here][covered] > 240  # bone and contrast stay what they are
     if not covered.any() or bright.mean() > 0.05 or (mask[here][covered] == 2).any():
         return False
-    level = levels(planes, mask == 1) - rng.uniform(35, 110) * np.asarray(grey_per_hu)[:, None, None]
-    target = planes[:, *here]
-    noise = np.stack([plane - cv2.GaussianBlur(np.ascontiguousarray(plane), (0, 0), 2.0) for plane in target])
-    target += alpha.astype(np.float32) * (level + np.clip(noise, -30, 30) - target)
+    healthy, target = mask == 1, planes[:, *here]
+    level = levels(planes, healthy) - rng.uniform(30, 90) * np.asarray(grey_per_hu)[:, None, None]
+    for plane, own, base, share in zip(planes, target, level, alpha.astype(np.float32), strict=True):
+        grain = (plane - cv2.GaussianBlur(plane, (0, 0), 2.0))[healthy].std()  # the liver's: fat is cut off, and has none
+        own += share * (base + grain * cloud(max(own.shape), rng, 0.6)[: own.shape[0], : own.shape[1]] - own)
     mask[here][covered] = 0
     return True
 
@@ -128,7 +129,7 @@ def ellipsoid(radii_mm, rng, pixel_mm, slices_mm):
     y, x = np.mgrid[-half : half + 1, -half : half + 1] * pixel_mm
     u, v = (np.cos(angle) * x + np.sin(angle) * y) / rx, (np.cos(angle) * y - np.sin(angle) * x) / ry
     depths = (np.asarray(slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
-    bend = 0.3 * cloud(2 * half + 1, rng, 0.6 * min(ry, rx) / pixel_mm)
+    bend = 0.3 * cloud(2 * half + 1, rng, max(1.0, 0.6 * min(ry, rx) / pixel_mm))
     return np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])
 
 
@@ -140,7 +141,7 @@ def place(mask, rng):
 
 def cloud(size, rng, sigma):
     """Smooth noise float32 (size, size) of mean 0 and deviation 1."""
-    noise = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), max(1.0, sigma))
+    noise = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), sigma)
     return (noise - noise.mean()) / max(float(noise.std()), 1e-6)
 
 
