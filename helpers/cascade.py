@@ -20,6 +20,8 @@ class Rules:
     gate_margin      slices kept beyond the first and last one of that stretch.
     least_liver_ml   a smaller liver is no liver.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
+    most_fat         a finding of 4 to 80 ml is dropped as the gallbladder when more than this share of what surrounds it is
+                     fat; 1 keeps all. Tumours lie in liver, even those at its edge.
     reach_mm         tumours are sought in the liver and in those of its notches that a disk of this radius doesn't fit into:
                      the liver's network leaves some out that lie at its edge. A tumour found there belongs to the liver.
     smooth_mm        deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
@@ -38,6 +40,7 @@ class Rules:
     least_liver_ml: float = 50.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.85
+    most_fat: float = 0.04
     reach_mm: float = 15.0
     smooth_mm: float = 2.0
     neighbour_mm: float = 3.0
@@ -120,7 +123,8 @@ def _steps(volume, loaded, rules, result):
     clock.note("tumour")
     likely = smoothed(likely, liver[box], rules, volume.spacing_mm)
     log["tumour_slice_score"][box[0]] = _rounded(likely.max((1, 2)) / PEAK)
-    tumour, log["lesions"], log["removed"] = kept_lesions(likely, rules, volume.voxel_ml, [start for start, _ in roi.box])
+    corner = [start for start, _ in roi.box]
+    tumour, log["lesions"], log["removed"] = kept_lesions(likely, rules, volume.spacing_mm, volume.hu[box], corner)
     log["lesions_removed"] = len(log["removed"])
     log["tumour_ml"] = round(float(np.count_nonzero(tumour) * volume.voxel_ml), 3)
     result.labels[box][tumour] = 2
@@ -245,6 +249,6 @@ def _sentence(log):
     pieces = f" (largest of {log['liver_pieces']} pieces)" if log["liver_pieces"] > 1 else ""
     said.append(f"liver {log['liver_ml']:,.0f} ml{pieces}")
     said.append(f"region {z1 - z0} × {y1 - y0} × {x1 - x0}")
-    dropped = f", {log['lesions_removed']} removed as too small or too unsure" if log["lesions_removed"] else ""
+    dropped = f", {log['lesions_removed']} removed as too small, too unsure or the gallbladder" if log["lesions_removed"] else ""
     said.append(f"{log['lesions']} lesions, {log['tumour_ml']:,.1f} ml{dropped}")
     return "; ".join(said)

@@ -1,10 +1,13 @@
-"""Connected components of what the networks see: the liver is the largest piece, lesions are those that pass two rules."""
+"""Connected components of what the networks see: the liver is the largest piece, lesions are those that pass three rules."""
 
 import numpy as np
 
 from helpers.metrics import box_of
 
 PEAK = 255  # probabilities are kept as uint8, 255 is certain
+GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie
+AROUND_MM = 5.0
+FAT_HU = (-200, 0)  # between air and water
 
 
 def largest_piece(mask, slab=32):
@@ -93,11 +96,12 @@ def smoothed(likely, liver, rules, spacing_mm):
     return inside
 
 
-def kept_lesions(likely, rules, voxel_ml, corner=(0, 0, 0)):
-    """Lesions from probabilities uint8 (z, y, x): threshold, 6-connected components, and the two rules that drop some.
+def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
+    """Lesions from probabilities uint8 (z, y, x): threshold, 6-connected components, and the three rules that drop some.
 
     rules    cascade.Rules, or any object with these of its numbers.
-    corner   the scan's voxel that the array's first one is.
+    hu       int16 (z, y, x), the scan there: fat around a finding tells the gallbladder from a tumour.
+    corner   the scan's voxel that the arrays' first one is.
     returns  (bool mask, number kept, a dict per dropped component).
     """
     import cc3d
@@ -109,10 +113,34 @@ def kept_lesions(likely, rules, voxel_ml, corner=(0, 0, 0)):
     keep, removed = np.zeros(count + 1, bool), []
     for k in range(1, count + 1):
         box = measured["bounding_boxes"][k]
-        ml = float(measured["voxel_counts"][k] * voxel_ml)
+        ml = float(measured["voxel_counts"][k] * np.prod(spacing_mm)) / 1000
         peak = float(likely[box][pieces[box] == k].max()) / PEAK
-        keep[k] = ml >= rules.least_lesion_ml and peak >= rules.least_peak
+        sure = ml >= rules.least_lesion_ml and peak >= rules.least_peak
+        fat = fat_around(pieces, k, box, hu, spacing_mm) if sure and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1] else 0.0
+        keep[k] = sure and fat <= rules.most_fat
         if not keep[k]:
             where = [int(round(c + start)) for c, start in zip(measured["centroids"][k], corner, strict=True)]
-            removed.append({"volume_ml": round(ml, 4), "peak": round(peak, 3), "index_zyx": where})
+            found = {"volume_ml": round(ml, 4), "peak": round(peak, 3), "fat": round(fat, 3), "index_zyx": where}
+            removed.append(found)
     return keep[pieces], int(keep.sum()), removed
+
+
+def fat_around(pieces, number, box, hu, spacing_mm):
+    """Share of what surrounds one of the pieces within AROUND_MM, in its own slices, that is fat.
+
+    pieces  labels (z, y, x), `number` in a box of three slices; hu: int16 of the same shape.
+    """
+    import cv2
+
+    wide = with_surroundings(box, spacing_mm)
+    piece, hu = pieces[wide] == number, hu[wide]
+    size = [2 * int(AROUND_MM / edge) + 1 for edge in spacing_mm[:0:-1]]
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
+    around = np.stack([cv2.dilate(plane.astype(np.uint8), disk) > 0 for plane in piece]) & ~piece
+    return float(((hu > FAT_HU[0]) & (hu < FAT_HU[1]))[around].mean()) if around.any() else 0.0
+
+
+def with_surroundings(box, spacing_mm):
+    """A box of three slices, wider by AROUND_MM in the plane."""
+    margin = [0, *(int(AROUND_MM / edge) for edge in spacing_mm[1:])]
+    return tuple(slice(max(0, edge.start - m), edge.stop + m) for edge, m in zip(box, margin, strict=True))

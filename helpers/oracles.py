@@ -56,10 +56,11 @@ def of_gate(slices, kept):
     return {"gate_lost_slices": len(lost), "gate_lost_tumour_voxels": sum(row["tumour_reference"] for row in lost)}
 
 
-def of_probabilities(reference, liver, likely, log, spacing_mm):
+def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
     """Oracles that need the tumour's probabilities, as columns of cases.csv.
 
     reference  uint8 (z, y, x); liver: the predicted one with its tumours, bool; likely: uint8 as 05 saved it.
+    hu         int16 (z, y, x), the scan.
     log        what 05 wrote: its rules, and the region of interest, which the probabilities end with.
     returns    oracle_liver_dice, oracle_threshold_dice, best_threshold (of equal ones the nearest to the run's own), and
                tumour_dice_at_10 … _95, the Dice with each of THRESHOLDS.
@@ -71,7 +72,9 @@ def of_probabilities(reference, liver, likely, log, spacing_mm):
     def dice_at(where, thresholds):
         inside = components.smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
         small = metrics.box_of(inside >= min(thresholds) * components.PEAK) or (slice(0, 1),) * 3
-        return {t: _dice(inside[small], truth[small], voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
+        small = components.with_surroundings(small, spacing_mm)
+        parts = inside[small], truth[small], hu[box][small]
+        return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
 
     at = dice_at(liver, sorted({*THRESHOLDS, own}))
     best = max(at, key=lambda t: (at[t], -abs(t - own)))
@@ -81,9 +84,9 @@ def of_probabilities(reference, liver, likely, log, spacing_mm):
     } | {column(t): at[t] for t in THRESHOLDS}  # fmt: skip
 
 
-def _dice(likely, truth, voxels, rules, spacing_mm):
+def _dice(likely, truth, hu, voxels, rules, spacing_mm):
     """Tumour Dice of the lesions that rules leave of probabilities, when the whole scan holds `voxels` of tumour."""
-    said = components.kept_lesions(likely, SimpleNamespace(**rules), float(np.prod(spacing_mm)) / 1000)[0]
+    said = components.kept_lesions(likely, SimpleNamespace(**rules), spacing_mm, hu)[0]
     return float(metrics.dice(voxels, np.count_nonzero(said), np.count_nonzero(truth & said)))
 
 

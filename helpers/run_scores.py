@@ -91,7 +91,7 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM):
     )
     scored.row |= {name: row[name] for name in ("split", "group", "run")}
     if evidence and not failed and evidence.log.get("outcome") != "failed":
-        _explain(scored, pieces, reference, prediction, evidence, volume.spacing_mm)
+        _explain(scored, pieces, reference, prediction, evidence, volume)
     return scored
 
 
@@ -111,12 +111,13 @@ def labels_of(labels, path):
     return labels
 
 
-def _explain(scored, pieces, reference, prediction, evidence, spacing_mm):
+def _explain(scored, pieces, reference, prediction, evidence, volume):
     """Add to a Scored what only the cascade's own files tell."""
     scored.row["outcome"] = evidence.log.get("outcome", "")
     scored.row |= oracles.of_gate(scored.slices, attribution.slices_kept(evidence.log))
     if evidence.tumour is not None:
-        scored.row |= oracles.of_probabilities(reference, prediction >= 1, evidence.tumour, evidence.log, spacing_mm)
+        given = evidence.tumour, evidence.log, volume.spacing_mm, volume.hu
+        scored.row |= oracles.of_probabilities(reference, prediction >= 1, *given)
         if evidence.spread is not None:
             scored.uncertainty = uncertainty.levels(reference, prediction, evidence.spread, evidence.tumour)
     lost = attribution.blame(pieces, evidence)

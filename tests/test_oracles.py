@@ -50,6 +50,7 @@ def log(threshold=0.5, **rules):
     return {"roi": [[0, 6], [0, 12], [0, 24]], "rules": asdict(cascade.Rules(tumour_threshold=threshold, **rules))}
 
 
+HU = np.full((6, 12, 24), 100, np.int16)
 FREE = {"reach_mm": 0.0, "smooth_mm": 0.0, "least_lesion_ml": 0.0, "least_peak": 0.0}
 
 
@@ -57,7 +58,7 @@ def test_best_threshold_of_a_case_by_hand():
     """Ten voxels of tumour at .45 and ten others at .25: only thresholds between find the first alone."""
     likely = np.zeros((6, 12, 24), np.uint8)
     likely[2, 5, :10], likely[2, 5, 10:20] = 0.45 * 255, 0.25 * 255
-    found = oracles.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, log(**FREE), SPACING)
+    found = oracles.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, log(**FREE), SPACING, HU)
     assert found["tumour_dice_at_20"] == 2 * 10 / 30 and found["tumour_dice_at_30"] == 1 and found["tumour_dice_at_50"] == 0
     assert found["oracle_threshold_dice"] == 1 and found["best_threshold"] == 0.4  # of .3 and .4 the nearer to the run's own
 
@@ -67,7 +68,7 @@ def test_the_reference_liver_gives_back_what_the_predicted_one_cut_off():
     likely[2, 5, :10] = 255
     half = labels() >= 1
     half[:, :, 5:] = False
-    found = oracles.of_probabilities(labels((2, 0, 9)), half, likely, log(**FREE), SPACING)
+    found = oracles.of_probabilities(labels((2, 0, 9)), half, likely, log(**FREE), SPACING, HU)
     assert found["tumour_dice_at_50"] == 2 * 5 / 15 and found["oracle_liver_dice"] == 1
 
 
@@ -75,9 +76,9 @@ def test_tumour_beyond_the_region_counts_as_missed():
     likely = np.zeros((6, 12, 24), np.uint8)
     likely[2, 5, :5] = 255
     small = log(**FREE) | {"roi": [[1, 5], [0, 12], [0, 5]]}
-    found = oracles.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, small, SPACING)
+    found = oracles.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, small, SPACING, HU)
     assert found["oracle_liver_dice"] == 2 * 5 / 15
-    nothing = oracles.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely * 0, small | {"roi": None}, SPACING)
+    nothing = oracles.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely * 0, small | {"roi": None}, SPACING, HU)
     assert nothing["oracle_threshold_dice"] == 0 and nothing["best_threshold"] == 0.5
 
 
@@ -90,7 +91,8 @@ def test_the_replay_at_the_runs_own_threshold_is_its_own_mask(scan, smooth_mm): 
     reference[12, 15:20, 15:20] = 2
     truth, said = reference == 2, result.labels == 2
     overlap = [np.count_nonzero(mask) for mask in (truth, said, truth & said)]
-    found = oracles.of_probabilities(reference, result.labels >= 1, result.probability["tumour"], result.log, scan.spacing_mm)
+    said = result.probability["tumour"], result.log, scan.spacing_mm, scan.hu
+    found = oracles.of_probabilities(reference, result.labels >= 1, *said)
     assert found["tumour_dice_at_60"] == metrics.dice(*overlap) and 0 < found["tumour_dice_at_60"] < 1
 
 
