@@ -20,8 +20,8 @@ class Rules:
     gate_margin      slices kept beyond the first and last one of that stretch.
     least_liver_ml   a smaller liver is no liver.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
-    most_fat         a finding of 4 to 80 ml is dropped as the gallbladder when more than this share of what surrounds it is
-                     fat; 1 keeps all. Tumours lie in liver, even those at its edge.
+    most_fat         a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of what
+                     surrounds it is fat; 1 keeps all. Tumours lie in liver, even those at its edge.
     reach_mm         tumours are sought in the liver and in those of its notches that a disk of this radius doesn't fit into:
                      the liver's network leaves some out that lie at its edge. A tumour found there belongs to the liver.
     smooth_mm        deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
@@ -124,9 +124,11 @@ def _steps(volume, loaded, rules, result):
     likely = smoothed(likely, liver[box], rules, volume.spacing_mm)
     log["tumour_slice_score"][box[0]] = _rounded(likely.max((1, 2)) / PEAK)
     corner = [start for start, _ in roi.box]
-    tumour, log["lesions"], log["removed"] = kept_lesions(likely, rules, volume.spacing_mm, volume.hu[box], corner)
+    tumour, gallbladder, *counts = kept_lesions(likely, rules, volume.spacing_mm, volume.hu[box], corner)
+    log["lesions"], log["removed"] = counts
     log["lesions_removed"] = len(log["removed"])
     log["tumour_ml"] = round(float(np.count_nonzero(tumour) * volume.voxel_ml), 3)
+    result.labels[box][gallbladder] = 0
     result.labels[box][tumour] = 2
     clock.note("lesions")
     return "ok"

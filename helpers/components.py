@@ -102,27 +102,28 @@ def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
     rules    cascade.Rules, or any object with these of its numbers.
     hu       int16 (z, y, x), the scan there: fat around a finding tells the gallbladder from a tumour.
     corner   the scan's voxel that the arrays' first one is.
-    returns  (bool mask, number kept, a dict per dropped component).
+    returns  (the lesions, what is taken for the gallbladder, both bool (z, y, x), number of lesions, a dict per dropped one).
     """
     import cc3d
 
     pieces, count = cc3d.connected_components(likely >= rules.tumour_threshold * PEAK, connectivity=6, return_N=True)
     if not count:
-        return pieces > 0, 0, []
+        return pieces > 0, pieces > 0, 0, []
     measured = cc3d.statistics(pieces)
-    keep, removed = np.zeros(count + 1, bool), []
+    keep, gallbladder, removed = np.zeros(count + 1, bool), np.zeros(count + 1, bool), []
     for k in range(1, count + 1):
         box = measured["bounding_boxes"][k]
         ml = float(measured["voxel_counts"][k] * np.prod(spacing_mm)) / 1000
         peak = float(likely[box][pieces[box] == k].max()) / PEAK
         sure = ml >= rules.least_lesion_ml and peak >= rules.least_peak
         fat = fat_around(pieces, k, box, hu, spacing_mm) if sure and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1] else 0.0
-        keep[k] = sure and fat <= rules.most_fat
+        gallbladder[k] = fat > rules.most_fat
+        keep[k] = sure and not gallbladder[k]
         if not keep[k]:
             where = [int(round(c + start)) for c, start in zip(measured["centroids"][k], corner, strict=True)]
             found = {"volume_ml": round(ml, 4), "peak": round(peak, 3), "fat": round(fat, 3), "index_zyx": where}
             removed.append(found)
-    return keep[pieces], int(keep.sum()), removed
+    return keep[pieces], gallbladder[pieces], int(keep.sum()), removed
 
 
 def fat_around(pieces, number, box, hu, spacing_mm):

@@ -70,10 +70,10 @@ def test_unsure_lesions_are_dropped_by_their_peak():
     likely[10:13, 2:9, 2:9] = 140
     likely[11, 5, 5] = 240
     rules = cascade.Rules(tumour_threshold=0.5, least_peak=0.8)
-    kept, number, removed = components.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu)
+    kept, _, number, removed = components.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
     assert removed == [{"volume_ml": 0.294, "peak": 0.549, "fat": 0.0, "index_zyx": [3, 5, 5]}]
-    assert components.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu, (7, 20, 1))[2][0]["index_zyx"] == [10, 25, 6]
+    assert components.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu, (7, 20, 1))[3][0]["index_zyx"] == [10, 25, 6]
 
 
 def test_what_lies_against_fat_is_taken_for_the_gallbladder():
@@ -82,13 +82,13 @@ def test_what_lies_against_fat_is_taken_for_the_gallbladder():
     likely[2:5, 16:46, 16:46] = likely[10:13, 16:46, 16:46] = 250
     hu[:8, :, 46:] = -100
     rules = cascade.Rules()
-    kept, number, removed = components.kept_lesions(likely, rules, SCAN.spacing_mm, hu)
-    assert number == 1 and kept[11, 20, 20] and not kept[:8].any()
+    kept, gallbladder, number, removed = components.kept_lesions(likely, rules, SCAN.spacing_mm, hu)
+    assert number == 1 and kept[11, 20, 20] and not kept[:8].any() and np.array_equal(gallbladder, (likely > 0) & ~kept)
     assert 0.2 < removed[0]["fat"] < 0.3  # one of four sides, and the disk leaves the corners out
     everything = dataclasses.replace(rules, most_fat=1.0)
-    assert components.kept_lesions(likely, everything, SCAN.spacing_mm, hu)[1] == 2
+    assert components.kept_lesions(likely, everything, SCAN.spacing_mm, hu)[2] == 2
     lung = np.where(hu < 0, -800, hu)
-    assert components.kept_lesions(likely, rules, SCAN.spacing_mm, lung)[1] == 2  # air is no fat
+    assert components.kept_lesions(likely, rules, SCAN.spacing_mm, lung)[2] == 2  # air is no fat
     small = likely * (np.arange(64) < 36)  # two thirds of it: 3.6 ml are too small for a gallbladder
     hu[:8, :, 36:] = -100
-    assert components.kept_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[1] == 2
+    assert components.kept_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[2] == 2
