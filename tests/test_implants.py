@@ -82,3 +82,28 @@ def test_without_liver_there_is_no_room(liver):
 def test_windows_meet_at_the_border():
     here, there = implants.windows((10, 10), (1, 9), 5)
     assert here == (slice(0, 4), slice(7, 10)) and there == (slice(1, 5), slice(0, 3))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_painted_gallbladder_lies_at_the_edge_and_is_no_liver(liver, seed):
+    """Liver under it becomes background, what lies beyond is painted too; between 30 and 90 HU darker, 1 grey value each."""
+    planes, mask = liver
+    before, labels = planes.copy(), mask.copy()
+    assert implants.decoy(planes, mask, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
+    taken = (labels == 1) & (mask == 0)
+    assert taken.any() and not (mask == 2).any()
+    assert 30 <= 150 - np.median(planes[1][taken]) <= 90
+    assert (np.abs(planes - before)[1][labels == 0] > 1).any()  # it reaches out of the liver
+    assert np.allclose(planes[1][mask == 1], 150, atol=60) and np.median(planes[1][mask == 1]) > 140
+
+
+def test_a_painted_gallbladder_covers_neither_tumour_nor_bone(liver):
+    planes, mask = liver
+    everywhere = np.where(mask == 1, 2, 0).astype(np.uint8)
+    everywhere[48, 48] = 1  # no liver's edge is free
+    bone = np.where(mask == 1, planes, 255).astype(np.float32)
+    for image, labels in ((planes, everywhere), (bone, mask)):
+        before = image.copy(), labels.copy()
+        for seed in range(5):
+            assert not implants.decoy(image, labels, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
+        assert np.array_equal(image, before[0]) and np.array_equal(labels, before[1])
