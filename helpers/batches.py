@@ -86,15 +86,18 @@ class Batches:
         return picture, target[None]
 
     def _implanted(self, picture, labels, case, step, donors, rng):
-        """With up to three tumours and one gallbladder more: (picture uint8 (C, y, x), labels uint8 (y, x)), both new."""
+        """With up to three tumours and one gallbladder more: (picture uint8 (C, y, x), labels uint8 (y, x)); those given stay."""
+        tumours = rng.integers(1, 4) if rng.random() < self.bends.implants * (1 / 3 if (labels == 2).any() else 1) else 0
+        decoy = rng.random() < self.bends.decoys
+        if not tumours and not decoy:
+            return picture, labels
         planes, labels = picture.astype(np.float32), labels.copy()
         meta = self.store.meta(case)
         around = np.repeat(np.arange(-self.neighbours, self.neighbours + 1), len(meta["recipe"]["windows"]))
         grey_per_hu = np.resize([255 / (high - low) for low, high in meta["recipe"]["windows"]], len(planes))
         pixel_mm = meta["spacing_mm"][1] * (meta["box"][1][1] - meta["box"][1][0]) / meta["shape"][0]
         where = grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0]
-        tumours = rng.integers(1, 4) if rng.random() < self.bends.implants * (1 / 3 if (labels == 2).any() else 1) else 0
-        if rng.random() < self.bends.decoys:
+        if decoy:
             implants.decoy(planes, labels, rng, *where)
         for _ in range(tumours):
             donor = self._donor(donors, rng) if rng.random() < 0.5 else None

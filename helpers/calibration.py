@@ -52,7 +52,8 @@ def summarise(cases, levels):
     """
     out = {"calibration_error.rule": RULE}
     for organ in levels.organ.unique():
-        bins, voxels = reliability(levels, organ), reliability(levels, organ).voxels.sum()
+        bins = reliability(levels, organ)
+        voxels = bins.voxels.sum()
         out[f"{organ}.calibration_error"] = error(bins)
         out[f"{organ}.overconfidence"] = (bins.voxels * (bins.said - bins["are"])).sum() / voxels if voxels else np.nan
         per_case = by_case(levels, organ).reindex(cases.case)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers import components, grids, networks, paths, readers
+from helpers import components, grids, networks, paths, peers, readers
 
 CLASSES, BATCH, SEED = 3, 8, 7
 AIR = -1024  # HU beyond the scan's edge
@@ -177,14 +177,4 @@ def _drawn(items, chain, batch_size):
     cached = data.CacheDataset(items, transforms.Compose(chain).set_random_state(SEED), progress=False)
     loader = data.DataLoader(cached, batch_size=batch_size, shuffle=True, drop_last=len(items) > batch_size)
 
-    def rounds():
-        while True:
-            yield from loader
-
-    stream = rounds()
-
-    def draw():
-        batch = next(stream)
-        return batch["image"].as_tensor(), batch["label"].as_tensor()
-
-    return draw
+    return peers.endless(loader, lambda batch: (batch["image"].as_tensor(), batch["label"].as_tensor()))

@@ -148,7 +148,7 @@ def plans_2d(shape_xyz, spacing_xyz):
     }  # fmt: skip
     grey = {"mean": 100.0, "std": 40.0, "percentile_00_5": -20.0, "percentile_99_5": 200.0, "min": -1000.0, "max": 3000.0}
     return {
-        "dataset_name": "Dataset003_Liver", "plans_name": "nnUNetPlans",
+        "dataset_name": NAME, "plans_name": "nnUNetPlans",
         "image_reader_writer": "NibabelIO",
         "original_median_spacing_after_transp": spacing_xyz[::-1], "original_median_shape_after_transp": list(shape_xyz[::-1]),
         "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2], "configurations": {"2d": planned},

@@ -67,7 +67,7 @@ def usual_batches(items, batch_size, seed):
     """Batches from a shuffling DataLoader over `Files`: a function of the step, whose number it doesn't care about."""
     order = torch.Generator().manual_seed(seed)
     loader = torch.utils.data.DataLoader(Files(items), batch_size, shuffle=True, drop_last=True, generator=order)
-    return _endless(loader, lambda batch: (batch[0], batch[1].long()))
+    return endless(loader, lambda batch: (batch[0], batch[1].long()))
 
 
 def monai_batches(items, batch_size, seed):
@@ -90,13 +90,15 @@ def monai_batches(items, batch_size, seed):
     ]  # fmt: skip
     cached = data.CacheDataset(items, transforms.Compose(chain).set_random_state(seed), progress=False)
     loader = data.DataLoader(cached, batch_size=batch_size, shuffle=True, drop_last=True)
-    return _endless(loader, lambda batch: (batch["image"].as_tensor(), batch["mask"].as_tensor().long()))
+    return endless(loader, lambda batch: (batch["image"].as_tensor(), batch["mask"].as_tensor().long()))
 
 
-def _endless(loader, taken):
+def endless(loader, taken):
+    """Batches of a loader round after round: a function of the step, whose number it doesn't care about."""
+
     def rounds():
         while True:
             yield from loader
 
     stream = rounds()
-    return lambda _: taken(next(stream))
+    return lambda _=0: taken(next(stream))
