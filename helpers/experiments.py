@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from helpers import cascade, comparison, components, intervals, jobs, metrics, networks, paths, readers, timing, viewer
+from helpers import cascade, comparison, components, intervals, jobs, metrics, networks, organs, paths, readers, timing, viewer
 
 COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
 
@@ -60,9 +60,9 @@ def liver_scores(weights, rows):
     found = {"pieces": {}, "largest": {}}
     for _, row in rows.iterrows():
         volume, labels = readers.read_row(row)
-        grid, image = cascade.working_slices(volume, loaded.recipe)
+        grid, image = organs.working_slices(volume, loaded.recipe)
         step = cascade.Rules().neighbour_step(volume)
-        mask, _ = cascade.likely_liver(loaded, grid, image, np.arange(len(image)), 0.5, step=step)
+        mask, _ = organs.likely_liver(loaded, grid, image, np.arange(len(image)), 0.5, step=step)
         truth = labels >= 1
         for name, said in (("pieces", mask), ("largest", components.largest_piece(mask)[0])):
             found[name][row.case] = float(metrics.dice(truth.sum(), said.sum(), (truth & said).sum()))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import cascade, components, readers, store
+from helpers import cascade, components, organs, readers, store
 
 
 def judge(loaded, pixels, slices, threshold=0.5):
@@ -81,7 +81,7 @@ def predicted_regions(run, rows, liver, recipe):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
         volume, labels = readers.read_row(row)
-        found = cascade.predicted_liver(volume, liver)
+        found = organs.predicted_liver(volume, liver)
         grid = store.grid_of(volume, "tumour", recipe, found)
         if grid is None:
             missing.append(row.case)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import cascade, ct, label_files, store, trained, validation
+from helpers import cascade, ct, label_files, organs, store, trained, validation
 
 
 class Says(torch.nn.Module):
@@ -153,7 +153,7 @@ def test_long_scans_need_a_few_slices_at_a_time(scan, monkeypatch):
             asked.append(len(rows))
             return super().__getitem__(rows)
 
-    monkeypatch.setattr(cascade, "Slices", Watched)
+    monkeypatch.setattr(organs, "Slices", Watched)
     cascade.segment(scan, loaded(gate=lambda g: g > 90), RULES)
     assert set(asked) == {3}  # a slice and its neighbours
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import case_table, comparison, experiments, paths, readers
+from helpers import case_table, comparison, experiments, organs, paths, readers
 
 
 def scores_of(**trials):
@@ -107,7 +107,7 @@ def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
     volume, labels = readers.read_row(row.iloc[0])
     loaded = cascade.load(tiny_run.checkpoints, "cpu")["liver"]
     loaded.precision = loaded.card["made_with"]["precision"]
-    grid, image = cascade.working_slices(volume, loaded.recipe)
+    grid, image = organs.working_slices(volume, loaded.recipe)
     step = cascade.Rules().neighbour_step(volume)
     said = cascade.probabilities(loaded, image, range(len(image)), step=step)
     mask = np.stack([grid.back(plane, np.zeros(volume.hu.shape[1:], np.uint8)).copy() for plane in said]) >= 127.5

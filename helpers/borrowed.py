@@ -1,0 +1,88 @@
+"""Networks and encoders of other libraries, by name, and how their first stages are kept as they came."""
+
+from torch import nn
+
+from helpers.networks import Doubling
+
+RESNET = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))  # its stages, as torchvision and smp name them
+
+
+def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
+    """A network of segmentation_models_pytorch, "Unet:resnet34"."""
+    import segmentation_models_pytorch as smp
+
+    architecture, _, encoder = name.partition(":")
+    if not hasattr(smp, architecture):
+        raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …")
+    how = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
+    network = _asked_of_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights, how)
+    freeze(network.encoder, frozen)
+    return network
+
+
+def _asked_of_smp(make, encoder, encoder_weights, how):
+    try:
+        return make(encoder, **how)
+    except KeyError as error:
+        raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
+    except OSError as error:  # every kind of failed download is one
+        message = f"the {encoder_weights} weights of {encoder} can't be downloaded; leave encoder_weights empty"
+        raise RuntimeError(message) from error
+
+
+def from_monai(name, in_channels, classes, width, levels):
+    """A 2-D network of MONAI. SwinUNETR needs einops, and H and W in multiples of 32, from 64 pixels on."""
+    from monai.networks import nets
+
+    widths = [width * 2**level for level in range(levels + 1)]
+    known = {
+        "BasicUNet": {"features": (*(widths + widths[-1:] * 5)[:5], width)},
+        "AttentionUnet": {"channels": widths, "strides": [2] * levels},
+        "UNet": {"channels": widths, "strides": [2] * levels, "num_res_units": 2},
+        "SwinUNETR": {"feature_size": max(12, width - width % 12)},
+        "SegResNet": {"init_filters": width},
+    }
+    if name not in known:
+        raise ValueError(f"MONAI network {name!r} is not known here; choose one of {', '.join(known)}")
+    return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes, **known[name])
+
+
+class StillNorm(nn.BatchNorm2d):
+    """BatchNorm that keeps the statistics it came with while the rest of its network trains."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+def freeze(encoder, stages):
+    """Keep the first `stages` of a ResNet as they came, the statistics of their BatchNorm too; 1 is the stem, 5 is all of it.
+
+    Raises ValueError for more stages than there are, or an encoder of another kind.
+    """
+    if stages and not (stages <= len(RESNET) and all(hasattr(encoder, name) for names in RESNET for name in names)):
+        raise ValueError(f"{stages} stages of {type(encoder).__name__} can't be frozen: a ResNet has {len(RESNET)}, others can't")
+    for name in sum(RESNET[:stages], ()):
+        getattr(encoder, name).requires_grad_(False)
+        for place, layer in list(encoder.named_modules()):
+            if isinstance(layer, nn.BatchNorm2d) and place.split(".")[0] == name:
+                still = StillNorm(layer.num_features, layer.eps, layer.momentum)
+                still.load_state_dict(layer.state_dict())
+                encoder.set_submodule(place, still.requires_grad_(False).eval())
+
+
+class Upsampled(nn.Module):
+    """An encoder of smp whose deepest picture is doubled five times, without skips (Xiao et al. 2018, arXiv 1804.06208)."""
+
+    def __init__(self, encoder, in_channels, classes=1, width=16, encoder_weights=None, frozen=0):
+        super().__init__()
+        from segmentation_models_pytorch.encoders import get_encoder
+
+        how = {"in_channels": in_channels, "depth": 5, "weights": encoder_weights}
+        self.encoder = _asked_of_smp(get_encoder, encoder, encoder_weights, how)
+        freeze(self.encoder, frozen)
+        widths = [self.encoder.out_channels[-1], *(width * 2**level for level in reversed(range(5)))]
+        steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a, b in zip(widths, widths[1:])]
+        self.head = nn.Sequential(*steps, nn.Conv2d(width, classes, 1))
+
+    def forward(self, x):  # (B, in_channels, H, W), both multiples of 32
+        return self.head(self.encoder(x)[-1])
