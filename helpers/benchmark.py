@@ -61,12 +61,12 @@ def learn(folder, steps, width):
     import pandas as pd
     import torch
 
-    from helpers import augmentation, batches, networks, peers, store
+    from helpers import arithmetic, augmentation, batches, networks, peers, store
 
     chunks = [pd.read_csv(file) for file in sorted(folder.glob("chunk_*.csv"))]
     draw = batches.Batches(chunks, store.Store(folder), "liver", seed=7, batch_size=8, patch=0, neighbours=1,
                            bends=augmentation.OF_STAGE["liver"])  # fmt: skip
-    half = networks.half_units(torch.device("cpu")) == "bf16-mixed"
+    half = arithmetic.half_units(torch.device("cpu")) == "bf16-mixed"
     network = networks.build("unet", 3, width=width, levels=3, unshuffle=2)
     step = peers.learning(network, draw, half, torch.channels_last, averaged=True)
     for k in np.linspace(0, draw.steps_per_round - 1, steps).astype(int):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from helpers import attribution, summary
-from helpers.viewer import COLOURS, curves, figure
+from helpers.plots import curves, figure
+from helpers.viewer import COLOURS
 
 GREY, FAINT = "#7a7a7a", "#cccccc"
 

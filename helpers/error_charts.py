@@ -3,7 +3,8 @@
 import numpy as np
 
 from helpers import calibration, error_kinds, oracles, uncertainty
-from helpers.viewer import COLOURS, figure
+from helpers.plots import figure
+from helpers.viewer import COLOURS
 
 GREY, FAINT = "#7a7a7a", "#cccccc"
 LOOK_COLOURS = {"gallbladder": "#009E73", "outside": "#000000", "vessel": "#56B4E9", "edge": "#E69F00", "other": "#CC79A7",

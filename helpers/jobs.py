@@ -26,6 +26,12 @@ class Job:
         return stages.name_of(self.notebook, self.part, self.parameters.get("trial", ""))
 
 
+def training(run, **changes):
+    """The job that trains a stage by notebook 04; `changes` are parameters of its that shall not have their defaults."""
+    parameters = stages.parameters_of(paths.NOTEBOOKS / "04_training.ipynb") | changes
+    return Job("04_training", parameters | {"run": run.name, "interactive": False}, parameters["stage"])
+
+
 def carried_out(job, run):
     """Execute one notebook unless it is up to date, and print what happens as it happens.
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from helpers import attribution, lesions
-from helpers.viewer import COLOURS, figure
+from helpers.plots import figure
+from helpers.viewer import COLOURS
 
 OUTCOMES = {"found": COLOURS["reference"], "poor": "#E69F00", "missed": "#000000"}
 

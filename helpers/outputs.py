@@ -1,6 +1,6 @@
 """What a scoring leaves in its folder: tables, summary, figures and the report."""
 
-from helpers import case_scores, charts, error_charts, lesion_charts, paths, report, report_sections, summary, viewer
+from helpers import case_scores, charts, error_charts, lesion_charts, paths, plots, report, report_sections, summary
 
 
 def drawings(tables, values):
@@ -42,7 +42,7 @@ def write(folder, tables, title, unusable=()):
         return folder / "figures" / f"{name}.png"
 
     for name, draw in drawings(tables, values).items():
-        viewer.still(draw(), figure_of(name))
+        plots.still(draw(), figure_of(name))
     write_report(folder / "report.html", title, "", values, tables, figure_of)
     return values
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import paths, readers, run_scores, viewer
+from helpers import paths, plots, readers, run_scores, viewer
 from helpers.viewer import COLOURS
 
 PIXELS = 420  # along a side of a panel
@@ -53,7 +53,7 @@ def sheet(read_case, chosen, title):
         y, x = square((r | p) > 0, volume.spacing_mm[1:])
         panels.append(panel(volume.hu[row.index_z][y, x], layers(r[y, x], p[y, x]), volume.spacing_mm[1:]))
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
-    drawn = viewer.contact_sheet(panels, titles, columns=4, width=12)
+    drawn = plots.contact_sheet(panels, titles, columns=4, width=12)
     drawn.suptitle(
         f"{title} · green: reference, tumour filled · blue: predicted liver · pink: predicted tumour", x=0.01, ha="left"
     )
@@ -71,7 +71,7 @@ def uncertain(read_case, case, spread_of):
     y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
     hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
     left = panel(hu, layers(r, p), volume.spacing_mm[1:])
-    drawn, axes = viewer.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
+    drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
     axes[0].imshow(left)
     aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
     shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers import batches, networks, store
+from helpers import arithmetic, batches, networks, store
 from helpers.components import PEAK
 
 MIRRORS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a region is turned over
@@ -50,7 +50,7 @@ def load(folder, device="auto", unfinished=False):
     device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     loaded = {stage: Loaded(*networks.load_weights(file, device)) for stage, file in weights_of(folder, unfinished).items()}
     for stage in loaded.values():
-        stage.precision = networks.half_units(device)
+        stage.precision = arithmetic.half_units(device)
     return loaded
 
 

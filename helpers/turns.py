@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from helpers import cascade, generations, jobs, paths, stages
+from helpers import cascade, generations, jobs, paths
 
 SHARES = {"gate": 0.04, "liver": 0.60, "tumour": 0.36}  # of the learning minutes
 KEPT = 48  # times a whole training that 04 keeps the newest weights: they are at most 2 % of it old when they are judged
@@ -85,10 +85,9 @@ def _turn(run, stage, whole, until, left, signals):
 
 def _sitting(run, stage, rounds, minutes=0.0, steps=0):
     """Notebook 04 for so many minutes or steps; DONE when they are up or the training is finished."""
-    parameters = stages.parameters_of(paths.NOTEBOOKS / "04_training.ipynb")
-    parameters |= {"run": run.name, "stage": stage, "rounds": rounds, "validations": KEPT, "chunk_minutes": float(minutes),
-                   "chunk_steps": steps, "loggers": "", "interactive": False}  # fmt: skip
-    code, asked = jobs.carried_out(jobs.Job("04_training", parameters, stage), run)
+    pause = {"chunk_minutes": float(minutes), "chunk_steps": steps}
+    job = jobs.training(run, stage=stage, rounds=rounds, validations=KEPT, loggers="", **pause)
+    code, asked = jobs.carried_out(job, run)
     return jobs.PAUSED if asked else jobs.DONE if code == jobs.PAUSED else code
 
 

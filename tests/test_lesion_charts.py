@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers import lesion_charts, viewer
+from helpers import lesion_charts, plots
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def test_every_missed_lesion_stands_in_its_bin(table):
     counts = [[text.get_text() for text in axis.texts] for axis in drawn.axes]
     assert counts == [["2 of 2", "0 of 2"], ["0 of 1", "0 of 1", "1 of 1", "1 of 1"], ["1 of 2", "1 of 1", "0 of 1"]]
     assert drawn.axes[0].get_title(loc="left") == "2 of 4 lesions missed (above each bar)"
-    viewer.still(drawn)
+    plots.still(drawn)
 
 
 def test_no_lesion_at_all_still_draws(table):
     drawn = lesion_charts.missed_by_kind(table.iloc[4:])
     assert drawn.axes[0].get_title(loc="left").startswith("0 of 0 lesions missed")
-    viewer.still(drawn)
+    plots.still(drawn)

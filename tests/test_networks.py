@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import losses, networks, trackers
+from helpers import arithmetic, losses, networks, trackers
 
 
 @pytest.mark.parametrize("levels, width, classes, unshuffle", [(1, 2, 1, 1), (3, 4, 3, 1), (5, 2, 1, 1), (3, 4, 3, 2)])
@@ -72,7 +72,7 @@ def test_predicting_takes_half_precision_only_with_units_for_it(monkeypatch):
     for units, expected in ((False, "32-true"), (True, "bf16-mixed")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda units=units: units)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert networks.half_units(torch.device("cpu")) == expected
+        assert arithmetic.half_units(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize("name", ["bce+dice", "dice", "focal", "tversky", "ce+dice"])
@@ -135,10 +135,10 @@ def test_average_begins_fast_and_then_holds(tmp_path):
 
 def test_precision_is_measured_once_and_remembered(tmp_path):
     net, example, device = networks.build("unet", 1, 1, 2, 1), torch.zeros(1, 1, 16, 16), torch.device("cpu")
-    first = networks.remembered_precision(tmp_path, net, example, device)
+    first = arithmetic.remembered_precision(tmp_path, net, example, device)
     assert first in ("32-true", "bf16-mixed")
     (tmp_path / "precision.json").write_text('{"cpu": "kept"}')
-    assert networks.remembered_precision(tmp_path, net, example, device) == "kept"
+    assert arithmetic.remembered_precision(tmp_path, net, example, device) == "kept"
 
 
 def test_trackers_by_name(tmp_path):

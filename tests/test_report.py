@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import case_scores, charts, comparison, intervals, outputs, overlays, paths, report, run_scores, summary, viewer
+from helpers import case_scores, charts, comparison, intervals, outputs, overlays, paths, plots, report, run_scores, summary
 
 
 def labels(tumour=((2, 10, 14),), shape=(8, 24, 24)):
@@ -128,8 +128,8 @@ def test_learning_curves_take_whichever_columns_there_are(tmp_path):
     history = pd.DataFrame(
         {"step": [1, 2, 3], "loss": [1.0, 0.5, np.nan], "val_dice": [np.nan, 0.5, 0.6], "note": ["a", "b", "c"]}
     )
-    viewer.still(charts.learning(history, "liver"), tmp_path / "curves.png")
-    viewer.still(charts.learning(history[["loss"]], "gate"))
+    plots.still(charts.learning(history, "liver"), tmp_path / "curves.png")
+    plots.still(charts.learning(history[["loss"]], "gate"))
     with pytest.raises(ValueError, match="no column"):
         charts.learning(history[["note"]], "gate")
 

@@ -17,9 +17,9 @@ from helpers import (
     outputs,
     overlays,
     paths,
+    plots,
     run_scores,
     summary,
-    viewer,
 )
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -136,11 +136,11 @@ def test_the_map_of_the_most_uncertain_case(folds, tmp_path):
     drawn = overlays.uncertain(lambda case: overlays.read(rows[case]), "volume-0", spread_of)
     shown = drawn.axes[1].images[0].get_array()
     assert "volume-0, slice 2" in drawn.get_suptitle() and shown.max() == pytest.approx(60 / 255)
-    viewer.still(drawn)
+    plots.still(drawn)
 
 
 def test_dice_by_volume_needs_no_tumour():
     cases = pd.DataFrame({"case": ["a"], "tumour_reference_voxels": [0], "tumour_reference_ml": [0.0], "tumour_dice": [1.0]})
     drawn = error_charts.dice_by_volume(cases)
     assert drawn.axes[0].get_title(loc="left") == "0 cases with tumour"
-    viewer.still(drawn)
+    plots.still(drawn)
