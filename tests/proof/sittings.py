@@ -29,7 +29,7 @@ def server():
     searched = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     os.environ.update({"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "PYTHONPATH": searched})
     context = multiprocessing.get_context("forkserver")
-    ours = ["cascade", "doctor", "losses", "machine", "rates", "trackers", "validation", "viewer"]
+    ours = ["cascade", "doctor", "losses", "machine", "plots", "rates", "trackers", "validation", "viewer"]
     theirs = ["sittings", "monai.losses", "lightning_fabric", "lightning_fabric.loggers", "pandas"]
     context.set_forkserver_preload(theirs + [f"helpers.{name}" for name in ours])
     forkserver.ensure_running()
