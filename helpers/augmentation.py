@@ -13,7 +13,7 @@ class Augmentation:
 
     rotation_degrees, scale (share), shift (share of the edge), flips (also quarter turns), brightness and contrast
     (share of the window), gamma, noise (share of the window), blur (chance of a soft slice), field (share of the window
-    by which brightness drifts across a slice), neighbour_steps (distances, in slices, from which the neighbours are drawn),
+    by which brightness drifts across a slice), neighbour_steps (distances from which the neighbours are drawn; 1 is about 3 mm),
     implants (chance that healthy liver gets tumours, a third of it where there are some already), decoys (chance that the
     liver gets a second gallbladder).
     """

@@ -6,6 +6,8 @@ import torch
 
 from helpers import augmentation, implants
 
+NEIGHBOUR_MM = 3.0  # about how far away the neighbours of a slice are taken
+
 cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
 
 
@@ -71,7 +73,7 @@ class Batches:
     def _sample(self, row, donors, rng):
         how = self.bends
         image, mask = self.store.image(row.case), self.store.mask(row.case)
-        k, step = row.z - self.store.first_z(row.case), int(rng.choice(how.neighbour_steps))
+        k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         size = self.patch or mask.shape[1]
         about = self._centre(mask[k], size, rng)
         matrix = augmentation.placing(how, about, size, rng)
@@ -84,6 +86,10 @@ class Batches:
             picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
         target = target_of(labels, self.stage, self.classes)
         return picture, target[None]
+
+    def _step(self, case, rng):
+        """How many slices away this sample's neighbours are."""
+        return int(rng.choice(self.bends.neighbour_steps)) * neighbour_step(self.store.meta(case)["spacing_mm"])
 
     def _implanted(self, picture, labels, case, step, donors, rng):
         """With up to three tumours and one gallbladder more: (picture uint8 (C, y, x), labels uint8 (y, x)); those given stay."""
@@ -112,7 +118,7 @@ class Batches:
         if not len(donors):
             return None
         row = donors.iloc[self._drawn(donors.case, np.arange(len(donors)), rng)[0]]
-        k, step = row.z - self.store.first_z(row.case), int(rng.choice(self.bends.neighbour_steps))
+        k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         planes = stacked(self.store.image(row.case), k, self.neighbours, step)
         labels = stacked(self.store.mask(row.case)[:, None], k, self.neighbours, step)
         return implants.donor_from(planes, np.repeat(labels, len(planes) // len(labels), axis=0), rng)
@@ -128,6 +134,11 @@ class Batches:
         room = np.maximum(np.array(mask.shape[::-1]) - size, 0) / 2  # a patch stays within its region
         wanted = spots[rng.integers(len(spots))][::-1] + rng.uniform(-0.25, 0.25, 2) * size
         return np.clip(wanted, middle - room, middle + room)
+
+
+def neighbour_step(spacing_mm, neighbour_mm=NEIGHBOUR_MM):
+    """How many slices away the neighbours of a slice are about `neighbour_mm` away, at least 1; spacing_mm is (z, y, x)."""
+    return max(1, round(neighbour_mm / spacing_mm[0]))
 
 
 def one_lesion(mask, rng):

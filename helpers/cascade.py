@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from helpers import store
+from helpers import batches, store
 from helpers.components import PEAK, kept_lesions, largest_piece, smoothed
 from helpers.organs import likely_liver, tumour_probability, working_slices
 from helpers.trained import Loaded, load, probabilities, weights_of  # noqa: F401 (for callers)
@@ -44,13 +44,13 @@ class Rules:
     most_fat: float = 0.04
     reach_mm: float = 15.0
     smooth_mm: float = 2.0
-    neighbour_mm: float = 3.0
+    neighbour_mm: float = batches.NEIGHBOUR_MM
     batch_size: int = 8
     mirrored: bool = False
 
     def neighbour_step(self, volume):
         """Distance, in slices, from which the neighbours of a slice are taken."""
-        return max(1, round(self.neighbour_mm / volume.spacing_mm[0]))
+        return batches.neighbour_step(volume.spacing_mm, self.neighbour_mm)
 
 
 @dataclass
@@ -131,6 +131,7 @@ def _steps(volume, loaded, rules, result):
     log["tumour_ml"] = round(float(np.count_nonzero(tumour) * volume.voxel_ml), 3)
     result.labels[box][gallbladder] = 0
     result.labels[box][tumour] = 2
+    log["liver_ml"] = round(float(np.count_nonzero(result.labels) * volume.voxel_ml), 1)  # of the mask, tumours included
     clock.note("lesions")
     return "ok"
 
@@ -142,7 +143,8 @@ def _gated(gate, image, rules, log, step, spacing_mm):
         return np.arange(len(image))
     score = probabilities(gate, image, np.arange(len(image)), 4 * rules.batch_size, step) / PEAK
     log["gate_probability"] = _rounded(score)
-    kept = main_stretch(ndimage.gaussian_filter1d(score, rules.gate_smooth_mm / spacing_mm), rules.gate_threshold)
+    smooth = ndimage.gaussian_filter1d(score, rules.gate_smooth_mm / spacing_mm) if rules.gate_smooth_mm else score
+    kept = main_stretch(smooth, rules.gate_threshold)
     if len(kept):
         kept = np.arange(max(0, kept[0] - rules.gate_margin), min(len(image), kept[-1] + 1 + rules.gate_margin))
     log |= {"gate_kept": len(kept), "gate_slices": [int(kept[0]), int(kept[-1]) + 1] if len(kept) else [0, 0]}

@@ -15,7 +15,7 @@ def paired(first, second, column):
 
     first, second  tables of cases; only cases in both are compared.
     returns        dict: table (case, first, second, difference), mean, low, high (95 % bootstrap), p (Wilcoxon's
-                   signed-rank test, two-sided; None when no case differs), cases, better, worse.
+                   signed-rank test over patients, two-sided; None when no case differs), cases, patients, better, worse.
     Raises ValueError when the two have no case in common.
     """
     from scipy.stats import wilcoxon
@@ -29,8 +29,10 @@ def paired(first, second, column):
     change = table.difference.to_numpy(float)
     whose = intervals.patients(second).set_axis(second.case)[table.case]
     low, high = intervals.interval(change, groups=whose)
-    p = float(wilcoxon(change).pvalue) if (change != 0).any() else None
-    out = {"table": table, "mean": float(change.mean()), "low": low, "high": high, "p": p, "cases": len(table)}
+    of_patients = table.difference.groupby(whose.to_numpy()).mean()  # the test takes its values for independent ones
+    p = float(wilcoxon(of_patients).pvalue) if (of_patients != 0).any() else None
+    out = {"table": table, "mean": float(change.mean()), "low": low, "high": high, "p": p, "cases": len(table),
+           "patients": len(of_patients)}
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in out.items()} | {
         "better": int((change > 0).sum()), "worse": int((change < 0).sum())
     }  # fmt: skip
@@ -64,7 +66,8 @@ def side_by_side(first, second):
 
 def flat(rows, other):
     """The comparison as keys of the summary: `paired.tumour_dice.mean`, `.low`, `.high`, `.p`."""
-    out = {"paired.with": other, "paired.rule": "this run less the other, per case; p is Wilcoxon's, None when no case differs"}
+    rule = "this run less the other, per case; p is Wilcoxon's over patients, None when none differs"
+    out = {"paired.with": other, "paired.rule": rule}
     for column, row in zip(MEASURES, rows.to_dict("records"), strict=True):
         named = {"mean": row["difference"], "low": row["low"], "high": row["high"], "p": row["p"]}
         out |= {f"paired.{column}.{name}": intervals.plain(value) for name, value in named.items()}

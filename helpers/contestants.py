@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from helpers import components, grids, networks, paths, peers, readers
+from helpers.course import NAMES
 
 CLASSES, BATCH, SEED = 3, 8, 7
 AIR = -1024  # HU beyond the scan's edge
@@ -17,20 +18,23 @@ IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # mean 
 class Contestant:
     """A recipe for 2-D slices and three classes, with what the race asks of it.
 
-    draw   function that gives the next batch: image (B, C, H, W), target (B, 1, H, W).
+    draw   function that gives the next batch: image (B, C, H, W), target (B, 1, H, W); reseed: of a seed, for its chances.
     ready  function from HU float32 (B, 1, H, W) to what the network sees; ask: function from that to logits (B, 3, H, W).
     rate   function from the share of the time gone, 0…1, to the learning rate.
-    size   pixels along the slices, which are those of `slices_of`.
+    size   pixels along the slices, which are those of `slices_of`; start: what the weights were before the first step.
     """
 
     network: torch.nn.Module
     loss_of: object
     optimiser: torch.optim.Optimizer
     draw: object
+    reseed: object
     ready: object
     ask: object
     rate: object
     size: int
+    start: str = "random weights"
+    steps: int = 0
 
     def step(self, share):
         for group in self.optimiser.param_groups:
@@ -41,6 +45,7 @@ class Contestant:
         loss = self.loss_of(self.network(image), target)
         loss.backward()
         self.optimiser.step()
+        self.steps += 1
         return float(loss.detach())
 
     @torch.inference_mode()
@@ -57,11 +62,13 @@ class Contestant:
         return with_one_liver(labels)
 
     def state_dict(self):
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state):
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.steps = state["steps"]
+        self.reseed(SEED + self.steps)  # other slices than after the start
 
 
 def with_one_liver(labels):
@@ -112,7 +119,7 @@ def monai(items, size):
     seen = transforms.ScaleIntensityRange(**window)
     return Contestant(
         network, losses.DiceLoss(to_onehot_y=True, softmax=True), torch.optim.Adam(network.parameters(), 1e-4),
-        _drawn(items, chain, batch_size=2), lambda hu: seen(hu).as_tensor(),
+        *_drawn(items, chain, batch_size=2), lambda hu: seen(hu).as_tensor(),
         lambda x: inferers.sliding_window_inference(x, (160, 160), 4, network), lambda share: 1e-4, size,
     )  # fmt: skip
 
@@ -146,14 +153,16 @@ def smp(items, size, window):
         transforms.OneOf([*edges, transforms.Identityd("image")]),
     ]  # fmt: skip
     torch.manual_seed(SEED)
+    start, highest = "ImageNet's weights", 2e-4
     try:
-        network, highest = networks.build("smp:Unet:resnet34", 3, CLASSES, encoder_weights="imagenet"), 2e-4
+        network = networks.build("smp:Unet:resnet34", 3, CLASSES, encoder_weights="imagenet")
     except RuntimeError as error:
-        print(f"smp: {error}; it starts from random weights", flush=True)
-        network, highest = networks.build("smp:Unet:resnet34", 3, CLASSES), 1e-3
+        start, highest = "random weights", 1e-3
+        print(f"{NAMES['smp']}: {error}; it starts from {start}", flush=True)
+        network = networks.build("smp:Unet:resnet34", 3, CLASSES)
     dice, entropy = library.losses.DiceLoss("multiclass", from_logits=True), torch.nn.CrossEntropyLoss()
     seen = transforms.ScaleIntensityRange(*window, 0.0, 1.0, clip=True)
-    draw = _drawn(items, chain, batch_size=8)
+    draw, reseed = _drawn(items, chain, batch_size=8)
 
     def coloured(image):
         return (image - IMAGENET[0][:, None, None]) / IMAGENET[1][:, None, None]  # one channel becomes three
@@ -164,17 +173,21 @@ def smp(items, size, window):
 
     return Contestant(
         network, lambda said, target: dice(said, target[:, 0].long()) + entropy(said, target[:, 0].long()),
-        torch.optim.Adam(network.parameters(), highest), drawn, lambda hu: coloured(seen(hu).as_tensor()), network,
-        lambda share: 1e-5 + (highest - 1e-5) * (1 + np.cos(np.pi * share)) / 2, size,
+        torch.optim.Adam(network.parameters(), highest), drawn, reseed, lambda hu: coloured(seen(hu).as_tensor()), network,
+        lambda share: 1e-5 + (highest - 1e-5) * (1 + np.cos(np.pi * share)) / 2, size, start,
     )  # fmt: skip
 
 
 def _drawn(items, chain, batch_size):
-    """A function that gives the next batch of MONAI's CacheDataset, for ever."""
+    """A function that gives the next batch of MONAI's CacheDataset, for ever, and one that seeds its chances anew."""
     from monai import data, transforms
 
     warnings.filterwarnings("ignore", message="Num (foregrounds|backgrounds)")  # slices without liver are no mistake
     cached = data.CacheDataset(items, transforms.Compose(chain).set_random_state(SEED), progress=False)
     loader = data.DataLoader(cached, batch_size=batch_size, shuffle=True, drop_last=len(items) > batch_size)
 
-    return peers.endless(loader, lambda batch: (batch["image"].as_tensor(), batch["label"].as_tensor()))
+    def reseed(seed):
+        torch.manual_seed(seed)
+        cached.transform.set_random_state(seed)
+
+    return peers.endless(loader, lambda batch: (batch["image"].as_tensor(), batch["label"].as_tensor())), reseed

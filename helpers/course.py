@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import time
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from helpers import metrics, paths, readers, run_scores
 from helpers.jobs import DONE, PAUSED
 
 NAMES = {"ours": "ours", "monai": "MONAI tutorial, 2-D", "smp": "smp Unet resnet34", "nnunet": "nnU-Net 2-D"}
-COLUMNS = ["contestant", "moment", "minutes", "step", "case", "liver_dice", "tumour_dice"]
+SAVED_SECONDS = 60.0
+COLUMNS = ["contestant", "start", "moment", "minutes", "step", "case", "group", "liver_dice", "tumour_dice"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,26 @@ class Race:
         """The table so far, empty before the first moment."""
         import pandas as pd
 
-        return pd.read_csv(self.table, dtype={"case": str}) if self.table.is_file() else pd.DataFrame(columns=COLUMNS)
+        if not self.table.is_file():
+            return pd.DataFrame(columns=COLUMNS)
+        return pd.read_csv(self.table, dtype={"case": str, "group": str, "start": str}, keep_default_na=False)
+
+    def agree(self):
+        """Note the lists and moments that the race is run with, at its first start; later ones must have the same.
+
+        Raises ValueError, naming what differs: patients would change sides between training and validation.
+        """
+        file = self.scratch / f"{self.minutes:g}-minutes" / "race.json"
+        lists = [self.run.lists / "split.csv", self.run.lists / "recipe.json", *sorted(self.run.lists.glob("train_chunk_*.csv"))]
+        now = {"moments": self.moments} | {path.name: paths.sha256(path)[:16] for path in lists}
+        if not file.is_file():
+            paths.write_json(file, now)
+        before = json.loads(file.read_text(encoding="utf8"))
+        if differs := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
+            raise ValueError(
+                f"the race of {self.minutes:g} minutes began with other {', '.join(differs)}: put them back, or delete "
+                f"{self.scratch}, {self.table} and everything of the runs {self.run.name}-race* to race afresh"
+            )
 
     def next_moment(self, name):
         """The first moment at which this contestant hasn't been judged; None when it is through."""
@@ -59,10 +80,10 @@ class Race:
         """Rows of cases.csv of the training or validation patients. Raises ValueError when there are none to validate on."""
         return run_scores.cases_of(self.run, side)
 
-    def judge(self, name, moment, minutes, step, predict):
+    def judge(self, name, moment, minutes, step, predict, start=""):
         """Predict the validation patients, score them, and write the rows of a moment: all of them, or none.
 
-        predict  function of a Volume that gives labels uint8 (z, y, x).
+        predict  function of a Volume that gives labels uint8 (z, y, x); start: what its weights were before the first step.
         """
         import filelock
         import pandas as pd
@@ -70,7 +91,8 @@ class Race:
         began, rows = time.monotonic(), []
         for row in self.cases("val").to_dict("records"):
             volume, reference = readers.read_row(row)
-            values = [name, moment, round(minutes, 3), step, row["case"], *dices(reference, predict(volume))]
+            who = [row["case"], row["group"] or row["case"]]
+            values = [name, start, moment, round(minutes, 3), step, *who, *dices(reference, predict(volume))]
             rows.append(dict(zip(COLUMNS, values, strict=True)))
         self.table.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.table.with_name(f".{self.table.name}.lock")):
@@ -90,8 +112,8 @@ def dices(reference, prediction):
 def learn(race, name, contestant, over):
     """Let a contestant learn and be judged until it is through or has to pause; returns DONE or PAUSED.
 
-    contestant  has step(share of the time gone), predict(volume, last moment or not), state_dict and load_state_dict.
-    over        function that says whether to pause; the state is saved then, and at every moment.
+    contestant  has step(share of the time gone), predict(volume, last moment or not), start, state_dict and load_state_dict.
+    over        function that says whether to pause; the state is saved then, at every moment, and SAVED_SECONDS after another.
     """
     import torch
 
@@ -100,14 +122,20 @@ def learn(race, name, contestant, over):
         state = torch.load(file, map_location="cpu", weights_only=True)
         contestant.load_state_dict(state["contestant"])
         seconds, steps = state["seconds"], state["steps"]
+        if state["start"] != contestant.start:
+            raise ValueError(
+                f"{NAMES[name]}: it began from {state['start']} and finds {contestant.start} now; let it find the same again, "
+                f"or delete {file.parent} and its rows of {race.table}"
+            )
         print(f"{NAMES[name]}: goes on after {seconds / 60:.1f} minutes, {steps:,} steps", flush=True)
 
     def save():
         buffer = io.BytesIO()
-        torch.save({"seconds": seconds, "steps": steps, "contestant": contestant.state_dict()}, buffer)
+        torch.save({"seconds": seconds, "steps": steps, "start": contestant.start, "contestant": contestant.state_dict()}, buffer)
         with paths.written_whole(file) as beside:
             beside.write_bytes(buffer.getbuffer())
 
+    saved = seconds
     while moment := race.next_moment(name):
         while seconds < 60 * race.minutes_at(moment):
             if over():
@@ -116,7 +144,10 @@ def learn(race, name, contestant, over):
             began = time.monotonic()
             contestant.step(min(1.0, seconds / (60 * race.minutes)))
             seconds, steps = seconds + time.monotonic() - began, steps + 1
+            if seconds - saved > SAVED_SECONDS:
+                save()
+                saved = seconds
         save()
         predict = functools.partial(contestant.predict, last=moment == race.moments)
-        race.judge(name, moment, seconds / 60, steps, predict)
+        race.judge(name, moment, seconds / 60, steps, predict, contestant.start)
     return DONE

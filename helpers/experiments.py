@@ -32,6 +32,17 @@ def resized(run, size):
     return other
 
 
+def is_finished(folder, run):
+    """True when a training has ended and needn't be asked for again. Raises ValueError when the run's lists are others now."""
+    if not (folder / "validation.csv").is_file() or not (folder / "final.json").is_file():
+        return False
+    lists = json.loads((folder / "final.json").read_text(encoding="utf8"))["settings"]["lists"]
+    now = {name: (paths.sha256(run.lists / name)[:16] if (run.lists / name).is_file() else "") for name in lists}
+    if changed := sorted(name for name in lists if lists[name] != now[name]):
+        raise ValueError(f"{folder}: was trained with another {', '.join(changed)} than {run.lists} holds; delete it to go on")
+    return True
+
+
 def slimmed(folder):
     """Remove what only going on with a finished training would need: a state of a large network takes a gigabyte or two."""
     if (folder / "validation.csv").is_file():

@@ -167,6 +167,9 @@ def load_weights(path, device="cpu"):
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:
         raise ValueError(f"{path}: can't be read as weights of this project ({error})") from error
-    network = build(**card["network"])
-    network.load_state_dict(weights)
+    try:
+        network = build(**card["network"])
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path}: its weights aren't those of the network that its card names ({error})") from error
     return network.to(device, memory_format=torch.channels_last).eval(), card

@@ -20,6 +20,8 @@ class Contestant:
     Its rate falls to 0 over the race as it usually does over 1,000 epochs, whose sequence is kept and whose length is not.
     """
 
+    start = "random weights"
+
     def __init__(self, folder, rows):
         plans = prepared(folder, rows)
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -59,7 +61,7 @@ class Contestant:
 
 
 def prepared(folder, rows):
-    """Write cases as nnU-Net wants them, plan and preprocess them, once; returns its plans.
+    """Write cases as nnU-Net wants them, plan and preprocess them, once for these cases; returns its plans.
 
     Sets the environment variables by which nnU-Net finds its folders. Raises ModuleNotFoundError where it isn't installed.
     """
@@ -70,7 +72,8 @@ def prepared(folder, rows):
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
     raw, plans, done = folder / "raw" / NAME, folder / "preprocessed" / NAME / "nnUNetPlans.json", folder / "done"
-    if not done.is_file():
+    made_of = "".join(f"{row.case} {row.bytes}\n" for row in rows.itertuples())
+    if not done.is_file() or done.read_text(encoding="utf8") != made_of:
         shutil.rmtree(folder, ignore_errors=True)
         for row in rows.to_dict("records"):
             volume, labels = readers.read_row(row)
@@ -81,7 +84,7 @@ def prepared(folder, rows):
         api.extract_fingerprints([NUMBER], num_processes=1)
         api.plan_experiments([NUMBER])
         api.preprocess([NUMBER], configurations=["2d"], num_processes=[1])
-        paths.write_text(done, "raw and preprocessed are whole\n")
+        paths.write_text(done, made_of)
     return json.loads(plans.read_text(encoding="utf8"))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import store
+from helpers import batches, store
 from helpers.components import PEAK, largest_piece
 from helpers.trained import Slices, probabilities, probabilities_mirrored
 
@@ -44,7 +44,8 @@ def _asked(loaded, image, rows, batch_size, step, mirrored=False):
 def predicted_liver(volume, liver, threshold=0.5):
     """The liver of a scan, bool (z, y, x), as the cascade finds it without a gate."""
     grid, image = working_slices(volume, liver.recipe)
-    return largest_piece(likely_liver(liver, grid, image, np.arange(len(image)), threshold)[0])[0]
+    step = batches.neighbour_step(volume.spacing_mm)
+    return largest_piece(likely_liver(liver, grid, image, np.arange(len(image)), threshold, step=step)[0])[0]
 
 
 def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):

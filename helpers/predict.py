@@ -31,7 +31,7 @@ def main(words=None):
     ask.add_argument("--run", default=SHIPPED, help=f"whose trained networks are used (default {SHIPPED}, which came along)")
     ask.add_argument("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
     ask.add_argument("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
-    ask.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    ask.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda is an NVIDIA GPU")
     ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
     ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
     ask.add_argument("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
@@ -116,8 +116,12 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
         if verdict == "quarantined":
             raise Unfit(code, said)
         print(f"helpers.predict: {said}", file=sys.stderr)
-    from helpers import cascade  # torch, after the scan: reading and learning that it is damaged take no torch
+    import torch  # after the scan: reading and learning that it is damaged take no torch
 
+    from helpers import cascade
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
     loaded = cascade.load(folder, device, unfinished)
     rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
     result = cascade.segment(volume, loaded, rules)

@@ -31,28 +31,13 @@ def entered(name, race):
     return contestants.smp(items, recipe["size"], recipe["windows"][0])
 
 
-def sitting(race, names, minutes=0.0, nnunet_python=""):
-    """Let contestants run one after another, each in a process of its own; returns the name of the one that paused, or "".
-
-    minutes        of this sitting, 0 for no limit.
-    nnunet_python  see `called`.
-    """
-    began = time.monotonic()
-    for name in names:
-        left = minutes and max(0.01, minutes - (time.monotonic() - began) / 60)
-        if called(name, race, left, nnunet_python if name == "nnunet" else "") == PAUSED:
-            return name
-    return ""
-
-
-def called(name, race, sitting_minutes=0.0, python=""):
+def called(name, race, python=""):
     """Run a contestant as a process of its own, showing what it says; returns DONE or PAUSED.
 
     python  with nnunetv2, for nnU-Net; empty takes this one. Raises RuntimeError when the contestant fails.
     """
-
     words = ["-m", "helpers.race", name, "--run", race.run.name, "--minutes", race.minutes, "--moments", race.moments]
-    command = [python or sys.executable, *words, "--sitting", sitting_minutes]
+    command = [python or sys.executable, *words]
     env = os.environ | {"CASCADE_LIVER_ROOT": str(paths.ROOT), "PYTHONPATH": str(paths.HERE), "PYTHONUNBUFFERED": "1"}
     said = []
     with subprocess.Popen([str(w) for w in command], stdout=-1, stderr=-2, text=True, cwd=paths.HERE, env=env) as process:
@@ -77,6 +62,7 @@ def main(words=None):
     try:
         race = course.Race(paths.Run(asked.run), asked.minutes, asked.moments)
         race.cases("val")
+        race.agree()
     except (ValueError, FileNotFoundError) as error:
         print(f"helpers.race: {error}", file=sys.stderr)
         return USAGE

@@ -31,7 +31,8 @@ def cases_of(run, splits):
         if not (run.lists / name).is_file():
             raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
     cases = case_table.read_table(run.lists / "cases.csv")
-    split = pd.read_csv(run.lists / "split.csv", dtype=str).reindex(columns=["case", "split", "group"])
+    split = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
+    split = split.reindex(columns=["case", "split", "group"])
     wanted = [part.strip() for part in splits.split(",") if part.strip()]
     absent = set(wanted) - set(split["split"])
     if absent or not wanted:

@@ -11,12 +11,13 @@ def over_time(table):
 
 
 def at_the_end(table):
-    """The rows of each contestant's last moment so far."""
-    return table[table.moment == table.groupby("contestant").moment.transform("max")]
+    """The rows of the last moment that all contestants have reached: nobody is compared with what another was earlier."""
+    return table[table.moment == table.groupby("contestant").moment.max().min()]
 
 
 def means(table):
-    """A row a contestant, in the order of NAMES: minutes, steps, patients, and of both Dice scores the mean, low and high end."""
+    """A row a contestant, in the order of NAMES: minutes, steps, scans, patients, and of both Dice scores the mean over scans
+    with its interval, in which whole patients are drawn."""
     import pandas as pd
 
     rows, last = [], at_the_end(table)
@@ -24,22 +25,24 @@ def means(table):
         own = last[last.contestant == name]
         if own.empty:
             continue
-        row = {"contestant": NAMES[name], "minutes": own.minutes.iloc[0], "steps": own.step.iloc[0], "patients": len(own)}
+        row = {"contestant": NAMES[name], "start": own.start.iloc[0], "minutes": own.minutes.iloc[0], "steps": own.step.iloc[0],
+               "scans": len(own), "patients": own.group.nunique()}  # fmt: skip
         for organ in metrics.CLASSES:
             values = own[f"{organ}_dice"].to_numpy(float)
-            row |= dict(zip([organ, f"{organ}_low", f"{organ}_high"], [values.mean(), *intervals.interval(values)], strict=True))
+            row[organ] = values.mean()
+            row[f"{organ}_low"], row[f"{organ}_high"] = intervals.interval(values, groups=own.group)
         rows.append(row)
     return pd.DataFrame(rows).set_index("contestant")
 
 
 def by_case(table, organ):
-    """Dice of every patient at the end, a column a contestant."""
+    """Dice of every scan at the end, a column a contestant."""
     wide = at_the_end(table).pivot(index="case", columns="contestant", values=f"{organ}_dice")
     return wide[[name for name in NAMES if name in wide]].rename(columns=NAMES)
 
 
 def sentence(table):
-    """What the race says about ours, from its numbers: beside the best of the others on each score, paired over the patients."""
+    """What the race says about ours, from its numbers: beside the best of the others on each score, paired over the scans."""
     last = at_the_end(table)
     ours = last[last.contestant == "ours"]
     others = {name: last[last.contestant == name] for name in NAMES if name != "ours" and (last.contestant == name).any()}
@@ -53,6 +56,7 @@ def sentence(table):
         places.setdefault("ahead" if found["mean"] > 0 else "behind" if found["mean"] < 0 else "level", []).append(organ)
         spread = "" if found["low"] is None else f", 95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
         scores = f"{ours[column].mean():.3f} beside {others[best][column].mean():.3f} of {NAMES[best]}"
-        said.append(f"{organ} {scores}, the best of the others ({found['mean']:+.3f}{spread}, {found['cases']} patients)")
+        of = f"{found['cases']} scans of {found['patients']} patients"
+        said.append(f"{organ} {scores}, the best of the others ({found['mean']:+.3f}{spread}, {of})")
     placed = " and ".join(f"{place} on {' and '.join(organs)}" for place, organs in places.items())
     return f"After {ours.minutes.iloc[0]:.1f} minutes of learning ours is {placed}: {'; '.join(said)}."

@@ -134,6 +134,9 @@ class Store:
             raise FileNotFoundError(message) from error
         return image, mask, meta
 
+    def __contains__(self, case):
+        return (self.folder / f"{case}.json").is_file()
+
     def image(self, case):
         """uint8 (z, windows, y, x), memory-mapped."""
         return self._open(case)[0]

@@ -11,7 +11,7 @@ from helpers import generations, networks, paths, stages
 
 FORMAT = 2  # of the saved state
 PLAIN = ("step", "history", "clock", "best", "best_step", "best_weights", "best_card", "stale", "losses", "validate_every")
-FREE = stages.WITHOUT_EFFECT | {"rounds", "patience"}  # settings that may change between sittings
+FREE = stages.WITHOUT_EFFECT | {"rounds", "patience", "accumulate"}  # settings that may change between sittings
 
 
 class Training:
@@ -54,7 +54,12 @@ class Training:
         return f"paused at {at} ({self.paused_by}): run again to go on{best}"
 
     def log(self, loss):
-        """Note the loss of this step, a float."""
+        """Note the loss of this step, a float. Raises FloatingPointError when it is no number: nothing more would be learnt."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the training in {self.folder} gives a loss of {loss} at step {self.step + 1:,}: run again with "
+                "precision='32-true', or under another run name with a lower learning_rate"
+            )
         self.losses.append(float(loss))
 
     def judge(self, network, **scores):

@@ -39,14 +39,17 @@ def own_run(race):
     run = paths.Run(f"{race.run.name}-race{race.minutes:g}")
     for stage in ("liver", "tumour"):
         _linked(race.run.stores / stage, run.stores / stage)
+    split = (race.run.lists / "split.csv").read_text(encoding="utf8")
     if (run.lists / "split.csv").is_file():
+        if (run.lists / "split.csv").read_text(encoding="utf8") != split:
+            raise ValueError(f"{run.lists} is of another split than {race.run.lists}: delete it, and {run.checkpoints}")
         return run
     run.lists.mkdir(parents=True, exist_ok=True)
     for file in [*sorted(race.run.lists.glob("train_chunk_*.csv")), race.run.lists / "cases.csv", race.run.lists / "recipe.json"]:
         paths.write_text(run.lists / file.name, file.read_text(encoding="utf8"))
     heading = (race.run.lists / "val.csv").read_text(encoding="utf8").partition("\n")[0]
     paths.write_text(run.lists / "val.csv", heading + "\n")
-    paths.write_text(run.lists / "split.csv", (race.run.lists / "split.csv").read_text(encoding="utf8"))  # the last: all is there
+    paths.write_text(run.lists / "split.csv", split)  # the last: all is there
     return run
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import cascade, components, organs, readers, store
+from helpers import batches, cascade, components, organs, readers, store
 
 
 def judge(loaded, pixels, slices, threshold=0.5):
@@ -12,8 +12,9 @@ def judge(loaded, pixels, slices, threshold=0.5):
     pixels   store.Store to read from.
     slices   DataFrame case, z, liver_px, tumour_px.
     returns  (dict with `score` and parts of it, dict case -> score). The score is the mean over cases of Dice on their
-             listed slices, a case with an empty reference counting 1 when nothing is found in it, else 0; the gate's is
-             the mean of sensitivity and specificity over slices.
+             listed slices, a case with an empty reference counting 1 when nothing is found in it, else 0; tumour that the
+             region leaves out is missed, and so is all of it in a case without a region. The gate's is the mean of
+             sensitivity and specificity over slices.
     """
     stage = loaded.card["stage"]
     return _judge_gate(loaded, pixels, slices) if stage == "gate" else _judge_masks(loaded, pixels, slices, stage, threshold)
@@ -23,7 +24,7 @@ def _judge_gate(loaded, pixels, slices):
     right = {True: [], False: []}
     cases = {}
     for case, part in slices.groupby("case"):
-        likely = cascade.probabilities(loaded, pixels.image(case), part.z.to_numpy(), 32) > 127
+        likely = cascade.probabilities(loaded, pixels.image(case), part.z.to_numpy(), 32, step_of(pixels, case)) > 127
         truth = part.liver_px.to_numpy() > 0
         cases[case] = float((likely == truth).mean())
         for side in (True, False):
@@ -35,46 +36,60 @@ def _judge_gate(loaded, pixels, slices):
 def _judge_masks(loaded, pixels, slices, stage, threshold):
     cases, found_slices, shown_slices = {}, 0, 0
     for case, part in slices.groupby("case"):
-        overlap = predicted = reference = 0
-        mask, first = pixels.mask(case), pixels.first_z(case)
-        rows = part.z.to_numpy() - first
-        here = (rows >= 0) & (rows < len(mask))
-        reference += int(part.tumour_px[~here].sum()) if stage == "tumour" else 0  # slices that the region left out
-        rows = rows[here]
-        for k, likely in zip(rows, cascade.probabilities(loaded, pixels.image(case), rows), strict=True):
-            truth, inside = target_and_inside(mask[k], stage)
+        shown_slices += int((part.tumour_px > 0).sum()) if stage == "tumour" else int((part.liver_px > 0).sum())
+        if case not in pixels:
+            cases[case] = float(not (part.tumour_px > 0).any())
+            continue
+        overlap = predicted = 0
+        mask, rows = pixels.mask(case), part.z.to_numpy() - pixels.first_z(case)
+        there = (rows >= 0) & (rows < len(mask))
+        whole = in_pixels_of(pixels.meta(case), part.tumour_px.to_numpy()) if stage == "tumour" else np.zeros(len(part))
+        reference, marked = whole[~there].sum(), bool((mask >= store.INSIDE).any())
+        said = cascade.probabilities(loaded, pixels.image(case), rows[there], step=step_of(pixels, case))
+        for k, least, likely in zip(rows[there], whole[there], said, strict=True):
+            truth, inside = target_and_inside(mask[k], stage, marked)
             found = (likely >= threshold * cascade.PEAK) & inside
             overlap += int((found & truth).sum())
             predicted += int(found.sum())
-            reference += int(truth.sum())
-            shown_slices += bool(truth.any())
+            reference += max(int(truth.sum()), least)
             found_slices += bool((found & truth).any())
         cases[case] = 2 * overlap / (predicted + reference) if predicted + reference else 1.0
     return {"score": float(np.mean(list(cases.values()))), "slices_found": found_slices / max(1, shown_slices)}, cases
 
 
-def target_and_inside(mask, stage):
+def step_of(pixels, case):
+    """The neighbours' distance, in slices, as the cascade will take it."""
+    return batches.neighbour_step(pixels.meta(case)["spacing_mm"])
+
+
+def in_pixels_of(meta, scan_px):
+    """Pixels of a scan's plane as so many of its store's, whose edges may have another length."""
+    edges = zip(meta["shape"], meta["box"][1:], strict=True)
+    return np.rint(scan_px * np.prod([n / (end - start) for n, (start, end) in edges]))
+
+
+def target_and_inside(mask, stage, marked):
     """(what the stage looks for, where its answer counts), both bool (y, x), from a store's mask plane.
 
-    The liver counts everywhere; tumour only inside the liver: the predicted one where the store was made from it.
+    The liver counts everywhere; tumour only inside the liver: the predicted one where the store was made from it (`marked`).
     """
     labels = mask & 3
     if stage == "liver":
         return labels >= 1, np.ones(mask.shape, bool)
-    return labels == 2, mask >= store.INSIDE if (mask >= store.INSIDE).any() else labels >= 1
+    return labels == 2, mask >= store.INSIDE if marked else labels >= 1
 
 
 def predicted_regions(run, rows, liver, recipe):
     """Write a tumour store from predicted livers, so that validation meets regions as inference will; current ones stay.
 
     run      paths.Run; rows: rows of cases.csv; liver: cascade.Loaded of the liver stage; recipe: the tumour stage's.
-    returns  (store.Store, list of cases in which no liver was found).
+    returns  store.Store, which lacks the cases in which no liver was found.
     """
     from tqdm import tqdm
 
     from helpers import paths
 
-    folder, missing = run.stores / "tumour_predicted", []
+    folder = run.stores / "tumour_predicted"
     reach_mm = cascade.Rules.reach_mm
     origin = f"{paths.sha256(run.checkpoints / 'liver' / 'final.safetensors')[:16]}-{reach_mm}"
     for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
@@ -84,9 +99,9 @@ def predicted_regions(run, rows, liver, recipe):
         found = organs.predicted_liver(volume, liver)
         grid = store.grid_of(volume, "tumour", recipe, found)
         if grid is None:
-            missing.append(row.case)
+            (folder / f"{row.case}.json").unlink(missing_ok=True)  # of an earlier liver's network
             continue
         inside = components.closed(found, volume.spacing_mm, reach_mm)
         marked = labels + store.INSIDE * inside.astype(np.uint8)
         store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", found)
-    return store.Store(folder), missing
+    return store.Store(folder)

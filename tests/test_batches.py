@@ -19,7 +19,7 @@ def made(tmp_path):
         image[:, 0][mask == 2] = 250
         np.save(tmp_path / f"{case}.image.npy", image)
         np.save(tmp_path / f"{case}.mask.npy", mask)
-        (tmp_path / f"{case}.json").write_text('{"box": [[0, 6], [0, 64], [0, 64]]}')
+        (tmp_path / f"{case}.json").write_text('{"box": [[0, 6], [0, 64], [0, 64]], "spacing_mm": [3.0, 1.0, 1.0]}')
     kinds = {0: "empty", 1: "liver", 2: "tumour", 3: "liver", 4: "liver", 5: "empty"}
     rows = [(c, z, 100 * (k != "empty"), 64 * (k == "tumour"), k) for c in "ab" for z, k in kinds.items()]
     chunk = pd.DataFrame(rows, columns=["case", "z", "liver_px", "tumour_px", "kind"])
@@ -48,6 +48,16 @@ def test_untouched_batch_is_what_the_store_holds(made):
         near = [max(row.z - 1, 0), row.z, min(row.z + 1, 5)]
         assert torch.allclose(x[:, 0, 0] * 255, torch.tensor([base + z for z in near], dtype=torch.float32))
         assert int(y.sum()) == (32 * 32 if 1 <= row.z <= 4 else 0)
+
+
+def test_neighbours_of_a_dense_scan_are_those_that_the_cascade_will_take(made, tmp_path):
+    meta = tmp_path / "a.json"
+    meta.write_text(meta.read_text().replace("3.0", "1.4"))
+    image, _ = made()(0)
+    for row, x in zip(made().rows(0).itertuples(), image, strict=True):
+        base, step = {"a": (10, 2), "b": (110, 1)}[row.case]
+        near = np.clip([row.z - step, row.z, row.z + step], 0, 5)
+        assert torch.allclose(x[:, 0, 0] * 255, torch.tensor(base + near, dtype=torch.float32))
 
 
 def test_place_counts_rounds_chunks_and_batches(made):

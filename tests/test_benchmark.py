@@ -25,7 +25,7 @@ def test_lists_of_many_cases_read_the_slices_of_a_few(tmp_path):
     for case, grey in (("a", 10), ("b", 20)):
         np.save(tmp_path / f"{case}.image.npy", np.full((2, 1, 8, 8), grey, np.uint8))
         np.save(tmp_path / f"{case}.mask.npy", np.ones((2, 8, 8), np.uint8))
-        (tmp_path / f"{case}.json").write_text('{"box": [[0, 2], [0, 8], [0, 8]]}')
+        (tmp_path / f"{case}.json").write_text('{"box": [[0, 2], [0, 8], [0, 8]], "spacing_mm": [3.0, 1.0, 1.0]}')
     slices = pd.DataFrame({"case": ["a", "a", "b", "b"], "z": [0, 1, 0, 1], "liver_px": 64, "tumour_px": 0, "kind": "liver"})
     benchmark.many_cases(store.Store(tmp_path), slices, tmp_path / "many", 5, cases_a_chunk=2)
     chunks = [pd.read_csv(file) for file in sorted((tmp_path / "many").glob("chunk_*.csv"))]

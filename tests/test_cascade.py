@@ -158,17 +158,52 @@ def test_long_scans_need_a_few_slices_at_a_time(scan, monkeypatch):
     assert set(asked) == {3}  # a slice and its neighbours
 
 
-def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
+def in_a_store(folder, mask, box=((3, 5), (0, 32), (0, 32)), spacing_mm=(3.0, 1.0, 1.0)):
+    """A store with case c of two bright slices of 32 × 32, and a tumour network that finds all that is bright."""
+    import json
+
+    np.save(folder / "c.image.npy", np.full((2, 1, 32, 32), 200, np.uint8))
+    np.save(folder / "c.mask.npy", mask)
+    (folder / "c.json").write_text(json.dumps({"box": box, "shape": [32, 32], "spacing_mm": spacing_mm}))
+    return cascade.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
+
+
+def judged(net, folder, case="c", z=(3, 4), tumour_px=1024):
     import pandas as pd
 
-    np.save(tmp_path / "c.image.npy", np.full((2, 1, 32, 32), 200, np.uint8))
-    mask = np.full((2, 32, 32), 2 + store.INSIDE, np.uint8)
-    np.save(tmp_path / "c.mask.npy", mask)
-    (tmp_path / "c.json").write_text('{"box": [[3, 5], [0, 32], [0, 32]]}')
-    slices = pd.DataFrame({"case": "c", "z": [3, 4, 7], "liver_px": 1024, "tumour_px": 1024})
-    net = cascade.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
-    scores, by_case = validation.judge(net, store.Store(tmp_path), slices)
-    assert by_case["c"] == pytest.approx(2 * 2048 / (2048 + 3072))
+    slices = pd.DataFrame({"case": case, "z": list(z), "liver_px": 1024, "tumour_px": tumour_px})
+    return validation.judge(net, store.Store(folder), slices)
+
+
+def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
+    net = in_a_store(tmp_path, np.full((2, 32, 32), 2 + store.INSIDE, np.uint8))
+    assert judged(net, tmp_path)[1]["c"] == 1
+    assert judged(net, tmp_path, z=(3, 4, 7))[1]["c"] == pytest.approx(2 * 2048 / (2048 + 3072))  # a slice beyond it
+    assert judged(net, tmp_path, tumour_px=2048)[1]["c"] == pytest.approx(2 * 2048 / (2048 + 4096))  # half lies beside it
+
+
+def test_validation_counts_a_scans_tumour_in_the_regions_pixels(tmp_path):
+    """64 × 64 of the scan's pixels are 32 × 32 of the region's."""
+    net = in_a_store(tmp_path, np.full((2, 32, 32), 2 + store.INSIDE, np.uint8), box=((3, 5), (0, 64), (0, 64)))
+    assert judged(net, tmp_path, tumour_px=4096)[1]["c"] == 1
+
+
+def test_a_case_without_a_region_is_missed_in_validation(tmp_path):
+    net = in_a_store(tmp_path, np.full((2, 32, 32), 2 + store.INSIDE, np.uint8))
+    scores, by_case = judged(net, tmp_path, case="no liver found")
+    assert by_case == {"no liver found": 0.0} and scores == {"score": 0.0, "slices_found": 0.0}
+    assert judged(net, tmp_path, case="no liver found", tumour_px=0)[1] == {"no liver found": 1.0}
+
+
+def test_validation_looks_for_tumour_inside_the_predicted_liver_only(tmp_path):
+    """On the second slice no liver was predicted: there the cascade finds nothing, whatever the reference says."""
+    mask = np.full((2, 32, 32), 2, np.uint8)
+    mask[0] += store.INSIDE
+    assert judged(in_a_store(tmp_path, mask), tmp_path)[1]["c"] == pytest.approx(2 * 1024 / (1024 + 2048))
+
+
+def test_the_gate_can_go_unsmoothed(scan):
+    assert cascade.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.0)).labels.any()
 
 
 def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
@@ -192,7 +227,8 @@ def test_a_tumour_that_the_liver_left_out_at_its_edge_is_found(scan):
     found = {mm: cascade.segment(scan, networks, dataclasses.replace(RULES, reach_mm=mm)) for mm in (0.0, 8.0)}
     assert not (found[0.0].labels == 2).any()
     assert (found[8.0].labels[8:11, 20:28, 11:18] == 2).all() and not found[8.0].labels[:, 50:].any()
-    assert found[0.0].log["liver_ml"] == found[8.0].log["liver_ml"]
+    for one in found.values():  # the volume that is told is the mask's
+        assert one.log["liver_ml"] == pytest.approx(np.count_nonzero(one.labels) * scan.voxel_ml, abs=0.06)
 
 
 def test_the_gallbladder_is_neither_tumour_nor_liver(scan):

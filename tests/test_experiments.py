@@ -81,6 +81,20 @@ def test_only_a_finished_trial_is_slimmed(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
 
 
+def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):
+    run, folder = paths.Run("r"), own_root / "trial"
+    paths.write_text(run.lists / "val.csv", "case,z\n")
+    assert not experiments.is_finished(folder, run)
+    lists = {"val.csv": paths.sha256(run.lists / "val.csv")[:16]}
+    paths.write_json(folder / "final.json", {"settings": {"lists": lists, "precision": "of another machine"}})
+    assert not experiments.is_finished(folder, run)
+    (folder / "validation.csv").touch()
+    assert experiments.is_finished(folder, run)
+    paths.write_text(run.lists / "val.csv", "case,z\n1,2\n")
+    with pytest.raises(ValueError, match=r"trial: was trained with another val.csv than .*r holds"):
+        experiments.is_finished(folder, run)
+
+
 def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch):
     import shutil
 

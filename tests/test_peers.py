@@ -18,7 +18,7 @@ def items(tmp_path):
     image[:, 0][mask > 0] += 120
     np.save(tmp_path / "c.image.npy", image)
     np.save(tmp_path / "c.mask.npy", mask)
-    (tmp_path / "c.json").write_text('{"box": [[3, 9], [0, 32], [0, 32]]}')
+    (tmp_path / "c.json").write_text('{"box": [[3, 9], [0, 32], [0, 32]], "spacing_mm": [3.0, 1.0, 1.0]}')
     rows = pd.DataFrame({"case": "c", "z": range(3, 9)})
     return peers.write_slices(store.Store(tmp_path), rows, 1, tmp_path / "files"), image, mask
 

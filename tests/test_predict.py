@@ -106,6 +106,13 @@ def test_what_cannot_be_meant_is_refused(known, capsys, words, said):
     assert said in capsys.readouterr().err and not list((known / "here").iterdir())
 
 
+def test_a_gpu_that_is_not_there_is_said(known, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
+    assert called(known / "a.nii", "--device", "cuda") == predict.FAILED
+    assert "torch finds no NVIDIA GPU here; take --device cpu" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("b.nrrd", "another format: save it as .nii.gz"), ("c.dcm", "c.dcm"), ("d.nii", "d.nii")]
 )

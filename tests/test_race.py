@@ -27,7 +27,7 @@ def two_patients(own_root, monkeypatch):
     """A race of 15 seconds with 3 moments over two patients, whose references are 4 voxels of liver, 2 of them tumour."""
     labels = np.zeros((1, 4, 4), np.uint8)
     labels[0, 1:3, 1:3] = [[1, 1], [2, 2]]
-    rows = pd.DataFrame({"case": ["volume-1", "volume-2"]})
+    rows = pd.DataFrame({"case": ["volume-1", "volume-2"], "group": ["", "one"]})
     monkeypatch.setattr(course.run_scores, "cases_of", lambda run, side: rows)
     monkeypatch.setattr(course.readers, "read_row", lambda row: (labels, labels))  # the scan is its own reference
     return course.Race(paths.Run("r"), 0.25, 3)
@@ -35,6 +35,8 @@ def two_patients(own_root, monkeypatch):
 
 class Learner:
     """Takes a second a step; knows the liver, and the tumour's first voxel, from its sixth step on; predicting takes 100 s."""
+
+    start = "random weights"
 
     def __init__(self, clock):
         self.clock, self.steps, self.shares, self.lasts = clock, 0, [], []
@@ -113,6 +115,29 @@ def test_rounds_fill_the_minutes_of_a_stage():
     assert turns.rounds_in(state | {"step": 250, "minutes": 12.5}, 12.6) == 3  # never less than it has begun
 
 
+def test_a_race_does_not_go_on_under_other_lists_or_moments(own_root):
+    run = paths.Run("r")
+    run.lists.mkdir(parents=True)
+    for name in ("split.csv", "recipe.json", "train_chunk_01.csv"):
+        (run.lists / name).write_text(name)
+    course.Race(run, 60.0).agree()
+    course.Race(run, 60.0).agree()
+    course.Race(run, 30.0, 4).agree()  # another race
+    with pytest.raises(ValueError, match="began with other moments: put them back, or delete"):
+        course.Race(run, 60.0, 4).agree()
+    (run.lists / "split.csv").write_text("another fold")
+    with pytest.raises(ValueError, match="began with other split.csv"):
+        course.Race(run, 60.0).agree()
+
+
+def test_a_contestant_does_not_go_on_from_another_start(two_patients, clock):
+    first, second = Learner(clock), Learner(clock)
+    course.learn(two_patients, "smp", first, lambda: first.steps == 7)
+    second.start = "ImageNet's weights"
+    with pytest.raises(ValueError, match="it began from random weights and finds ImageNet's weights now"):
+        course.learn(two_patients, "smp", second, lambda: False)
+
+
 def test_our_own_run_learns_the_same_slices_and_sees_no_validation_patient(own_root):
     run = paths.Run("r")
     (run.lists).mkdir(parents=True)
@@ -162,7 +187,9 @@ def test_other_recipes_learn_and_predict_on_the_scans_own_grid(slices, name, mon
     before = {key: value.clone() for key, value in one.network.state_dict().items()}
     state = one.state_dict()
     again = contestants.monai(slices, 64) if name == "monai" else contestants.smp(slices, 64, (-40, 160))
+    first, _ = again.draw()
     again.load_state_dict(state)
+    assert again.steps == 8 and not torch.equal(first, again.draw()[0])  # not the first slices over again
     assert all(torch.equal(before[key], value) for key, value in again.network.state_dict().items())
 
 
@@ -172,7 +199,7 @@ def test_a_prediction_is_the_likeliest_class_put_back_on_the_scan():
     def said(x):
         return torch.cat([20 - 40 * (x - k).abs() for k in range(3)], dim=1)
 
-    one = contestants.Contestant(torch.nn.Identity(), None, None, None, lambda hu: hu / 50, said, None, 8)
+    one = contestants.Contestant(torch.nn.Identity(), None, None, None, None, lambda hu: hu / 50, said, None, 8)
     hu = np.zeros((2, 16, 16), np.int16)
     hu[:, 4:12, 4:12], hu[1, 6:8, 6:8] = 50, 100
     scan = ct.Volume(hu, (3.0, 1.0, 1.0), np.eye(4), (16, 16, 2), "LPS")
@@ -180,7 +207,7 @@ def test_a_prediction_is_the_likeliest_class_put_back_on_the_scan():
 
 
 def table_of(**scores):
-    rows = [(name, moment, 30.0 * moment, 10, f"volume-{k}", liver, tumour)
+    rows = [(name, "", moment, 30.0 * moment, 10, f"volume-{k}", f"patient-{k}", liver, tumour)
             for name, both in scores.items() for moment in (1, 2) for k, (liver, tumour) in enumerate(both)]  # fmt: skip
     return pd.DataFrame(rows, columns=course.COLUMNS)
 
@@ -193,6 +220,22 @@ def test_the_sentence_names_the_best_of_the_others_on_each_score():
     assert "tumour 0.300 beside 0.500 of MONAI tutorial, 2-D, the best of the others (-0.200, 95 % interval -0.300 to " in said
     assert "ahead on liver and tumour" in standings.sentence(table[table.contestant != "monai"])
     assert "nothing to compare" in standings.sentence(table[table.contestant == "ours"])
+
+
+def test_contestants_are_compared_at_the_last_moment_that_all_have_reached():
+    table = table_of(ours=[(0.9, 0.2), (0.8, 0.4)], smp=[(0.7, 0.5), (0.7, 0.5)])
+    table.loc[(table.contestant == "ours") & (table.moment == 1), "liver_dice"] = 0.6
+    paused = table[(table.contestant == "ours") | (table.moment == 1)]
+    assert standings.sentence(paused).startswith("After 30.0 minutes of learning ours is behind on liver and tumour")
+
+
+def test_scans_of_one_patient_are_drawn_together():
+    table = table_of(ours=[(0.9, 0.2), (0.8, 0.4), (0.7, 0.3)], smp=[(0.7, 0.5), (0.7, 0.5), (0.7, 0.5)])
+    table.loc[table.case != "volume-0", "group"] = "one"
+    means = standings.means(table)
+    assert means.scans.tolist() == [3, 3] and means.patients.tolist() == [2, 2]
+    assert (means.liver_low["ours"], means.liver_high["ours"]) == pytest.approx((0.75, 0.9))
+    assert "3 scans of 2 patients" in standings.sentence(table)
 
 
 def test_means_and_patients_are_those_of_the_last_moment():

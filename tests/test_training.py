@@ -39,6 +39,11 @@ def test_final_weights_have_a_card_for_people(tmp_path):
     assert (tmp_path / "final.safetensors").read_bytes() == (tmp_path / "best.safetensors").read_bytes()
 
 
+def test_loss_that_is_no_number_is_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(FloatingPointError, match="a loss of nan at step 1: run again with precision='32-true'"):
+        made(tmp_path)[0].log(float("nan"))
+
+
 def test_score_that_is_no_number_is_an_error(tmp_path):
     state, network = made(tmp_path)
     with pytest.raises(ValueError, match="after step 1 gives no score"):
