@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from helpers import batches, store
 from helpers.components import PEAK, kept_lesions, largest_piece, smoothed
+from helpers.necks import without_neighbours
 from helpers.organs import likely_liver, tumour_probability, working_slices
 from helpers.trained import Loaded, load, probabilities, weights_of  # noqa: F401 (for callers)
 
@@ -17,9 +18,11 @@ class Rules:
     """What the cascade decides by; every number is a parameter of notebook 05.
 
     gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel counts.
-    gate_smooth_mm   deviation of a smoothing along z of the gate's probability; then its main stretch is kept.
-    gate_margin      slices kept beyond the first and last one of that stretch.
+    gate_smooth_mm   deviation of a smoothing along z of the gate's probability.
+    gate_margin      slices kept beyond the first and last one that the gate's threshold names; all between them are kept.
     least_liver_ml   a smaller liver is no liver.
+    neck_mm          what hangs on the liver by a narrower neck, and whose median is more than `unlike_hu` from the liver's, is
+                     another organ; 0 keeps all.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
     most_fat         a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of what
                      surrounds it is fat; 1 keeps all. Tumours lie in liver, even those at its edge.
@@ -33,12 +36,14 @@ class Rules:
                      spread says how much the network contradicts itself. The tumour's step then takes four times as long.
     """
 
-    gate_threshold: float = 0.5
+    gate_threshold: float = 0.3
     liver_threshold: float = 0.5
     tumour_threshold: float = 0.6
     gate_smooth_mm: float = 5.0
     gate_margin: int = 2
     least_liver_ml: float = 50.0
+    neck_mm: float = 18.0
+    unlike_hu: float = 12.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.85
     most_fat: float = 0.04
@@ -105,6 +110,7 @@ def _steps(volume, loaded, rules, result):
     clock.note("liver")
     liver, log["liver_pieces"] = largest_piece(mask)
     del mask, image
+    liver, log["neighbours"] = without_neighbours(liver, volume.hu, volume.spacing_mm, rules.neck_mm, rules.unlike_hu)
     log["liver_ml"] = round(float(np.count_nonzero(liver) * volume.voxel_ml), 1)
     clock.note("pieces")
     if log["liver_ml"] < rules.least_liver_ml:
@@ -137,29 +143,21 @@ def _steps(volume, loaded, rules, result):
 
 
 def _gated(gate, image, rules, log, step, spacing_mm):
-    """Slices that go on to the liver network: the main stretch that the gate keeps, and `gate_margin` more at either end."""
+    """Slices that go on to the liver's network: from the first to the last that the gate takes for liver, and a margin.
+
+    None between them are left out, and no stretch is chosen: in a scan of another hospital a gate can be surer of the pelvis.
+    """
     if gate is None:
         log |= {"gate_kept": len(image), "gate_slices": [0, len(image)]}
         return np.arange(len(image))
     score = probabilities(gate, image, np.arange(len(image)), 4 * rules.batch_size, step) / PEAK
     log["gate_probability"] = _rounded(score)
     smooth = ndimage.gaussian_filter1d(score, rules.gate_smooth_mm / spacing_mm) if rules.gate_smooth_mm else score
-    kept = main_stretch(smooth, rules.gate_threshold)
+    kept = np.flatnonzero(smooth >= rules.gate_threshold)
     if len(kept):
         kept = np.arange(max(0, kept[0] - rules.gate_margin), min(len(image), kept[-1] + 1 + rules.gate_margin))
     log |= {"gate_kept": len(kept), "gate_slices": [int(kept[0]), int(kept[-1]) + 1] if len(kept) else [0, 0]}
     return kept
-
-
-def main_stretch(score, threshold):
-    """Of the stretches of slices with a score of at least `threshold`, the one with the highest sum: its slices.
-
-    A liver is in one piece, so what looks like one elsewhere in the body, in the pelvis say, is not gone through.
-    """
-    stretches, count = ndimage.label(score >= threshold)
-    if not count:
-        return np.zeros(0, int)
-    return np.flatnonzero(stretches == 1 + np.argmax(ndimage.sum(score, stretches, np.arange(1, count + 1))))
 
 
 class _Clock:
@@ -181,7 +179,7 @@ def _empty_log(slices, rules):
     return {
         "outcome": "ok", "sentence": "", "slices": slices, "gate_kept": 0, "gate_slices": [0, 0], "gate_probability": [],
         "liver_slice_score": [0.0] * slices, "tumour_slice_score": [0.0] * slices, "liver_ml": 0.0, "liver_pieces": 0,
-        "roi": None, "lesions": 0, "lesions_removed": 0, "removed": [], "tumour_ml": 0.0, "seconds": {},
+        "neighbours": [], "roi": None, "lesions": 0, "lesions_removed": 0, "removed": [], "tumour_ml": 0.0, "seconds": {},
         "rules": asdict(rules),
     }  # fmt: skip
 
@@ -193,7 +191,8 @@ def _sentence(log):
         return "; ".join([*said, log["outcome"] + (f" ({log['error']})" if "error" in log else "")])
     (z0, z1), (y0, y1), (x0, x1) = log["roi"]
     pieces = f" (largest of {log['liver_pieces']} pieces)" if log["liver_pieces"] > 1 else ""
-    said.append(f"liver {log['liver_ml']:,.0f} ml{pieces}")
+    cut = f", {sum(part['volume_ml'] for part in log['neighbours']):,.0f} ml of other organs cut off" if log["neighbours"] else ""
+    said.append(f"liver {log['liver_ml']:,.0f} ml{pieces}{cut}")
     said.append(f"region {z1 - z0} × {y1 - y0} × {x1 - x0}")
     dropped = f", {log['lesions_removed']} removed as too small, too unsure or the gallbladder" if log["lesions_removed"] else ""
     said.append(f"{log['lesions']} lesions, {log['tumour_ml']:,.1f} ml{dropped}")

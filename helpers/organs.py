@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from helpers import batches, store
+from helpers import store
 from helpers.components import PEAK, largest_piece
+from helpers.necks import without_neighbours
 from helpers.trained import Slices, probabilities, probabilities_mirrored
 
 
@@ -41,11 +42,12 @@ def _asked(loaded, image, rows, batch_size, step, mirrored=False):
         yield from zip(some, said, strict=True)
 
 
-def predicted_liver(volume, liver, threshold=0.5):
-    """The liver of a scan, bool (z, y, x), as the cascade finds it without a gate."""
+def predicted_liver(volume, liver, rules):
+    """The liver of a scan, bool (z, y, x), as the cascade finds it by its Rules without a gate."""
     grid, image = working_slices(volume, liver.recipe)
-    step = batches.neighbour_step(volume.spacing_mm)
-    return largest_piece(likely_liver(liver, grid, image, np.arange(len(image)), threshold, step=step)[0])[0]
+    step = rules.neighbour_step(volume)
+    mask, _ = likely_liver(liver, grid, image, np.arange(len(image)), rules.liver_threshold, step=step)
+    return without_neighbours(largest_piece(mask)[0], volume.hu, volume.spacing_mm, rules.neck_mm, rules.unlike_hu)[0]
 
 
 def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):

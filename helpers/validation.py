@@ -90,18 +90,19 @@ def predicted_regions(run, rows, liver, recipe):
     from helpers import paths
 
     folder = run.stores / "tumour_predicted"
-    reach_mm = cascade.Rules.reach_mm
-    origin = f"{paths.sha256(run.checkpoints / 'liver' / 'final.safetensors')[:16]}-{reach_mm}"
+    rules = cascade.Rules()
+    weights = paths.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
+    origin = "-".join(map(str, (weights, rules.liver_threshold, rules.neck_mm, rules.unlike_hu, rules.reach_mm)))
     for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
         volume, labels = readers.read_row(row)
-        found = organs.predicted_liver(volume, liver)
+        found = organs.predicted_liver(volume, liver, rules)
         grid = store.grid_of(volume, "tumour", recipe, found)
         if grid is None:
             (folder / f"{row.case}.json").unlink(missing_ok=True)  # of an earlier liver's network
             continue
-        inside = components.closed(found, volume.spacing_mm, reach_mm)
+        inside = components.closed(found, volume.spacing_mm, rules.reach_mm)
         marked = labels + store.INSIDE * inside.astype(np.uint8)
         store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", found)
     return store.Store(folder)

@@ -41,7 +41,7 @@ def scan():
     return ct.Volume(hu, (2.0, 1.0, 1.0), affine, (64, 64, 20), "RAS")
 
 
-RULES = cascade.Rules(least_liver_ml=1.0, least_lesion_ml=0.05, smooth_mm=0.0)
+RULES = cascade.Rules(gate_threshold=0.5, least_liver_ml=1.0, least_lesion_ml=0.05, smooth_mm=0.0)
 
 
 def test_every_step_of_the_cascade(scan):
@@ -59,10 +59,10 @@ def test_every_step_of_the_cascade(scan):
 
 
 def test_the_log_says_which_slices_the_gate_kept_and_by_which_rules(scan):
-    """Two bright slices far from the liver are over the threshold too, and are not kept."""
+    """Two bright slices far from the liver are over the threshold too: nothing from there to the liver is left out."""
     scan.hu[0:2, :, 50:] = 100
     log = cascade.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.5)).log
-    assert log["gate_probability"][0] > 0.5 and log["gate_slices"] == [3, 17] and log["gate_kept"] == 14
+    assert log["gate_probability"][0] > 0.5 and log["gate_slices"] == [0, 17] and log["gate_kept"] == 17
     assert cascade.Rules(**log["rules"]).gate_smooth_mm == 0.5
     assert cascade.segment(scan, loaded(), RULES).log["gate_slices"] == [0, 20]  # no gate
     assert cascade.segment(scan, loaded(gate=lambda g: g > 999), RULES).log["gate_slices"] == [0, 0]
@@ -242,7 +242,18 @@ def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
     assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["fat"] > 0.3] == [4.8]
 
 
-def test_of_the_gates_stretches_the_main_one_goes_on():
-    score = np.array([0.9, 0.9, 0.1, 0.1, 0.6, 0.7, 0.8, 0.7, 0.2, 0.9])
-    assert cascade.main_stretch(score, 0.5).tolist() == [4, 5, 6, 7]
-    assert not len(cascade.main_stretch(score, 0.95))
+def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():
+    """A ball of 24 mm radius and 160 HU that a bridge 8 mm wide joins to a liver of 100 HU; with the liver's HU it stays."""
+    z, y, x = np.indices((32, 140, 90))
+    ball, bridge = (2 * z - 32) ** 2 + (y - 100) ** 2 + (x - 40) ** 2 <= 24**2, abs(x - 40) <= 4
+    hu = np.zeros((32, 140, 90), np.int16)
+    hu[4:28, 10:60, 10:70] = 100
+    hu[12:20, 55:80][:, bridge[0, 55:80]] = 100
+    for level, kept in ((160, False), (105, True)):
+        hu[ball] = level
+        scan = ct.Volume(hu.copy(), (2.0, 1.0, 1.0), np.diag([1.0, 1.0, 2.0, 1.0]), (90, 140, 32), "RAS")
+        found = cascade.segment(scan, loaded(tumour=lambda g: g > 999), RULES)
+        assert (found.labels[16, 100, 40] == 1) == kept and found.labels[5:27, 13:52, 13:67].all()
+        assert bool(found.log["neighbours"]) != kept and ("ml of other organs cut off" in found.log["sentence"]) != kept
+    part = cascade.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, unlike_hu=1.0)).log["neighbours"]
+    assert len(part) == 1 and part[0]["hu"] == 5 and part[0]["volume_ml"] == pytest.approx(ball.sum() * 0.002, rel=0.1)

@@ -1,0 +1,65 @@
+"""Other organs that the liver's network ran into: what hangs on the liver by a neck and looks different isn't liver."""
+
+import numpy as np
+
+from helpers.components import largest_piece
+from helpers.metrics import box_of
+
+COARSE_MM = 3.0  # voxels on which parts are told apart
+LEAST_ML = 1.0  # of a part, for a median that can be trusted
+
+
+def without_neighbours(liver, hu, spacing_mm, neck_mm, unlike_hu):
+    """A liver without the colon, spleen, stomach or kidney that touches it.
+
+    Spheres as wide as the neck fit into parts of a mask, and not through the necks between them. Every voxel belongs to the
+    nearest part; the largest part is the liver, and another one goes when its median is too far from the liver's.
+
+    liver      bool (z, y, x), one piece; hu: int16 (z, y, x), the scan.
+    neck_mm    width of a neck; 0 keeps all. unlike_hu: difference of medians from which a part is another organ.
+    returns    (bool (z, y, x), a dict per part that went: volume_ml, and hu, how far its median lies from the liver's).
+    """
+    box = box_of(liver)
+    if box is None or not neck_mm:
+        return liver, []
+    steps = [max(1, round(COARSE_MM / edge)) for edge in spacing_mm]
+    coarse = tuple(slice(edge.start, edge.stop, step) for edge, step in zip(box, steps, strict=True))
+    edges_mm = [edge * step for edge, step in zip(spacing_mm, steps, strict=True)]
+    cut_off = box[0].start == 0, box[0].stop == len(liver)
+    mask, grey = liver[coarse], hu[coarse]
+    parts, count = _parts(mask, edges_mm, neck_mm / 2, cut_off)
+    if count < 2:
+        return liver, []
+    ml = np.bincount(parts[mask], minlength=count + 1) * np.prod(edges_mm) / 1000
+    numbers = [k for k in range(1, count + 1) if ml[k] >= LEAST_ML]
+    level = {k: float(np.median(grey[mask & (parts == k)])) for k in numbers}
+    own = level[int(ml.argmax())]
+    gone = [k for k in numbers if abs(level[k] - own) > unlike_hu]
+    if not gone:
+        return liver, []
+    away = np.isin(parts, gone)
+    for axis, step in enumerate(steps):
+        away = np.repeat(away, step, axis)
+    out, size = liver.copy(), [edge.stop - edge.start for edge in box]
+    out[box] &= ~away[tuple(slice(n) for n in size)]
+    return largest_piece(out)[0], [{"volume_ml": round(float(ml[k]), 1), "hu": round(level[k] - own)} for k in gone]
+
+
+def _parts(mask, edges_mm, radius_mm, cut_off):
+    """Which part of a mask each voxel is nearest to, int (z, y, x) from 1, also outside it, and how many parts there are.
+
+    cut_off  whether the scan ends where the mask begins and ends along z: there it goes on as it is.
+    """
+    import cc3d
+    from scipy import ndimage
+
+    depth = int(np.ceil(radius_mm / edges_mm[0])) + 1
+    wide = np.pad(mask, ((depth, depth), (1, 1), (1, 1)))
+    wide[:depth] |= wide[depth] & cut_off[0]
+    wide[-depth:] |= wide[-depth - 1] & cut_off[1]
+    inside = ndimage.distance_transform_edt(wide, sampling=edges_mm) > radius_mm
+    cores, count = cc3d.connected_components(inside[depth:-depth, 1:-1, 1:-1], connectivity=26, return_N=True)
+    if count < 2:
+        return cores, count
+    nearest = ndimage.distance_transform_edt(cores == 0, sampling=edges_mm, return_distances=False, return_indices=True)
+    return cores[tuple(nearest)], count
