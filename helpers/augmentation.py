@@ -15,7 +15,7 @@ class Augmentation:
     (share of the window), gamma, noise (share of the window), blur (chance of a soft slice), field (share of the window
     by which brightness drifts across a slice), neighbour_steps (distances from which the neighbours are drawn; 1 is about 3 mm),
     implants (chance that healthy liver gets tumours, a third of it where there are some already), decoys (chance that the
-    liver gets a second gallbladder).
+    liver gets a second gallbladder), veins (chance that the liver's bright vessels become dark ones).
     """
 
     rotation_degrees: float = 15.0
@@ -31,6 +31,7 @@ class Augmentation:
     neighbour_steps: tuple = (1,)
     implants: float = 0.0
     decoys: float = 0.0
+    veins: float = 0.0
 
 
 NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)

@@ -82,7 +82,7 @@ class Batches:
         if self.stage == "gate":
             return picture, np.array([row.liver_px > 0], dtype=np.uint8)
         labels = augmentation.warped(mask[k], matrix, size, cv2.INTER_NEAREST)
-        if (how.implants or how.decoys) and (labels == 1).any():
+        if (how.implants or how.decoys or how.veins) and (labels == 1).any():
             picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
         target = target_of(labels, self.stage, self.classes)
         return picture, target[None]
@@ -92,10 +92,11 @@ class Batches:
         return int(rng.choice(self.bends.neighbour_steps)) * neighbour_step(self.store.meta(case)["spacing_mm"])
 
     def _implanted(self, picture, labels, case, step, donors, rng):
-        """With up to three tumours and one gallbladder more: (picture uint8 (C, y, x), labels uint8 (y, x)); those given stay."""
+        """With up to three tumours and one gallbladder more, or dark veins: (picture uint8 (C, y, x), labels uint8 (y, x))."""
         tumours = rng.integers(1, 4) if rng.random() < self.bends.implants * (1 / 3 if (labels == 2).any() else 1) else 0
         decoy = rng.random() < self.bends.decoys
-        if not tumours and not decoy:
+        veins = bool(self.bends.veins) and rng.random() < self.bends.veins
+        if not tumours and not decoy and not veins:
             return picture, labels
         planes, labels = picture.astype(np.float32), labels.copy()
         meta = self.store.meta(case)
@@ -103,6 +104,8 @@ class Batches:
         grey_per_hu = np.resize([255 / (high - low) for low, high in meta["recipe"]["windows"]], len(planes))
         pixel_mm = meta["spacing_mm"][1] * (meta["box"][1][1] - meta["box"][1][0]) / meta["shape"][0]
         where = grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0]
+        if veins:
+            implants.darken_veins(planes, labels, rng, grey_per_hu)
         if decoy:
             implants.decoy(planes, labels, rng, *where)
         for _ in range(tumours):

@@ -1,4 +1,4 @@
-"""What was never there: tumours pasted and painted into healthy liver, and gallbladders at its edge, while a batch is made."""
+"""What was never there: tumours pasted and painted into healthy liver, gallbladders at its edge, dark veins; for a batch."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import numpy as np
 BASE_RADII_MM = (4.0, 8.0, 16.0, 32.0)  # as Hu et al. 2023 (arXiv 2303.14869)
 # chance, least and largest mean drop below the liver in HU: darker, about as bright or brighter, necrotic
 CONTRASTS = ((0.8, 15.0, 80.0), (0.1, -40.0, 5.0), (0.1, 70.0, 120.0))
+VEIN_HU = 12.0  # brighter than liver, noise aside
 MARGIN = 6  # pixels of surroundings that a pasted lesion brings: room for its soft edge
 
 
@@ -116,6 +117,21 @@ def decoy(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
         own += share * (base + grain * cloud(max(own.shape), rng, 0.6)[: own.shape[0], : own.shape[1]] - own)
     mask[here][covered] = 0
     return True
+
+
+def darken_veins(planes, mask, rng, grey_per_hu):
+    """Turn the liver's bright vessels dark, as its veins are before the contrast medium has come through the liver.
+
+    What is brighter than healthy liver by more than VEIN_HU, seen without its noise, goes as far to the other side, or a part of
+    that way. A network that has met portal-venous scans only takes the dark veins of an arterial one for tumours.
+    planes, mask, grey_per_hu  as in `paint`; labels stay, and tumours as they are.
+    """
+    within = cv2.GaussianBlur((mask == 1).astype(np.float32), (0, 0), 1.0) * (mask == 1)
+    strength, sigma = rng.uniform(1.3, 2.5), rng.uniform(0.8, 1.5)
+    for plane, level, grey in zip(planes, levels(planes, mask == 1).ravel(), grey_per_hu, strict=True):
+        excess = cv2.GaussianBlur(plane, (0, 0), sigma) - level
+        excess = np.where(excess > VEIN_HU * grey, excess.clip(0, 60 * grey), 0).astype(np.float32)
+        plane -= strength * within * cv2.GaussianBlur(excess, (0, 0), 0.7)
 
 
 def ellipsoid(radii_mm, rng, pixel_mm, slices_mm):

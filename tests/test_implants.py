@@ -107,3 +107,19 @@ def test_a_painted_gallbladder_covers_neither_tumour_nor_bone(liver):
         for seed in range(5):
             assert not implants.decoy(image, labels, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
         assert np.array_equal(image, before[0]) and np.array_equal(labels, before[1])
+
+
+def test_bright_vessels_become_dark_and_nothing_else_changes(liver):
+    """A vessel of 40 HU above the liver, a faint one of 5 HU, a dark lesion, and a bright thing outside."""
+    planes, mask = liver
+    planes[:, 40:46, 30:60] += 40
+    planes[:, 66:70, 30:60] += 5
+    planes[:, 25:32, 25:32] -= 50
+    mask[25:32, 25:32] = 2
+    planes[:, 84:90, 20:80] += 90
+    before, labels = planes.copy(), mask.copy()
+    implants.darken_veins(planes, mask, np.random.default_rng(0), [1.0] * 3)
+    assert (planes[:, 43, 35:55] < 150 - 5).all() and np.array_equal(mask, labels)
+    still = np.ones_like(mask, bool)
+    still[34:52, 24:66] = False
+    assert np.abs(planes - before)[:, still].max() < 1
