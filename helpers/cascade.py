@@ -46,7 +46,7 @@ class Rules:
     unlike_hu: float = 12.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.85
-    most_fat: float = 0.04
+    most_fat: float = 0.025
     reach_mm: float = 15.0
     smooth_mm: float = 2.0
     neighbour_mm: float = batches.NEIGHBOUR_MM

@@ -8,6 +8,7 @@ PEAK = 255  # probabilities are kept as uint8, 255 is certain
 GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie
 AROUND_MM = 5.0
 FAT_HU = (-200, 0)  # between air and water
+QUIET_PX = 0.7  # deviation of a smoothing, or the noise of a scan makes fat of its dark voxels
 
 
 def largest_piece(mask, slab=32):
@@ -138,7 +139,8 @@ def fat_around(pieces, number, box, hu, spacing_mm):
     size = [2 * int(AROUND_MM / edge) + 1 for edge in spacing_mm[:0:-1]]
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
     around = np.stack([cv2.dilate(plane.astype(np.uint8), disk) > 0 for plane in piece]) & ~piece
-    return float(((hu > FAT_HU[0]) & (hu < FAT_HU[1]))[around].mean()) if around.any() else 0.0
+    quiet = np.stack([cv2.GaussianBlur(plane.astype(np.float32), (0, 0), QUIET_PX) for plane in hu])
+    return float(((quiet > FAT_HU[0]) & (quiet < FAT_HU[1]))[around].mean()) if around.any() else 0.0
 
 
 def with_surroundings(box, spacing_mm):
