@@ -44,7 +44,7 @@ OF_STAGE = {
     "liver": replace(WIDE, brightness=0.15, implants=0.5, decoys=0.5),  # or it leaves tumours out
     "tumour": Augmentation(
         rotation_degrees=30.0, scale=0.3, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06, field=0.04,
-        neighbour_steps=WIDE.neighbour_steps, implants=0.75, decoys=0.5,
+        neighbour_steps=WIDE.neighbour_steps, implants=0.75, veins=0.3,
     ),
 }  # fmt: skip
 
