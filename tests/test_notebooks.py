@@ -96,8 +96,8 @@ def test_the_experiments_in_small(tiny, tmp_path, monkeypatch):
     assert "can't be downloaded" in table.note["resnet34-imagenet"] and "can't be downloaded" in done.stdout
     assert "tumour, 1 patients:" in done.stdout
     trials = root / "checkpoints" / "tiny" / "trials"
-    assert {p.name for p in trials.iterdir()} == {"unet.r1s7q", "convlstm.r1s7q"}
-    scores = pd.read_csv(trials / "convlstm.r1s7q" / "tumour" / "validation.csv")
+    assert {p.name for p in trials.iterdir()} == {"unet.r1s7v1q", "convlstm.r1s7v1q"}
+    scores = pd.read_csv(trials / "convlstm.r1s7v1q" / "tumour" / "validation.csv")
     assert scores.score.mean() == pytest.approx(table.score["convlstm"])
     assert paths.sha256(root / "checkpoints" / "tiny" / "tumour" / "final.safetensors") == before  # the run's own stay
     assert {p.name for p in (root / "reports" / "tiny" / "figures").glob("07_*")} == {"07_speed.png", "07_patients.png"}
