@@ -89,7 +89,7 @@ class Batches:
 
     def _step(self, case, rng):
         """How many slices away this sample's neighbours are."""
-        return int(rng.choice(self.bends.neighbour_steps)) * neighbour_step(self.store.meta(case)["spacing_mm"])
+        return int(rng.choice(self.bends.neighbour_steps)) * step_of(self.store, case)
 
     def _implanted(self, picture, labels, case, step, donors, rng):
         """With up to three tumours and one gallbladder more, or dark veins: (picture uint8 (C, y, x), labels uint8 (y, x))."""
@@ -142,6 +142,11 @@ class Batches:
 def neighbour_step(spacing_mm, neighbour_mm=NEIGHBOUR_MM):
     """How many slices away the neighbours of a slice are about `neighbour_mm` away, at least 1; spacing_mm is (z, y, x)."""
     return max(1, round(neighbour_mm / spacing_mm[0]))
+
+
+def step_of(store, case):
+    """`neighbour_step` of a case in a store."""
+    return neighbour_step(store.meta(case)["spacing_mm"])
 
 
 def one_lesion(mask, rng):

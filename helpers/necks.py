@@ -31,10 +31,9 @@ def without_neighbours(liver, hu, spacing_mm, neck_mm, unlike_hu):
     if count < 2:
         return liver, []
     ml = np.bincount(parts[mask], minlength=count + 1) * np.prod(edges_mm) / 1000
-    numbers = [k for k in range(1, count + 1) if ml[k] >= LEAST_ML]
-    level = {k: float(np.median(grey[mask & (parts == k)])) for k in numbers}
-    own = level[int(ml.argmax())]
-    gone = [k for k in numbers if abs(level[k] - own) > unlike_hu]
+    own = np.median(grey[mask & (parts == ml.argmax())])
+    apart = {k: np.median(grey[mask & (parts == k)]) - own for k in range(1, count + 1) if ml[k] >= LEAST_ML}
+    gone = [k for k in apart if abs(apart[k]) > unlike_hu]
     if not gone:
         return liver, []
     away = np.isin(parts, gone)
@@ -42,7 +41,7 @@ def without_neighbours(liver, hu, spacing_mm, neck_mm, unlike_hu):
         away = np.repeat(away, step, axis)
     out, size = liver.copy(), [edge.stop - edge.start for edge in box]
     out[box] &= ~away[tuple(slice(n) for n in size)]
-    return largest_piece(out)[0], [{"volume_ml": round(float(ml[k]), 1), "hu": round(level[k] - own)} for k in gone]
+    return largest_piece(out)[0], [{"volume_ml": round(float(ml[k]), 1), "hu": round(float(apart[k]))} for k in gone]
 
 
 def _parts(mask, edges_mm, radius_mm, cut_off):

@@ -124,6 +124,7 @@ class Store:
     def __init__(self, folder, open_cases=32):
         self.folder = folder
         self._open = functools.lru_cache(open_cases)(self._read)
+        self.is_marked = functools.cache(self._is_marked)
 
     def _read(self, case):
         try:
@@ -144,6 +145,10 @@ class Store:
     def mask(self, case):
         """uint8 (z, y, x), memory-mapped."""
         return self._open(case)[1]
+
+    def _is_marked(self, case):
+        """True where the masks say, beside the labels, what lies INSIDE a predicted liver."""
+        return bool((self.mask(case) >= INSIDE).any())
 
     def first_z(self, case):
         """The scan's slice that row 0 of the arrays is."""

@@ -24,7 +24,7 @@ def _judge_gate(loaded, pixels, slices):
     right = {True: [], False: []}
     cases = {}
     for case, part in slices.groupby("case"):
-        likely = cascade.probabilities(loaded, pixels.image(case), part.z.to_numpy(), 32, step_of(pixels, case)) > 127
+        likely = cascade.probabilities(loaded, pixels.image(case), part.z.to_numpy(), 32, batches.step_of(pixels, case)) > 127
         truth = part.liver_px.to_numpy() > 0
         cases[case] = float((likely == truth).mean())
         for side in (True, False):
@@ -44,10 +44,10 @@ def _judge_masks(loaded, pixels, slices, stage, threshold):
         mask, rows = pixels.mask(case), part.z.to_numpy() - pixels.first_z(case)
         there = (rows >= 0) & (rows < len(mask))
         whole = in_pixels_of(pixels.meta(case), part.tumour_px.to_numpy()) if stage == "tumour" else np.zeros(len(part))
-        reference, marked = whole[~there].sum(), bool((mask >= store.INSIDE).any())
-        said = cascade.probabilities(loaded, pixels.image(case), rows[there], step=step_of(pixels, case))
+        reference = whole[~there].sum()
+        said = cascade.probabilities(loaded, pixels.image(case), rows[there], step=batches.step_of(pixels, case))
         for k, least, likely in zip(rows[there], whole[there], said, strict=True):
-            truth, inside = target_and_inside(mask[k], stage, marked)
+            truth, inside = target_and_inside(mask[k], stage, pixels.is_marked(case))
             found = (likely >= threshold * cascade.PEAK) & inside
             overlap += int((found & truth).sum())
             predicted += int(found.sum())
@@ -55,11 +55,6 @@ def _judge_masks(loaded, pixels, slices, stage, threshold):
             found_slices += bool((found & truth).any())
         cases[case] = 2 * overlap / (predicted + reference) if predicted + reference else 1.0
     return {"score": float(np.mean(list(cases.values()))), "slices_found": found_slices / max(1, shown_slices)}, cases
-
-
-def step_of(pixels, case):
-    """The neighbours' distance, in slices, as the cascade will take it."""
-    return batches.neighbour_step(pixels.meta(case)["spacing_mm"])
 
 
 def in_pixels_of(meta, scan_px):

@@ -45,6 +45,13 @@ def test_a_liver_that_the_scan_cuts_off_goes_on_beyond_its_end():
     assert kept[:, 5:55, 5:55].all() and not kept[:, 76:].any() and len(removed) == 1
 
 
+def test_parts_too_small_to_be_measured_stay():
+    """One slice of 2.1 mm, 0.85 and 0.44 ml: neither the liver's part nor the other one is large enough for a median."""
+    liver, hu = two_blocks(6)
+    kept, removed = necks.without_neighbours(liver[10:11], hu[10:11], (2.1, 0.36, 0.36), 10.0, 12.0)
+    assert np.array_equal(kept, liver[10:11]) and not removed
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5)])
 def test_small_and_empty_masks(shape):
     for mask in (np.zeros(shape, bool), np.ones(shape, bool)):
