@@ -21,8 +21,8 @@ class Rules:
     gate_smooth_mm   deviation of a smoothing along z of the gate's probability.
     gate_margin      slices kept beyond the first and last one that the gate's threshold names; all between them are kept.
     least_liver_ml   a smaller liver is no liver.
-    neck_mm          what hangs on the liver by a narrower neck, and whose median is more than `unlike_hu` from the liver's, is
-                     another organ; 0 keeps all.
+    necks_mm         what hangs on the liver by a neck that narrow, and whose median is more than `unlike_hu` from the liver's,
+                     is another organ; widths one after another, none keeps all.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
     most_fat         a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of what
                      surrounds it is fat; 1 keeps all. Tumours lie in liver, even those at its edge.
@@ -38,14 +38,14 @@ class Rules:
 
     gate_threshold: float = 0.3
     liver_threshold: float = 0.5
-    tumour_threshold: float = 0.6
+    tumour_threshold: float = 0.5
     gate_smooth_mm: float = 5.0
     gate_margin: int = 2
     least_liver_ml: float = 50.0
-    neck_mm: float = 18.0
+    necks_mm: tuple = (12.0, 18.0, 27.0)
     unlike_hu: float = 12.0
     least_lesion_ml: float = 0.05
-    least_peak: float = 0.85
+    least_peak: float = 0.95
     most_fat: float = 0.025
     reach_mm: float = 15.0
     smooth_mm: float = 2.0
@@ -110,7 +110,7 @@ def _steps(volume, loaded, rules, result):
     clock.note("liver")
     liver, log["liver_pieces"] = largest_piece(mask)
     del mask, image
-    liver, log["neighbours"] = without_neighbours(liver, volume.hu, volume.spacing_mm, rules.neck_mm, rules.unlike_hu)
+    liver, log["neighbours"] = without_neighbours(liver, volume.hu, volume.spacing_mm, rules.necks_mm, rules.unlike_hu)
     log["liver_ml"] = round(float(np.count_nonzero(liver) * volume.voxel_ml), 1)
     clock.note("pieces")
     if log["liver_ml"] < rules.least_liver_ml:

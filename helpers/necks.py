@@ -9,18 +9,29 @@ COARSE_MM = 3.0  # voxels on which parts are told apart
 LEAST_ML = 1.0  # of a part, for a median that can be trusted
 
 
-def without_neighbours(liver, hu, spacing_mm, neck_mm, unlike_hu):
+def without_neighbours(liver, hu, spacing_mm, necks_mm, unlike_hu):
     """A liver without the colon, spleen, stomach or kidney that touches it.
 
     Spheres as wide as the neck fit into parts of a mask, and not through the necks between them. Every voxel belongs to the
-    nearest part; the largest part is the liver, and another one goes when its median is too far from the liver's.
+    nearest part; the largest part is the liver, and another one goes when its median is too far from the liver's. Narrow
+    necks first: where a part is gone, a wider one can show.
 
     liver      bool (z, y, x), one piece; hu: int16 (z, y, x), the scan.
-    neck_mm    width of a neck; 0 keeps all. unlike_hu: difference of medians from which a part is another organ.
+    necks_mm   widths of necks, one after another; none keeps all.
+    unlike_hu  difference of medians from which a part is another organ.
     returns    (bool (z, y, x), a dict per part that went: volume_ml, and hu, how far its median lies from the liver's).
     """
+    gone = []
+    for neck_mm in necks_mm:
+        liver, parts = _without_parts(liver, hu, spacing_mm, neck_mm, unlike_hu)
+        gone += parts
+    return liver, gone
+
+
+def _without_parts(liver, hu, spacing_mm, neck_mm, unlike_hu):
+    """`without_neighbours` for necks of one width."""
     box = box_of(liver)
-    if box is None or not neck_mm:
+    if box is None:
         return liver, []
     steps = [max(1, round(COARSE_MM / edge)) for edge in spacing_mm]
     coarse = tuple(slice(edge.start, edge.stop, step) for edge, step in zip(box, steps, strict=True))

@@ -47,7 +47,7 @@ def predicted_liver(volume, liver, rules):
     grid, image = working_slices(volume, liver.recipe)
     step = rules.neighbour_step(volume)
     mask, _ = likely_liver(liver, grid, image, np.arange(len(image)), rules.liver_threshold, step=step)
-    return without_neighbours(largest_piece(mask)[0], volume.hu, volume.spacing_mm, rules.neck_mm, rules.unlike_hu)[0]
+    return without_neighbours(largest_piece(mask)[0], volume.hu, volume.spacing_mm, rules.necks_mm, rules.unlike_hu)[0]
 
 
 def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):

@@ -80,7 +80,8 @@ def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
     networks_ = loaded()
     networks_["tumour"].network.forward = forward
     once = cascade.segment(scan, networks_, RULES, keep_probability=True)
-    four = cascade.segment(scan, networks_, dataclasses.replace(RULES, mirrored=True), keep_probability=True)
+    rules = dataclasses.replace(RULES, mirrored=True, tumour_threshold=0.6)
+    four = cascade.segment(scan, networks_, rules, keep_probability=True)
     assert once.spread is None and four.log["rules"]["mirrored"] and four.log["roi"][2] == [0, 55]
     assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
     assert four.probability["tumour"][8, 0].tolist() == [128] * 23 + [255] * 9 + [128] * 23 + [0] * 9

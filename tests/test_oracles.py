@@ -84,7 +84,7 @@ def test_tumour_beyond_the_region_counts_as_missed():
 
 @pytest.mark.parametrize("smooth_mm", [0.0, 2.0])
 def test_the_replay_at_the_runs_own_threshold_is_its_own_mask(scan, smooth_mm):  # noqa: F811
-    rules = replace(RULES, smooth_mm=smooth_mm, reach_mm=0.0)
+    rules = replace(RULES, smooth_mm=smooth_mm, reach_mm=0.0, tumour_threshold=0.6, least_peak=0.85)
     result = cascade.segment(scan, loaded(), rules, keep_probability=True)
     reference = result.labels.copy()
     reference[8] = np.where(scan.hu[8] > 150, 1, reference[8])
