@@ -49,9 +49,9 @@ def plain(scan, out, run):
     from helpers import cascade, ct, paths
 
     volume = ct.read(scan)
-    loaded = cascade.load(paths.Run(run).checkpoints, unfinished=True)
+    loaded = cascade.load(paths.Run(run).checkpoints, "cpu", unfinished=True)
     loaded = {stage: replace(one, precision="32-true") for stage, one in loaded.items() if stage != "gate"}
-    result = cascade.segment(volume, loaded, cascade.Rules(least_liver_ml=0.0, batch_size=1))
+    result = cascade.segment(volume, loaded, cascade.Rules(batch_size=1))
     ct.write_mask(result.labels, volume, out)
     print(result.log["sentence"])
 
@@ -111,16 +111,16 @@ def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
 
     pixels   store.Store of the liver stage; slices DataFrame of the cases' slices, as in the lists.
     """
-    import os
-
     import pandas as pd
+
+    from helpers import paths
 
     folder.mkdir(parents=True, exist_ok=True)
     known, rows = sorted(slices.case.unique()), []
     for number in range(count):
         case, name = known[number % len(known)], f"case-{number:04d}"
         for part in ("image.npy", "mask.npy", "json"):
-            os.link(pixels.folder / f"{case}.{part}", folder / f"{name}.{part}")
+            paths.link(pixels.folder / f"{case}.{part}", folder / f"{name}.{part}")
         rows.append(slices[slices.case == case].assign(case=name))
     for k in range(0, count, cases_a_chunk):
         pd.concat(rows[k : k + cases_a_chunk]).to_csv(folder / f"chunk_{k // cases_a_chunk:03d}.csv", index=False)

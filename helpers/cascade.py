@@ -7,9 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from helpers import batches, store
-from helpers.components import PEAK, kept_lesions, largest_piece, smoothed
-from helpers.necks import without_neighbours
-from helpers.organs import likely_liver, tumour_probability, working_slices
+from helpers.components import PEAK, kept_lesions, smoothed
+from helpers.organs import likely_liver, one_liver, tumour_probability, working_slices
 from helpers.trained import Loaded, load, probabilities, weights_of  # noqa: F401 (for callers)
 
 
@@ -108,12 +107,10 @@ def _steps(volume, loaded, rules, result):
     mask, score = likely_liver(loaded["liver"], grid, image, kept, threshold, result.probability.get("liver"), **said)
     log["liver_slice_score"] = _rounded(score / PEAK)
     clock.note("liver")
-    liver, log["liver_pieces"] = largest_piece(mask)
+    liver, log["liver_pieces"], log["neighbours"] = one_liver(mask, volume, rules)
     del mask, image
-    liver, log["neighbours"] = without_neighbours(liver, volume.hu, volume.spacing_mm, rules.necks_mm, rules.unlike_hu)
-    log["liver_ml"] = round(float(np.count_nonzero(liver) * volume.voxel_ml), 1)
     clock.note("pieces")
-    if log["liver_ml"] < rules.least_liver_ml:
+    if not liver.any():
         return "no liver found"
     result.labels[liver] = 1
     roi = store.grid_of(volume, "tumour", loaded["tumour"].recipe, liver)
@@ -133,7 +130,6 @@ def _steps(volume, loaded, rules, result):
     corner = [start for start, _ in roi.box]
     tumour, gallbladder, *counts = kept_lesions(likely, rules, volume.spacing_mm, volume.hu[box], corner)
     log["lesions"], log["removed"] = counts
-    log["lesions_removed"] = len(log["removed"])
     log["tumour_ml"] = round(float(np.count_nonzero(tumour) * volume.voxel_ml), 3)
     result.labels[box][gallbladder] = 0
     result.labels[box][tumour] = 2
@@ -179,7 +175,7 @@ def _empty_log(slices, rules):
     return {
         "outcome": "ok", "sentence": "", "slices": slices, "gate_kept": 0, "gate_slices": [0, 0], "gate_probability": [],
         "liver_slice_score": [0.0] * slices, "tumour_slice_score": [0.0] * slices, "liver_ml": 0.0, "liver_pieces": 0,
-        "neighbours": [], "roi": None, "lesions": 0, "lesions_removed": 0, "removed": [], "tumour_ml": 0.0, "seconds": {},
+        "neighbours": [], "roi": None, "lesions": 0, "removed": [], "tumour_ml": 0.0, "seconds": {},
         "rules": asdict(rules),
     }  # fmt: skip
 
@@ -194,6 +190,9 @@ def _sentence(log):
     cut = f", {sum(part['volume_ml'] for part in log['neighbours']):,.0f} ml of other organs cut off" if log["neighbours"] else ""
     said.append(f"liver {log['liver_ml']:,.0f} ml{pieces}{cut}")
     said.append(f"region {z1 - z0} × {y1 - y0} × {x1 - x0}")
-    dropped = f", {log['lesions_removed']} removed as too small, too unsure or the gallbladder" if log["lesions_removed"] else ""
+    bladders = [found for found in log["removed"] if found["why"] == "gallbladder"]
+    others = len(log["removed"]) - len(bladders)
+    dropped = f", {others} removed as too small or too unsure" if others else ""
     said.append(f"{log['lesions']} lesions, {log['tumour_ml']:,.1f} ml{dropped}")
+    said += [f"{b['volume_ml']:,.1f} ml about slice {b['index_zyx'][0]} taken for the gallbladder" for b in bladders]
     return "; ".join(said)

@@ -122,7 +122,8 @@ def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
         keep[k] = sure and not gallbladder[k]
         if not keep[k]:
             where = [int(round(c + start)) for c, start in zip(measured["centroids"][k], corner, strict=True)]
-            found = {"volume_ml": round(ml, 4), "peak": round(peak, 3), "fat": round(fat, 3), "index_zyx": where}
+            why = "gallbladder" if gallbladder[k] else "too small" if ml < rules.least_lesion_ml else "too unsure"
+            found = {"why": why, "volume_ml": round(ml, 4), "peak": round(peak, 3), "fat": round(fat, 3), "index_zyx": where}
             removed.append(found)
     return keep[pieces], gallbladder[pieces], int(keep.sum()), removed
 

@@ -54,13 +54,14 @@ class Race:
         return pd.read_csv(self.table, dtype={"case": str, "group": str, "start": str}, keep_default_na=False)
 
     def agree(self):
-        """Note the lists and moments that the race is run with, at its first start; later ones must have the same.
+        """Note the lists, scans and moments that the race is run with, at its first start; later ones must have the same.
 
         Raises ValueError, naming what differs: patients would change sides between training and validation.
         """
         file = self.scratch / f"{self.minutes:g}-minutes" / "race.json"
         lists = [self.run.lists / "split.csv", self.run.lists / "recipe.json", *sorted(self.run.lists.glob("train_chunk_*.csv"))]
-        now = {"moments": self.moments} | {path.name: paths.sha256(path)[:16] for path in lists}
+        scans = {row.case: row.bytes for side in ("train", "val") for row in self.cases(side).itertuples()}
+        now = {"moments": self.moments, "scans": scans} | {path.name: paths.sha256(path)[:16] for path in lists}
         if not file.is_file():
             paths.write_json(file, now)
         before = json.loads(file.read_text(encoding="utf8"))

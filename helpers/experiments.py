@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from helpers import cascade, comparison, components, intervals, jobs, metrics, networks, organs, paths, readers, timing
+from helpers.arithmetic import half_units
 
 COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
 
@@ -15,7 +16,7 @@ def resized(run, size):
     """The run's own lists with whole slices of another size, as a run of its own: "cv1" at 384 pixels is "cv1-384".
 
     Split and chunks stay: notebook 02 runs with the parameters it had, but for the size. A run of this size is given back.
-    Raises FileNotFoundError when 02 hasn't run, RuntimeError when it fails.
+    Raises FileNotFoundError when 02 hasn't run, RuntimeError when it fails, ValueError when a person has made a run of this name.
     """
     stamp = run.reports / "stages" / "02_filtering.json"
     if not stamp.is_file():
@@ -23,6 +24,13 @@ def resized(run, size):
     if json.loads((run.lists / "recipe.json").read_text())["recipe"]["size"] == size:
         return run
     other = paths.Run(f"{run.name}-{size}")
+    mark = other.lists / "resized.json"
+    if other.known() and not mark.is_file():
+        raise ValueError(f"the run '{other.name}' is there, and slices of {size} pixels need its name: give it another one")
+    paths.write_json(mark, {"of": run.name})
+    split = run.lists / "split.csv"
+    if (other.lists / split.name).is_file() and paths.sha256(other.lists / split.name) != paths.sha256(split):
+        (other.reports / "stages" / stamp.name).unlink(missing_ok=True)  # 02 deals anew: its lists are of another split
     for name in ("cases.csv", "split.csv", "split.json"):
         paths.write_text(other.lists / name, (run.lists / name).read_text(encoding="utf8"))
     before = json.loads(stamp.read_text(encoding="utf8"))["settings"]
@@ -32,20 +40,35 @@ def resized(run, size):
     return other
 
 
-def is_finished(folder, run):
-    """True when a training has ended and needn't be asked for again. Raises ValueError when the run's lists are others now."""
+def is_finished(folder, run, asked):
+    """True when a training has ended and needn't be asked for again.
+
+    asked  parameters of notebook 04 that it should have. Raises ValueError when these, or the run's lists, are others now.
+    """
     if not (folder / "validation.csv").is_file() or not (folder / "final.json").is_file():
         return False
-    lists = json.loads((folder / "final.json").read_text(encoding="utf8"))["settings"]["lists"]
+    settings = json.loads((folder / "final.json").read_text(encoding="utf8"))["settings"]
+    lists, wanted = settings["lists"], json.loads(json.dumps(asked | asked.get("options", {})))
+    if other := sorted(name for name, value in wanted.items() if value and settings.get(name, value) != value):
+        raise ValueError(f"{folder}: was trained with another {', '.join(other)} than is asked for; delete it to go on")
     now = {name: (paths.sha256(run.lists / name)[:16] if (run.lists / name).is_file() else "") for name in lists}
     if changed := sorted(name for name in lists if lists[name] != now[name]):
         raise ValueError(f"{folder}: was trained with another {', '.join(changed)} than {run.lists} holds; delete it to go on")
     return True
 
 
+def judged_alike(folders):
+    """Raise ValueError when tumour trainings of a run were judged in regions that different liver networks had predicted."""
+    cards = {folder: json.loads((folder / "final.json").read_text(encoding="utf8")) for folder in folders}
+    livers = {folder: card["made_with"].get("liver") or "none, the references" for folder, card in cards.items()}
+    if len(set(livers.values())) > 1:
+        told = "; ".join(f"{folder}: {liver}" for folder, liver in livers.items())
+        raise ValueError(f"these trainings were judged in regions of different liver networks, delete the older ones: {told}")
+
+
 def slimmed(folder):
     """Remove what only going on with a finished training would need: a state of a large network takes a gigabyte or two."""
-    if (folder / "validation.csv").is_file():
+    if (folder / "validation.csv").is_file() and (folder / "final.json").is_file():
         for file in (*folder.glob("generation-*"), *folder.glob("chunk_*.safetensors"), *folder.glob("best.safetensors")):
             file.unlink(missing_ok=True)
 
@@ -60,14 +83,13 @@ def remembered(file, make, weights, *more):
     return {name: value for name, value in known.items() if name != "of"}
 
 
-def liver_scores(weights, rows):
+def liver_scores(weights, rows, device):
     """Dice of the liver on the scan's own grid, so that networks of different input sizes compare: over all of its slices.
 
-    weights  file of a liver network; rows: rows of cases.csv.
+    weights  file of a liver network; rows: rows of cases.csv; device: torch.device that predicts.
     returns  {"pieces": {case: Dice of all it found}, "largest": {case: Dice of the largest 3-D component}}.
     """
-    loaded = cascade.Loaded(*networks.load_weights(weights))
-    loaded.precision = loaded.card["made_with"]["precision"]
+    loaded = cascade.Loaded(*networks.load_weights(weights, device), half_units(device))
     found = {"pieces": {}, "largest": {}}
     for _, row in rows.iterrows():
         volume, labels = readers.read_row(row)
@@ -88,7 +110,8 @@ def speed(weights, run, steps):
     """
     words = [sys.executable, "-m", "helpers.benchmark", "rehearse", weights, "--run", run.name, "--steps", steps]
     done = timing.of_process(words, env=os.environ | {"CASCADE_LIVER_ROOT": str(paths.ROOT)})
-    return json.loads(done["output"].splitlines()[-1]) | {"peak_gib": done["peak_gib"]}
+    told = [line for line in done["output"].splitlines() if line.startswith("{")]
+    return json.loads(told[-1]) | {"peak_gib": done["peak_gib"]}
 
 
 def of_patients(scores, sides):

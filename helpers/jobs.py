@@ -54,7 +54,7 @@ def _outcome(job, stage, out, error, began):
     if isinstance(error, KeyboardInterrupt):
         print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
         return PAUSED
-    if isinstance(error, OSError):  # of the executed notebook itself, which is not written whole
+    if isinstance(error, OSError) and error.filename in (None, str(out)):  # the executed notebook, which is not written whole
         out.unlink(missing_ok=True)
         room = "; make room, then run again" if error.errno == errno.ENOSPC else ""
         print(f"{job.name}: failed. {paths.shown(out)} can't be written: {error.strerror or error}{room}", file=sys.stderr)

@@ -26,13 +26,20 @@ class Contestant:
         plans = prepared(folder, rows)
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-        torch.manual_seed(contestants.SEED)
+        self._drawn_from(0)
         os.environ |= {"nnUNet_n_proc_DA": "0"}  # no workers beside it: they would outlive a race that is killed
         self.trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", dataset(rows), torch.device("cpu"))
         self.trainer.on_train_start()
 
+    def _drawn_from(self, steps):
+        """Seed what it draws by, anew after a pause: not the first patches over again."""
+        self.steps = steps
+        torch.manual_seed(contestants.SEED + steps)
+        np.random.seed(contestants.SEED + steps)
+
     def step(self, share):
         trainer = self.trainer
+        self.steps += 1
         trainer.network.train()
         trainer.lr_scheduler.step(min(int(share * trainer.num_epochs), trainer.num_epochs - 1))
         return float(trainer.train_step(next(trainer.dataloader_train))["loss"])
@@ -53,11 +60,13 @@ class Contestant:
         return contestants.with_one_liver(labels.astype(np.uint8))
 
     def state_dict(self):
-        return {"network": self.trainer.network.state_dict(), "optimiser": self.trainer.optimizer.state_dict()}
+        network, optimiser = self.trainer.network.state_dict(), self.trainer.optimizer.state_dict()
+        return {"network": network, "optimiser": optimiser, "steps": self.steps}
 
     def load_state_dict(self, state):
         self.trainer.network.load_state_dict(state["network"])
         self.trainer.optimizer.load_state_dict(state["optimiser"])
+        self._drawn_from(state["steps"])
 
 
 def prepared(folder, rows):

@@ -42,12 +42,24 @@ def _asked(loaded, image, rows, batch_size, step, mirrored=False):
         yield from zip(some, said, strict=True)
 
 
+def one_liver(mask, volume, rules):
+    """The liver in what the network saw as liver: its largest piece, without other organs that hang on it.
+
+    returns  (bool (z, y, x), empty when smaller than `least_liver_ml`; number of pieces; what `without_neighbours` cut off).
+    """
+    piece, count = largest_piece(mask)
+    liver, neighbours = without_neighbours(piece, volume.hu, volume.spacing_mm, rules.necks_mm, rules.unlike_hu)
+    if np.count_nonzero(liver) * volume.voxel_ml < rules.least_liver_ml:
+        liver = np.zeros_like(liver)
+    return liver, count, neighbours
+
+
 def predicted_liver(volume, liver, rules):
     """The liver of a scan, bool (z, y, x), as the cascade finds it by its Rules without a gate."""
     grid, image = working_slices(volume, liver.recipe)
     step = rules.neighbour_step(volume)
     mask, _ = likely_liver(liver, grid, image, np.arange(len(image)), rules.liver_threshold, step=step)
-    return without_neighbours(largest_piece(mask)[0], volume.hu, volume.spacing_mm, rules.necks_mm, rules.unlike_hu)[0]
+    return one_liver(mask, volume, rules)[0]
 
 
 def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +162,15 @@ def remove_leftovers(folder):
             file.unlink(missing_ok=True)
             leftovers.append(file.name)
     return leftovers
+
+
+def link(source, target):
+    """Give a file a second name, or copy it where the disk has no links."""
+    with written_whole(target) as beside:
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)
 
 
 def write_text(path, text):

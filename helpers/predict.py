@@ -7,6 +7,7 @@ from pathlib import Path
 
 from helpers import layouts, names, paths, pictures, readers, series
 from helpers.findings import FINDINGS, Unfit, advised
+from helpers.given import Usage, of_type, values_given
 
 DONE, FAILED, USAGE = 0, 1, 2
 SHIPPED = "lits18"  # trained on 18 LiTS patients; its cards say how, and what it can't do
@@ -19,6 +20,7 @@ examples:
   python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
   python -m helpers.predict scans/patient7                       a DICOM folder; writes segmentation-patient7.nii.gz
   python -m helpers.predict scans/patient7 --series 2            the second of several series, in the order it lists
+  python -m helpers.predict scan.nii.gz --set most_fat=1 'necks_mm=[]'   other rules than notebook 05's
   python -m helpers.predict slice.png --window -40 160           writes segmentation-slice.png (0, 127 liver, 255 tumour)
 """
 
@@ -35,16 +37,18 @@ def main(words=None):
     ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
     ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
     ask.add_argument("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
+    ask.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="rules of the cascade, named as in notebook 05")
     asked = ask.parse_args(words)
     try:
         case = chosen_case(asked.input, asked.series)
         out = checked_output(case, asked.out)
         folder = checked_run(asked.run)
-    except ValueError as error:
+        rules = checked_rules(asked.set)
+    except (ValueError, Usage) as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
-        log = predict(case, folder, out, asked.device, asked.window, asked.channel, asked.unfinished)
+        log = predict(case, folder, out, asked.device, asked.window, asked.channel, asked.unfinished, rules)
     except (ValueError, OSError, MemoryError) as error:
         print(f"helpers.predict: {advised(error) or f'{asked.input}: there is not enough memory'}", file=sys.stderr)
         return FAILED
@@ -102,9 +106,22 @@ def checked_run(name):
     return folder
 
 
-def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False):
+def checked_rules(words):
+    """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError or Usage for what they can't mean."""
+    if not words:
+        return {}
+    from helpers import cascade
+
+    known, given = vars(cascade.Rules()), values_given(words)
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"--set {unknown[0]}: is no rule; there are {', '.join(known)}")
+    return {name: of_type(name, tuple(v) if isinstance(v, list) else v, known[name]) for name, v in given.items()}
+
+
+def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False, rules=None):
     """Segment one case and write its mask whole; returns the cascade's log.
 
+    rules  what differs from `cascade.Rules`, a dict.
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
     from helpers import ct, doctor
@@ -123,8 +140,8 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
     loaded = cascade.load(folder, device, unfinished)
-    rules = cascade.Rules(least_liver_ml=0.0, gate_threshold=0.0) if volume.hu.shape[0] == 1 else cascade.Rules()
-    result = cascade.segment(volume, loaded, rules)
+    single = {"least_liver_ml": 0.0, "gate_threshold": 0.0} if volume.hu.shape[0] == 1 else {}
+    result = cascade.segment(volume, loaded, cascade.Rules(**single | (rules or {})))
     if names.is_picture(case.image):
         write_picture(result.labels[0], out)
     else:

@@ -13,7 +13,7 @@ import time
 
 from helpers import course, interrupts, paths
 from helpers.course import NAMES
-from helpers.jobs import DONE, PAUSED, USAGE
+from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 
 
 def entered(name, race):
@@ -69,6 +69,18 @@ def main(words=None):
     if race.next_moment(asked.name) is None:
         print(f"{NAMES[asked.name]}: is through")
         return DONE
+    import filelock
+
+    try:
+        with filelock.FileLock(race.folder(asked.name).with_suffix(".lock"), timeout=0):
+            return raced(asked, race)
+    except filelock.Timeout:
+        print(f"helpers.race: {NAMES[asked.name]} is racing in another process; wait for it", file=sys.stderr)
+        return FAILED
+
+
+def raced(asked, race):
+    """Let one contestant learn, as the command line `asked` for; returns DONE, PAUSED or FAILED."""
     began = time.monotonic()
     contestant = None if asked.name == "ours" else entered(asked.name, race)
     with interrupts.collected() as signals:  # not before: workers that nnU-Net prepares with have to obey SIGTERM

@@ -1,11 +1,11 @@
 """The whole sequence of notebooks without a person: python -m helpers.run."""
 
 import argparse
-import ast
 import sys
 from pathlib import Path
 
 from helpers import paths, stages
+from helpers.given import Usage, of_type, values_given
 from helpers.jobs import DONE, PAUSED, USAGE, Job, carried_out
 
 SEQUENCE = ("01", "02", "03", "04", "05", "06")
@@ -18,10 +18,6 @@ examples:
   python -m helpers.run --run lits --data /data/lits             your scans
   python -m helpers.run --run lits --only 04 --set stage=liver chunk_minutes=50
 """
-
-
-class Usage(Exception):
-    """Something on the command line can't be meant; nothing has been written."""
 
 
 def main(words=None):
@@ -109,32 +105,6 @@ def found_notebook(word):
     if not matches:
         raise Usage(f"there is no notebook {word!r}; there are {', '.join(names)}")
     return matches[0]
-
-
-def values_given(words):
-    """NAME=VALUE words as a dict; a value is read as a Python literal, or else as text."""
-    given = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not name.isidentifier():
-            raise Usage(f"--set {word!r}: write NAME=VALUE")
-        try:
-            given[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            given[name] = {"true": True, "false": False}.get(text.lower(), text)
-    return given
-
-
-def of_type(name, value, default):
-    """The value in the type of the parameter's default; raises Usage when it has another one."""
-    if isinstance(default, str):
-        return value if isinstance(value, str) else str(value)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(default):
-        kinds = f"{type(value).__name__}, the notebook's default {default!r} is {type(default).__name__}"
-        raise Usage(f"{name}={value!r}: is {kinds}")
-    return value
 
 
 def checked_data(folder):

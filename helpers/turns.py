@@ -4,7 +4,6 @@ The validation patients are taken out of the lists that 04 reads: nothing is cho
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from helpers import cascade, generations, jobs, paths
 SHARES = {"gate": 0.04, "liver": 0.60, "tumour": 0.36}  # of the learning minutes
 KEPT = 48  # times a whole training that 04 keeps the newest weights: they are at most 2 % of it old when they are judged
 TRIAL_STEPS = 40
+DEVICE = "cpu"  # where the other contestants learn, too
 
 
 def learn(race, left, signals):
@@ -28,7 +28,7 @@ def learn(race, left, signals):
             if code != jobs.DONE:
                 return code
         states = [_state(run, stage) for stage in SHARES]
-        loaded = cascade.load(run.checkpoints, unfinished=True)
+        loaded = cascade.load(run.checkpoints, DEVICE, unfinished=True)
         minutes, steps = sum(state["minutes"] for state in states), sum(state["step"] for state in states)
         race.judge("ours", moment, minutes, steps, lambda volume, nets=loaded: cascade.segment(volume, nets).labels)
     return jobs.DONE
@@ -55,13 +55,9 @@ def own_run(race):
 
 def _linked(source, folder):
     """The files of a store in another folder, without another copy of them where the disk allows it."""
-    folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         if not (folder / file.name).exists():
-            try:
-                os.link(file, folder / file.name)
-            except OSError:  # another disk, or one without links
-                shutil.copy2(file, folder / file.name)
+            paths.link(file, folder / file.name)
 
 
 def _turn(run, stage, whole, until, left, signals):
@@ -73,9 +69,10 @@ def _turn(run, stage, whole, until, left, signals):
         shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
         if code := _sitting(run, stage, 1, steps=TRIAL_STEPS):
             return code
-        paths.write_json(trial, rounds_in(_state(run, stage), whole, from_the_start=True))
+        rounds = rounds_in(_state(run, stage), whole, from_the_start=True)
         shutil.rmtree(run.checkpoints / stage)
-    if state := _state(run, stage):
+        paths.write_json(trial, rounds)
+    if (state := _state(run, stage)) and state["step"] >= TRIAL_STEPS:  # enough for a speed
         rounds = rounds_in(state, whole)
     elif trial.is_file():
         rounds = json.loads(trial.read_text())
@@ -89,7 +86,7 @@ def _turn(run, stage, whole, until, left, signals):
 def _sitting(run, stage, rounds, minutes=0.0, steps=0):
     """Notebook 04 for so many minutes or steps; DONE when they are up or the training is finished."""
     pause = {"chunk_minutes": float(minutes), "chunk_steps": steps}
-    job = jobs.training(run, stage=stage, rounds=rounds, validations=KEPT, loggers="", **pause)
+    job = jobs.training(run, stage=stage, rounds=rounds, validations=KEPT, loggers="", device=DEVICE, **pause)
     code, asked = jobs.carried_out(job, run)
     return jobs.PAUSED if asked else jobs.DONE if code == jobs.PAUSED else code
 
@@ -108,4 +105,4 @@ def rounds_in(state, whole, from_the_start=False):
     step, minutes, per_round = state["step"], state["minutes"], state["total_steps"] // state["settings"]["rounds"]
     left = whole if from_the_start else max(0.0, whole - minutes)
     reached = step / minutes * left + (0 if from_the_start else step)
-    return max(1, int(reached / per_round), -(-step // per_round))
+    return max(1, round(reached / per_round), step // per_round + 1)

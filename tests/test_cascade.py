@@ -50,8 +50,8 @@ def test_every_step_of_the_cascade(scan):
     assert result.log["gate_kept"] == 10 + 2 * RULES.gate_margin
     assert result.log["liver_pieces"] == 2 and result.log["liver_ml"] == 18.0  # 10 · 30 · 30 voxels of 2 mm³
     assert result.log["roi"] == [[0, 20], [0, 55], [0, 55]]  # 15 mm are 8 slices and 15 pixels
-    assert (result.log["lesions"], result.log["lesions_removed"]) == (1, 1)
-    assert result.log["removed"][0]["index_zyx"] == [13, 12, 12]
+    assert result.log["lesions"] == 1
+    assert [(found["why"], found["index_zyx"]) for found in result.log["removed"]] == [("too small", [13, 12, 12])]
     assert np.array_equal(result.labels == 2, np.pad(np.ones((3, 8, 8), bool), ((8, 9), (20, 36), (20, 36))))
     assert not result.labels[:, 45:].any()  # the second piece is no liver, so nothing in it is tumour
     assert "gate kept 14 of 20 slices; liver 18 ml (largest of 2 pieces)" in result.log["sentence"]
@@ -240,7 +240,8 @@ def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
     found = {share: cascade.segment(scan, loaded(), dataclasses.replace(RULES, most_fat=share)) for share in (0.04, 1.0)}
     assert (found[1.0].labels[5:13, 10:30, 25:40] == 2).all() and not found[0.04].labels[5:13, 10:30, 25:40].any()
     assert (found[0.04].labels[8:11, 20:28, 12:20] == 2).all() and (found[0.04].labels[14, 10:40, 10:40] == 1).all()
-    assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["fat"] > 0.3] == [4.8]
+    assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["why"] == "gallbladder"] == [4.8]
+    assert "; 4.8 ml about slice 8 taken for the gallbladder" in found[0.04].log["sentence"]
 
 
 def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():

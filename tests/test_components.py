@@ -72,7 +72,7 @@ def test_unsure_lesions_are_dropped_by_their_peak():
     rules = cascade.Rules(tumour_threshold=0.5, least_peak=0.8)
     kept, _, number, removed = components.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
-    assert removed == [{"volume_ml": 0.294, "peak": 0.549, "fat": 0.0, "index_zyx": [3, 5, 5]}]
+    assert removed == [{"why": "too unsure", "volume_ml": 0.294, "peak": 0.549, "fat": 0.0, "index_zyx": [3, 5, 5]}]
     assert components.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu, (7, 20, 1))[3][0]["index_zyx"] == [10, 25, 6]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from helpers import case_table, comparison, experiments, organs, paths, readers
 
@@ -84,15 +85,27 @@ def test_only_a_finished_trial_is_slimmed(tmp_path):
 def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):
     run, folder = paths.Run("r"), own_root / "trial"
     paths.write_text(run.lists / "val.csv", "case,z\n")
-    assert not experiments.is_finished(folder, run)
+    asked = {"trial": "wide", "seed": 7, "width": 0, "loss": "", "options": {"levels": 3}}
+    assert not experiments.is_finished(folder, run, asked)
     lists = {"val.csv": paths.sha256(run.lists / "val.csv")[:16]}
-    paths.write_json(folder / "final.json", {"settings": {"lists": lists, "precision": "of another machine"}})
-    assert not experiments.is_finished(folder, run)
+    paths.write_json(folder / "final.json", {"settings": {"lists": lists, "seed": 7, "width": 16, "levels": 3, "loss": "bce"}})
+    assert not experiments.is_finished(folder, run, asked)
     (folder / "validation.csv").touch()
-    assert experiments.is_finished(folder, run)
+    assert experiments.is_finished(folder, run, asked)
+    for change, said in (({"width": 32}, "width"), ({"options": {"levels": 4}}, "levels")):
+        with pytest.raises(ValueError, match=f"trial: was trained with another {said} than is asked for"):
+            experiments.is_finished(folder, run, asked | change)
     paths.write_text(run.lists / "val.csv", "case,z\n1,2\n")
     with pytest.raises(ValueError, match=r"trial: was trained with another val.csv than .*r holds"):
-        experiments.is_finished(folder, run)
+        experiments.is_finished(folder, run, asked)
+
+
+def test_rows_judged_in_other_regions_are_not_compared(tmp_path):
+    for name, liver in (("a", "one"), ("b", "one"), ("c", "")):
+        paths.write_json(tmp_path / name / "final.json", {"made_with": {"liver": liver}})
+    experiments.judged_alike([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(ValueError, match="b: one; .*c: none, the references"):
+        experiments.judged_alike([tmp_path / name for name in "abc"])
 
 
 def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch):
@@ -109,6 +122,15 @@ def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch)
         assert (other.lists / name).read_bytes() == (run.lists / name).read_bytes()
     image = np.load(next((other.stores / "liver").glob("*.image.npy")), mmap_mode="r")
     assert image.shape[2:] == (64, 64)
+    split = (run.lists / "split.csv").read_text()
+    paths.write_text(run.lists / "split.csv", split.replace("val", "train"))
+    stamp = other.reports / "stages" / "02_filtering.json"
+    monkeypatch.setattr(experiments.jobs, "carried_out", lambda job, run: (experiments.jobs.DONE, ""))
+    experiments.resized(run, 64)
+    assert not stamp.is_file()  # so that 02 deals anew
+    (other.lists / "resized.json").unlink()
+    with pytest.raises(ValueError, match="the run 'tiny-64' is there, and slices of 64 pixels need its name"):
+        experiments.resized(run, 64)
 
 
 def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
@@ -117,10 +139,9 @@ def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
 
     row = case_table.read_table(tiny_run.lists / "cases.csv").iloc[:1]
     weights = tiny_run.checkpoints / "liver" / "final.safetensors"
-    found = experiments.liver_scores(weights, row)
+    found = experiments.liver_scores(weights, row, torch.device("cpu"))
     volume, labels = readers.read_row(row.iloc[0])
     loaded = cascade.load(tiny_run.checkpoints, "cpu")["liver"]
-    loaded.precision = loaded.card["made_with"]["precision"]
     grid, image = organs.working_slices(volume, loaded.recipe)
     step = cascade.Rules().neighbour_step(volume)
     said = cascade.probabilities(loaded, image, range(len(image)), step=step)

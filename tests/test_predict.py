@@ -96,6 +96,9 @@ def test_nifti_file(known, name):
         (["{}/nifti/a.nii", "--series", "1"], "--series chooses from a folder"),
         (["{}/nifti/a.nii", "-o", "a.png"], "a.png: the mask of a.nii is written as .nii.gz or .nii"),
         (["{}/nifti/a.nii", "-o", "{}/nifti/a.nii"], "is the input itself"),
+        (["{}/nifti/a.nii", "--set", "most_fatt=1"], "--set most_fatt: is no rule; there are gate_threshold"),
+        (["{}/nifti/a.nii", "--set", "necks_mm=18"], "necks_mm=18: is int, the default (12.0, 18.0, 27.0) is tuple"),
+        (["{}/nifti/a.nii", "--set", "most_fat"], "write NAME=VALUE"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(known, capsys, words, said):
@@ -104,6 +107,13 @@ def test_what_cannot_be_meant_is_refused(known, capsys, words, said):
     nib.save(nib.Nifti1Image(scan(), AFFINE), known / "nifti" / "a.nii")
     assert called(*(word.format(known) for word in words)) == predict.USAGE
     assert said in capsys.readouterr().err and not list((known / "here").iterdir())
+
+
+def test_rules_can_be_set(known, capsys):
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
+    assert called(known / "a.nii") == predict.DONE and "no liver found" not in capsys.readouterr().out
+    assert called(known / "a.nii", "--set", "least_liver_ml=1e9", "necks_mm=[]") == predict.DONE
+    assert "no liver found" in capsys.readouterr().out
 
 
 def test_a_gpu_that_is_not_there_is_said(known, capsys, monkeypatch):

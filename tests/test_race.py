@@ -11,7 +11,7 @@ import torch
 from conftest import command
 
 from helpers import contestants, course, ct, paths, race, standings, turns
-from helpers.jobs import DONE, PAUSED, USAGE
+from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 
 
 @pytest.fixture
@@ -111,11 +111,38 @@ def test_rounds_fill_the_minutes_of_a_stage():
     state = {"step": 40, "minutes": 2.0, "total_steps": 300, "settings": {"rounds": 3}}  # 20 steps a minute, 100 a round
     assert turns.rounds_in(state, 36.0) == 7  # 40 + 34 · 20 = 720 steps
     assert turns.rounds_in(state, 36.0, from_the_start=True) == 7  # 36 · 20 = 720
-    assert turns.rounds_in(state, 35.0, from_the_start=True) == 7 and turns.rounds_in(state, 34.9, from_the_start=True) == 6
+    assert turns.rounds_in(state, 32.6, from_the_start=True) == 7 and turns.rounds_in(state, 32.4, from_the_start=True) == 6
     assert turns.rounds_in(state | {"step": 250, "minutes": 12.5}, 12.6) == 3  # never less than it has begun
+    assert turns.rounds_in(state | {"step": 300, "minutes": 15.0}, 15.1) == 4  # where a round ends and a few minutes are left
 
 
-def test_a_race_does_not_go_on_under_other_lists_or_moments(own_root):
+@pytest.mark.parametrize(("step", "rounds"), [(0, 28), (39, 28), (40, 7)])
+def test_a_stage_stopped_in_its_first_steps_keeps_the_rounds_that_its_trial_told(own_root, monkeypatch, step, rounds):
+    """Of a training's own speed, 20 steps a minute and 100 a round, 7 rounds follow; before 40 steps it isn't known."""
+    run, asked = paths.Run("r"), []
+    state = {"step": step, "minutes": step / 20, "total_steps": 2800, "settings": {"rounds": 28}}
+    paths.write_json(run.checkpoints / "liver-rounds.json", 28)
+    monkeypatch.setattr(turns, "_state", lambda *_: state)
+    monkeypatch.setattr(turns, "_sitting", lambda run, stage, rounds, minutes: asked.append(rounds) or DONE)
+    assert turns._turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [rounds]
+
+
+def test_a_contestant_races_in_one_process_at_a_time(two_patients, capsys, monkeypatch):
+    import filelock
+
+    monkeypatch.setattr(course.Race, "agree", lambda self: None)
+    monkeypatch.setattr(race, "raced", lambda *_: DONE)
+    lock = two_patients.folder("smp").with_suffix(".lock")
+    lock.parent.mkdir(parents=True)
+    words = ["smp", "--run", two_patients.run.name, "--minutes", str(two_patients.minutes)]
+    with filelock.FileLock(lock):
+        assert race.main(words) == FAILED and "racing in another process" in capsys.readouterr().err
+    assert race.main(words) == DONE
+
+
+def test_a_race_does_not_go_on_under_other_lists_or_moments(own_root, monkeypatch):
+    scans = pd.DataFrame({"case": ["volume-1"], "bytes": ["a"]})
+    monkeypatch.setattr(course.Race, "cases", lambda self, side: scans)
     run = paths.Run("r")
     run.lists.mkdir(parents=True)
     for name in ("split.csv", "recipe.json", "train_chunk_01.csv"):
@@ -127,6 +154,10 @@ def test_a_race_does_not_go_on_under_other_lists_or_moments(own_root):
         course.Race(run, 60.0, 4).agree()
     (run.lists / "split.csv").write_text("another fold")
     with pytest.raises(ValueError, match="began with other split.csv"):
+        course.Race(run, 60.0).agree()
+    (run.lists / "split.csv").write_text("split.csv")
+    scans["bytes"] = ["b"]
+    with pytest.raises(ValueError, match="began with other scans"):
         course.Race(run, 60.0).agree()
 
 

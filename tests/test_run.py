@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import TINY, command
 
-from helpers import paths, run
+from helpers import given, paths, run
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, 
 
 
 def test_values_get_the_type_of_the_default():
-    assert run.values_given(["a=1", "b=0.5", "c=text", "d=true", "e=[[1, 2]]", "f='7'"]) == {
+    assert given.values_given(["a=1", "b=0.5", "c=text", "d=true", "e=[[1, 2]]", "f='7'"]) == {
         "a": 1, "b": 0.5, "c": "text", "d": True, "e": [[1, 2]], "f": "7",
     }  # fmt: skip
-    assert run.of_type("minutes", 5, 50.0) == 5.0 and isinstance(run.of_type("minutes", 5, 50.0), float)
-    assert run.of_type("name", 7, "demo") == "7"
-    with pytest.raises(run.Usage):
-        run.of_type("rounds", 1.5, 3)
+    assert given.of_type("minutes", 5, 50.0) == 5.0 and isinstance(given.of_type("minutes", 5, 50.0), float)
+    assert given.of_type("name", 7, "demo") == "7"
+    with pytest.raises(given.Usage):
+        given.of_type("rounds", 1.5, 3)
 
 
 def test_a_trial_lies_apart_under_its_own_name(own_root):
