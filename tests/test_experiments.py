@@ -73,13 +73,13 @@ def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
 
 
 def test_only_a_finished_trial_is_slimmed(tmp_path):
-    for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "history.csv"):
+    for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "final.json"):
         (tmp_path / name).touch()
     experiments.slimmed(tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
     (tmp_path / "validation.csv").touch()  # 04 writes it last
     experiments.slimmed(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "final.json", "validation.csv"}
 
 
 def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):

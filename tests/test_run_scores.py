@@ -66,7 +66,7 @@ def predict(run, case, tumour=True, spread=True):
     run.spread(case).unlink(missing_ok=True)
     if spread:
         save(np.where(labels() == 2, 60, 0).astype(np.uint8), run.spread(case))
-    paths.write_json(run.log(case), log | {"rules": asdict(cascade.Rules())})
+    paths.write_json(run.log(case), log | {"rules": asdict(cascade.Rules(smooth_mm=0.0))})
 
 
 def test_folds_are_scored_together_and_patients_drawn_together(folds):
