@@ -8,6 +8,7 @@ import numpy as np
 
 from helpers import cascade, comparison, components, intervals, jobs, metrics, networks, organs, paths, readers, timing
 from helpers.arithmetic import half_units
+from helpers.training import FREE
 
 COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
 
@@ -49,7 +50,8 @@ def is_finished(folder, run, asked):
         return False
     settings = json.loads((folder / "final.json").read_text(encoding="utf8"))["settings"]
     lists, wanted = settings["lists"], json.loads(json.dumps(asked | asked.get("options", {})))
-    if other := sorted(name for name, value in wanted.items() if value and settings.get(name, value) != value):
+    decisive = {name: value for name, value in wanted.items() if value and name not in FREE}
+    if other := sorted(name for name, value in decisive.items() if settings.get(name, value) != value):
         raise ValueError(f"{folder}: was trained with another {', '.join(other)} than is asked for; delete it to go on")
     now = {name: (paths.sha256(run.lists / name)[:16] if (run.lists / name).is_file() else "") for name in lists}
     if changed := sorted(name for name in lists if lists[name] != now[name]):
@@ -68,7 +70,7 @@ def judged_alike(folders):
 
 def slimmed(folder):
     """Remove what only going on with a finished training would need: a state of a large network takes a gigabyte or two."""
-    if (folder / "validation.csv").is_file() and (folder / "final.json").is_file():
+    if (folder / "validation.csv").is_file():
         for file in (*folder.glob("generation-*"), *folder.glob("chunk_*.safetensors"), *folder.glob("best.safetensors")):
             file.unlink(missing_ok=True)
 

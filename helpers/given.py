@@ -3,7 +3,7 @@
 import ast
 
 
-class Usage(Exception):
+class Usage(ValueError):
     """Something on the command line can't be meant; nothing has been written."""
 
 

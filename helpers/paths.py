@@ -166,10 +166,10 @@ def remove_leftovers(folder):
 
 def link(source, target):
     """Give a file a second name, or copy it where the disk has no links."""
-    with written_whole(target) as beside:
-        try:
-            os.link(source, beside)
-        except OSError:
+    try:
+        os.link(source, target)  # there at once and whole, so nothing is flushed: it is done for thousands of files
+    except OSError:
+        with written_whole(target) as beside:
             shutil.copyfile(source, beside)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers import layouts, names, paths, pictures, readers, series
 from helpers.findings import FINDINGS, Unfit, advised
-from helpers.given import Usage, of_type, values_given
+from helpers.given import of_type, values_given
 
 DONE, FAILED, USAGE = 0, 1, 2
 SHIPPED = "lits18"  # trained on 18 LiTS patients; its cards say how, and what it can't do
@@ -44,7 +44,7 @@ def main(words=None):
         out = checked_output(case, asked.out)
         folder = checked_run(asked.run)
         rules = checked_rules(asked.set)
-    except (ValueError, Usage) as error:
+    except ValueError as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
@@ -107,7 +107,7 @@ def checked_run(name):
 
 
 def checked_rules(words):
-    """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError or Usage for what they can't mean."""
+    """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they can't mean."""
     if not words:
         return {}
     from helpers import cascade

@@ -26,7 +26,7 @@ def main(words=None):
         ask = asked(words)
         run = paths.Run(ask.run)
         jobs = planned(ask, run)
-    except (Usage, ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError) as error:
         print(f"helpers.run: {error}", file=sys.stderr)
         return USAGE
     for number, job in enumerate(jobs):

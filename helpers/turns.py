@@ -55,6 +55,7 @@ def own_run(race):
 
 def _linked(source, folder):
     """The files of a store in another folder, without another copy of them where the disk allows it."""
+    folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         if not (folder / file.name).exists():
             paths.link(file, folder / file.name)

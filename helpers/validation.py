@@ -87,7 +87,7 @@ def predicted_regions(run, rows, liver, recipe):
     folder = run.stores / "tumour_predicted"
     rules = cascade.Rules()
     weights = paths.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
-    origin = "-".join(map(str, (weights, rules.liver_threshold, rules.necks_mm, rules.unlike_hu, rules.reach_mm)))
+    origin = f"{weights}-{rules}"
     for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue

@@ -73,13 +73,13 @@ def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
 
 
 def test_only_a_finished_trial_is_slimmed(tmp_path):
-    for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "final.json"):
+    for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "history.csv"):
         (tmp_path / name).touch()
     experiments.slimmed(tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
     (tmp_path / "validation.csv").touch()  # 04 writes it last
     experiments.slimmed(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "final.json", "validation.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
 
 
 def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):
@@ -88,10 +88,10 @@ def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root
     asked = {"trial": "wide", "seed": 7, "width": 0, "loss": "", "options": {"levels": 3}}
     assert not experiments.is_finished(folder, run, asked)
     lists = {"val.csv": paths.sha256(run.lists / "val.csv")[:16]}
-    paths.write_json(folder / "final.json", {"settings": {"lists": lists, "seed": 7, "width": 16, "levels": 3, "loss": "bce"}})
+    paths.write_json(folder / "final.json", {"settings": {"lists": lists, "seed": 7, "width": 16, "levels": 3, "device": "auto"}})
     assert not experiments.is_finished(folder, run, asked)
     (folder / "validation.csv").touch()
-    assert experiments.is_finished(folder, run, asked)
+    assert experiments.is_finished(folder, run, asked) and experiments.is_finished(folder, run, asked | {"device": "cpu"})
     for change, said in (({"width": 32}, "width"), ({"options": {"levels": 4}}, "levels")):
         with pytest.raises(ValueError, match=f"trial: was trained with another {said} than is asked for"):
             experiments.is_finished(folder, run, asked | change)
