@@ -78,6 +78,8 @@ class Batches:
         about = self._centre(mask[k], size, rng)
         matrix = augmentation.placing(how, about, size, rng)
         planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
+        if how.liver_level and rng.random() < 0.5:
+            planes = self._relit(planes, stacked(mask[:, None], k, self.neighbours, step), rng)
         picture = np.stack([augmentation.warped(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
         if self.stage == "gate":
             return picture, np.array([row.liver_px > 0], dtype=np.uint8)
@@ -86,6 +88,11 @@ class Batches:
             picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
         target = target_of(labels, self.stage, self.classes)
         return picture, target[None]
+
+    def _relit(self, planes, labels, rng):
+        """Planes uint8 (C, y, x) whose liver, tumours and all, is brighter or darker; labels (2 · neighbours + 1, y, x)."""
+        livers = np.repeat(labels >= 1, len(planes) // len(labels), axis=0)
+        return implants.relight(planes, livers, 255 * rng.uniform(-1, 1) * self.bends.liver_level, rng.uniform(0.7, 2.0))
 
     def _step(self, case, rng):
         """How many slices away this sample's neighbours are."""

@@ -1,4 +1,4 @@
-"""What was never there: tumours pasted and painted into healthy liver, gallbladders at its edge, dark veins; for a batch."""
+"""What was never there: tumours pasted and painted into healthy liver, gallbladders at its edge, dark veins, fat; for a batch."""
 
 from dataclasses import dataclass
 
@@ -132,6 +132,17 @@ def darken_veins(planes, mask, rng, grey_per_hu):
         excess = cv2.GaussianBlur(plane, (0, 0), sigma) - level
         excess = np.where(excess > VEIN_HU * grey, excess.clip(0, 60 * grey), 0).astype(np.float32)
         plane -= strength * within * cv2.GaussianBlur(excess, (0, 0), 0.7)
+
+
+def relight(planes, livers, change, sigma):
+    """Make the liver brighter or darker than what surrounds it: fat in its cells takes up to 70 HU off, contrast adds 60.
+
+    planes   uint8 (C, y, x); livers: bool (C, y, x), the liver in each of them, tumours included.
+    change   grey values; sigma: pixels over which the change fades out at the liver's edge.
+    returns  planes uint8 (C, y, x).
+    """
+    soft = np.stack([cv2.GaussianBlur(liver.astype(np.float32), (0, 0), sigma) for liver in livers])
+    return np.rint((planes + change * soft).clip(0, 255)).astype(np.uint8)
 
 
 def ellipsoid(radii_mm, rng, pixel_mm, slices_mm):

@@ -1,5 +1,7 @@
 """Batches are functions of their step, masks stay on their organs, and the balance is what was promised."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +96,27 @@ def test_intensity_augmentation_stays_in_range_and_does_something(made):
     plain, same_target = made()(0)
     assert torch.equal(target, same_target)
     assert float(image.min()) >= 0 and float(image.max()) <= 1 and not torch.equal(image, plain)
+
+
+def test_half_of_the_livers_are_brighter_or_darker_and_what_surrounds_them_is_not(made):
+    plain, relit = made(), made(bends=dataclasses.replace(augmentation.NONE, liver_level=0.2))
+    before, after = ([draw(step)[0] for step in range(12)] for draw in (plain, relit))
+    change = (255 * (torch.cat(after) - torch.cat(before))[:, 1]).round()  # of the middle slice
+    assert not change[:, :8].any() and not change[:, -8:].any()
+    inside = change[:, 30, 30]
+    assert 0.2 < (inside != 0).float().mean() < 0.6 and inside.abs().max() <= 51.5  # two slices of six show no liver
+    assert inside.min() < -10 and inside.max() > 10
+
+
+def test_coarse_noise_goes_on_from_pixel_to_pixel_and_is_as_strong():
+    image, bent = torch.full((64, 1, 64, 64), 0.5), dataclasses.replace(augmentation.NONE, noise=0.05)
+    noises = [
+        augmentation.recoloured(image, dataclasses.replace(bent, grain=grain), np.random.default_rng(3)) - 0.5
+        for grain in (0.0, 1.0)
+    ]
+    alike = [float((n[..., 1:] * n[..., :-1]).mean() / n.square().mean()) for n in noises]
+    assert abs(alike[0]) < 0.02 and alike[1] > 0.2
+    assert 0.7 < float(noises[1].std() / noises[0].std()) < 1.4
 
 
 def test_gate_target_is_whether_liver_shows(made):

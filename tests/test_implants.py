@@ -123,3 +123,13 @@ def test_bright_vessels_become_dark_and_nothing_else_changes(liver):
     still = np.ones_like(mask, bool)
     still[34:52, 24:66] = False
     assert np.abs(planes - before)[:, still].max() < 1
+
+
+def test_a_relit_liver_changes_by_one_value_in_each_plane_of_its_own(liver):
+    planes, mask = liver
+    livers = np.stack([mask == 1, mask == 1, np.zeros_like(mask, bool)])
+    changed = implants.relight(planes.astype(np.uint8), livers, -40.0, 1.5).astype(float) - planes
+    deep, far = np.zeros_like(mask, bool), np.ones_like(mask, bool)
+    deep[28:68, 28:68], far[10:86, 10:86] = True, False
+    assert (changed[:2, deep] == -40).all() and not changed[:, far].any() and not changed[2].any()
+    assert implants.relight(planes.astype(np.uint8), livers, 400.0, 1.5).max() == 255  # and doesn't start again at 0

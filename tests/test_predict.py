@@ -65,9 +65,7 @@ def test_several_series_are_listed_and_one_is_chosen(known, capsys):
 def test_series_with_a_missing_slice_is_refused_and_leaves_nothing(known, capsys):
     write_series(known / "p7", scan(), AFFINE)[9].unlink()
     assert called(known / "p7") == predict.FAILED
-    assert (
-        "p7: slices are missing" in (err := capsys.readouterr().err) and "10 mm after 008.dcm, 5 mm elsewhere" in err
-    )
+    assert "p7: slices are missing" in (err := capsys.readouterr().err) and "10 mm after 008.dcm, 5 mm elsewhere" in err
     assert not list((known / "here").iterdir())
 
 
