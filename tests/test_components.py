@@ -92,3 +92,14 @@ def test_what_lies_against_fat_is_taken_for_the_gallbladder():
     small = likely * (np.arange(64) < 36)  # two thirds of it: 3.6 ml are too small for a gallbladder
     hu[:8, :, 36:] = -100
     assert components.kept_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[2] == 2
+
+
+@pytest.mark.parametrize("own_hu, kept", [(60, 1), (10, 0)])
+def test_beside_a_fluid_half_as_much_fat_tells_the_gallbladder(own_hu, kept):
+    likely, hu = np.zeros((20, 64, 64), np.uint8), np.full((20, 64, 64), 100, np.int16)
+    likely[2:5, 16:46, 16:46] = 250
+    hu[likely > 0], hu[2:5, 24:26, 46:] = own_hu, -100  # a short stretch of fat on one side
+    _, _, number, found = components.kept_lesions(likely, cascade.Rules(), SCAN.spacing_mm, hu)
+    assert number == kept
+    assert 0.01 < components.fat_around(likely // 250, 1, np.s_[2:5, 16:46, 16:46], hu, SCAN.spacing_mm) < 0.02
+    assert kept or found[0]["why"] == "gallbladder"
