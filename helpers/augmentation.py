@@ -45,7 +45,8 @@ NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
 WIDE = Augmentation(scale=0.3, shift=0.1, contrast=0.3, gamma=0.8, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2))
 OF_STAGE = {
     "gate": WIDE,
-    "liver": replace(WIDE, brightness=0.15, implants=0.5, decoys=0.5),  # or it leaves tumours out
+    # without implants it leaves tumours out, without other levels the livers that are full of fat
+    "liver": replace(WIDE, brightness=0.15, implants=0.5, decoys=0.5, liver_level=0.3),
     "tumour": Augmentation(
         rotation_degrees=30.0, scale=0.3, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06, field=0.04,
         neighbour_steps=WIDE.neighbour_steps, implants=0.75, veins=0.3,
