@@ -79,7 +79,8 @@ class Batches:
         matrix = augmentation.placing(how, about, size, rng)
         planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
         if how.liver_level and rng.random() < 0.5:
-            planes = self._relit(planes, stacked(mask[:, None], k, self.neighbours, step), rng)
+            change, sigma = 255 * rng.uniform(-1, 1) * how.liver_level, rng.uniform(0.7, 2.0)
+            planes = implants.relight(planes, self._labels_near(row.case, k, step) >= 1, change, sigma)
         picture = np.stack([augmentation.warped(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
         if self.stage == "gate":
             return picture, np.array([row.liver_px > 0], dtype=np.uint8)
@@ -89,10 +90,10 @@ class Batches:
         target = target_of(labels, self.stage, self.classes)
         return picture, target[None]
 
-    def _relit(self, planes, labels, rng):
-        """Planes uint8 (C, y, x) whose liver, tumours and all, is brighter or darker; labels (2 · neighbours + 1, y, x)."""
-        livers = np.repeat(labels >= 1, len(planes) // len(labels), axis=0)
-        return implants.relight(planes, livers, 255 * rng.uniform(-1, 1) * self.bends.liver_level, rng.uniform(0.7, 2.0))
+    def _labels_near(self, case, k, step):
+        """Labels uint8 (C, y, x) of slice k and its neighbours, one for each channel of `stacked` pictures."""
+        labels = stacked(self.store.mask(case)[:, None], k, self.neighbours, step)
+        return np.repeat(labels, self.store.image(case).shape[1], axis=0)
 
     def _step(self, case, rng):
         """How many slices away this sample's neighbours are."""
@@ -130,8 +131,7 @@ class Batches:
         row = donors.iloc[self._drawn(donors.case, np.arange(len(donors)), rng)[0]]
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         planes = stacked(self.store.image(row.case), k, self.neighbours, step)
-        labels = stacked(self.store.mask(row.case)[:, None], k, self.neighbours, step)
-        return implants.donor_from(planes, np.repeat(labels, len(planes) // len(labels), axis=0), rng)
+        return implants.donor_from(planes, self._labels_near(row.case, k, step), rng)
 
     def _centre(self, mask, size, rng):
         """(x, y) about which a sample is cut: the slice's middle, or in the tumour stage a lesion or a spot of the liver."""

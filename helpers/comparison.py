@@ -32,14 +32,9 @@ def paired(first, second, column):
     of_patients = table.difference.groupby(whose.to_numpy()).mean()  # the test takes its values for independent ones
     p = float(wilcoxon(of_patients).pvalue) if (of_patients != 0).any() else None
     out = {
-        "table": table,
-        "mean": float(change.mean()),
-        "low": low,
-        "high": high,
-        "p": p,
-        "cases": len(table),
-        "patients": len(of_patients),
-    }
+        "table": table, "mean": float(change.mean()), "low": low, "high": high, "p": p,
+        "cases": len(table), "patients": len(of_patients),
+    }  # fmt: skip
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in out.items()} | {
         "better": int((change > 0).sum()), "worse": int((change < 0).sum())
     }  # fmt: skip

@@ -8,7 +8,7 @@ PEAK = 255  # probabilities are kept as uint8, 255 is certain
 GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie
 AROUND_MM = 5.0
 FAT_HU = (-200, 0)  # between air and water
-FLUID_HU = 28  # bile is darker than this, a tumour seldom: beside fluid, half as much fat tells the gallbladder
+FLUID_HU = 28  # bile is darker than this, a tumour seldom: fat beside a fluid counts twice
 QUIET_PX = 0.7  # deviation of a smoothing, or the noise of a scan makes fat of its dark voxels
 
 
@@ -116,10 +116,14 @@ def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
     for k in range(1, count + 1):
         box = measured["bounding_boxes"][k]
         ml = float(measured["voxel_counts"][k] * np.prod(spacing_mm)) / 1000
-        peak = float(likely[box][pieces[box] == k].max()) / PEAK
+        inside = pieces[box] == k
+        peak = float(likely[box][inside].max()) / PEAK
         sure = ml >= rules.least_lesion_ml and peak >= rules.least_peak
-        fat = fat_around(pieces, k, box, hu, spacing_mm) if sure and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1] else 0.0
-        gallbladder[k] = min(1.0, fat * (1 + is_fluid(hu[box][pieces[box] == k]))) > rules.most_fat if fat else False
+        fat = 0.0
+        if sure and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1]:
+            fat = fat_around(pieces, k, box, hu, spacing_mm)
+            weight = 2 if np.median(hu[box][inside]) < FLUID_HU else 1
+            gallbladder[k] = min(1.0, weight * fat) > rules.most_fat
         keep[k] = sure and not gallbladder[k]
         if not keep[k]:
             where = [int(round(c + start)) for c, start in zip(measured["centroids"][k], corner, strict=True)]
@@ -127,11 +131,6 @@ def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
             found = {"why": why, "volume_ml": round(ml, 4), "peak": round(peak, 3), "fat": round(fat, 3), "index_zyx": where}
             removed.append(found)
     return keep[pieces], gallbladder[pieces], int(keep.sum()), removed
-
-
-def is_fluid(hu):
-    """True when the values of a finding, int16, are those of a fluid."""
-    return bool(np.median(hu) < FLUID_HU)
 
 
 def fat_around(pieces, number, box, hu, spacing_mm):
