@@ -16,8 +16,7 @@ class Augmentation:
     by which brightness drifts across a slice), neighbour_steps (distances from which the neighbours are drawn; 1 is about 3 mm),
     implants (chance that healthy liver gets tumours, a third of it where there are some already), decoys (chance that the
     liver gets a second gallbladder), veins (chance that the liver's bright vessels become dark ones), liver_level (share of
-    the window by which the liver alone becomes brighter or darker, in half of the samples), grain (how much of the noise may
-    be coarse: scanners' noise goes on from pixel to pixel).
+    the window by which the liver alone becomes brighter or darker, in half of the samples).
     """
 
     rotation_degrees: float = 15.0
@@ -35,7 +34,6 @@ class Augmentation:
     decoys: float = 0.0
     veins: float = 0.0
     liver_level: float = 0.0
-    grain: float = 0.0
 
 
 NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
@@ -84,10 +82,6 @@ def recoloured(image, how, rng):
         return torch.from_numpy(rng.uniform(low, high, (b, 1, 1, 1)).astype(np.float32))
 
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
-    if how.grain:
-        coarse = each(0, how.grain)
-        noise = (1 - coarse) * noise + coarse * 3 * torch.nn.functional.avg_pool2d(noise, 3, 1, 1)
-        noise = noise / noise.std((1, 2, 3), keepdim=True)
     soft = each(0, 1) * (each(0, 1) < how.blur)
     image = (image - 0.5) * (1 + each(-how.contrast, how.contrast)) + 0.5 + each(-how.brightness, how.brightness)
     if how.field:
