@@ -24,8 +24,8 @@ class Rules:
                      is another organ; widths one after another, none keeps all.
     least_lesion_ml  smaller tumour components are dropped, and those whose highest probability is below `least_peak`.
     most_fat         a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of what
-                     surrounds it is fat, or half of that when it is as dark as fluid; 1 keeps all. Tumours lie in liver, even
-                     those at its edge.
+                     surrounds it is fat, or a third of that when its median is below 30 HU; never from 60 HU on. 1 keeps all.
+                     Tumours lie in liver, even those at its edge.
     reach_mm         tumours are sought in the liver and in those of its notches that a disk of this radius doesn't fit into:
                      the liver's network leaves some out that lie at its edge. A tumour found there belongs to the liver.
     smooth_mm        deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
@@ -46,7 +46,7 @@ class Rules:
     unlike_hu: float = 12.0
     least_lesion_ml: float = 0.05
     least_peak: float = 0.95
-    most_fat: float = 0.02
+    most_fat: float = 0.03
     reach_mm: float = 15.0
     smooth_mm: float = 2.0
     neighbour_mm: float = batches.NEIGHBOUR_MM

@@ -8,7 +8,7 @@ PEAK = 255  # probabilities are kept as uint8, 255 is certain
 GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie
 AROUND_MM = 5.0
 FAT_HU = (-200, 0)  # between air and water
-FLUID_HU = 28  # bile is darker than this, a tumour seldom: fat beside a fluid counts twice
+BILE_HU = (30, 60)  # darker findings are most often bile: fat counts three times; brighter than both, bile never
 QUIET_PX = 0.7  # deviation of a smoothing, or the noise of a scan makes fat of its dark voxels
 
 
@@ -122,7 +122,7 @@ def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
         fat = 0.0
         if sure and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1]:
             fat = fat_around(pieces, k, box, hu, spacing_mm)
-            weight = 2 if np.median(hu[box][inside]) < FLUID_HU else 1
+            weight = (3, 1, 0)[np.searchsorted(BILE_HU, np.median(hu[box][inside]), "right")]
             gallbladder[k] = min(1.0, weight * fat) > rules.most_fat
         keep[k] = sure and not gallbladder[k]
         if not keep[k]:

@@ -235,9 +235,10 @@ def test_a_tumour_that_the_liver_left_out_at_its_edge_is_found(scan):
 def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
     """A finding of 4.8 ml in the liver's corner, with fat on two sides; the lesion deep in the liver stays."""
     scan.hu[8:11, 20:28, 20:28] = 100
-    scan.hu[5:13, 10:30, 25:40], scan.hu[8:11, 20:28, 12:20] = 200, 200
+    scan.hu[5:13, 10:30, 25:40], scan.hu[8:11, 20:28, 12:20] = 50, 50
     scan.hu[:, :10], scan.hu[:, :, 40:] = -100, -100
-    found = {share: cascade.segment(scan, loaded(), dataclasses.replace(RULES, most_fat=share)) for share in (0.04, 1.0)}
+    networks = loaded(liver=lambda g: g > 40, tumour=lambda g: (g > 40) & (g < 60))
+    found = {share: cascade.segment(scan, networks, dataclasses.replace(RULES, most_fat=share)) for share in (0.04, 1.0)}
     assert (found[1.0].labels[5:13, 10:30, 25:40] == 2).all() and not found[0.04].labels[5:13, 10:30, 25:40].any()
     assert (found[0.04].labels[8:11, 20:28, 12:20] == 2).all() and (found[0.04].labels[14, 10:40, 10:40] == 1).all()
     assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["why"] == "gallbladder"] == [4.8]

@@ -77,10 +77,10 @@ def test_unsure_lesions_are_dropped_by_their_peak():
 
 
 def test_what_lies_against_fat_is_taken_for_the_gallbladder():
-    """Two findings of 3 × 30 × 30 voxels, 5.4 ml, in liver of 100 HU: one has fat along one of its sides."""
+    """Two findings of 3 × 30 × 30 voxels, 5.4 ml and 50 HU in liver of 100: one has fat along one of its sides."""
     likely, hu = np.zeros((20, 64, 64), np.uint8), np.full((20, 64, 64), 100, np.int16)
     likely[2:5, 16:46, 16:46] = likely[10:13, 16:46, 16:46] = 250
-    hu[:8, :, 46:] = -100
+    hu[likely > 0], hu[:8, :, 46:] = 50, -100
     rules = cascade.Rules()
     kept, gallbladder, number, removed = components.kept_lesions(likely, rules, SCAN.spacing_mm, hu)
     assert number == 1 and kept[11, 20, 20] and not kept[:8].any() and np.array_equal(gallbladder, (likely > 0) & ~kept)
@@ -89,13 +89,15 @@ def test_what_lies_against_fat_is_taken_for_the_gallbladder():
     assert components.kept_lesions(likely, everything, SCAN.spacing_mm, hu)[2] == 2
     lung = np.where(hu < 0, -800, hu)
     assert components.kept_lesions(likely, rules, SCAN.spacing_mm, lung)[2] == 2  # air is no fat
+    bright = np.where(likely > 0, 65, hu)
+    assert components.kept_lesions(likely, rules, SCAN.spacing_mm, bright)[2] == 2  # nor is this bile
     small = likely * (np.arange(64) < 36)  # two thirds of it: 3.6 ml are too small for a gallbladder
     hu[:8, :, 36:] = -100
     assert components.kept_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[2] == 2
 
 
-@pytest.mark.parametrize("own_hu, kept", [(60, 1), (10, 0)])
-def test_beside_a_fluid_half_as_much_fat_tells_the_gallbladder(own_hu, kept):
+@pytest.mark.parametrize("own_hu, kept", [(50, 1), (10, 0)])
+def test_beside_a_fluid_a_third_of_the_fat_tells_the_gallbladder(own_hu, kept):
     likely, hu = np.zeros((20, 64, 64), np.uint8), np.full((20, 64, 64), 100, np.int16)
     likely[2:5, 16:46, 16:46] = 250
     hu[likely > 0], hu[2:5, 24:26, 46:] = own_hu, -100  # a short stretch of fat on one side
