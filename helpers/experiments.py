@@ -14,7 +14,7 @@ COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "differenc
 
 
 def resized(run, size):
-    """The run's own lists with whole slices of another size, as a run of its own: "cv1" at 384 pixels is "cv1-384".
+    """The run's own lists with whole slices of another size, as a run of its own: "fold1" at 384 pixels is "fold1-384".
 
     Split and chunks stay: notebook 02 runs with the parameters it had, but for the size. A run of this size is given back.
     Raises FileNotFoundError when 02 hasn't run, RuntimeError when it fails, ValueError when a person has made a run of this name.
