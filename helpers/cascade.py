@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from helpers import batches, store
+from helpers import batches, ct, store
 from helpers.components import PEAK, kept_lesions, smoothed
 from helpers.organs import likely_liver, one_liver, tumour_probability, working_slices
 from helpers.trained import Loaded, load, probabilities, weights_of  # noqa: F401 (for callers)
@@ -81,8 +81,10 @@ def segment(volume, loaded, rules=Rules(), keep_probability=False):
              "not a number".
     """
     began = time.perf_counter()
-    shape = volume.hu.shape
+    shape, header_mm = volume.hu.shape, volume.spacing_mm
+    volume = ct.with_likely_spacing(volume)
     result = Segmentation(np.zeros(shape, np.uint8), _empty_log(shape[0], rules))
+    result.log |= {"spacing_mm": list(volume.spacing_mm), "header_mm": list(header_mm)}
     if keep_probability:
         result.probability = {organ: np.zeros(shape, np.uint8) for organ in ("liver", "tumour")}
     try:
@@ -177,7 +179,7 @@ def _empty_log(slices, rules):
         "outcome": "ok", "sentence": "", "slices": slices, "gate_kept": 0, "gate_slices": [0, 0], "gate_probability": [],
         "liver_slice_score": [0.0] * slices, "tumour_slice_score": [0.0] * slices, "liver_ml": 0.0, "liver_pieces": 0,
         "neighbours": [], "roi": None, "lesions": 0, "removed": [], "tumour_ml": 0.0, "seconds": {},
-        "rules": asdict(rules),
+        "rules": asdict(rules), "spacing_mm": [], "header_mm": [],
     }  # fmt: skip
 
 
@@ -191,6 +193,8 @@ def _sentence(log):
     cut = f", {sum(part['volume_ml'] for part in log['neighbours']):,.0f} ml of other organs cut off" if log["neighbours"] else ""
     said.append(f"liver {log['liver_ml']:,.0f} ml{pieces}{cut}")
     said.append(f"region {z1 - z0} × {y1 - y0} × {x1 - x0}")
+    if log["spacing_mm"] != log["header_mm"]:
+        said.append("{2:g} × {1:g} × {0:g} mm a voxel, not 1 × 1 × 1 as its header says".format(*log["spacing_mm"]))
     bladders = [found for found in log["removed"] if found["why"] == "gallbladder"]
     others = len(log["removed"]) - len(bladders)
     dropped = f", {others} removed as too small or too unsure" if others else ""

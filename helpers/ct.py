@@ -10,6 +10,8 @@ from helpers.findings import Unfit
 
 CANONICAL = ("L", "P", "S")  # x to the patient's left, y to the back, z to the head
 HU_RANGE = (-1100, 4000)  # outside lies no tissue; values are clipped there and counted
+FIELD_MM = 500  # the widest field of view of a CT scanner; slices can't be wider
+LIKELY_MM = (2.0, 0.75, 0.75)  # (z, y, x) of a voxel, common in abdominal scans
 
 
 @dataclass
@@ -39,6 +41,16 @@ class Volume:
     @property
     def voxel_ml(self):
         return float(np.prod(self.spacing_mm)) / 1000.0
+
+
+def with_likely_spacing(volume):
+    """The Volume with the edges that networks and rules go by: its own, or LIKELY_MM where 1 × 1 × 1 mm can't be true.
+
+    It can't on slices wider than a scanner's field of view: LiTS carries it in its 3D-IRCADb scans, whose true edges were lost.
+    What is measured in mm of finished masks keeps to the header, as others do.
+    """
+    stand_in = np.allclose(volume.spacing_mm, 1, atol=1e-6) and max(volume.hu.shape[1:]) > FIELD_MM
+    return replace(volume, spacing_mm=LIKELY_MM) if stand_in else volume
 
 
 def _orientation(affine, back=False):

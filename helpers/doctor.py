@@ -12,7 +12,7 @@ from helpers import case_table, content, ct, intake, masks, names, nifti, paths,
 from helpers.findings import FINDINGS, verdict_of
 from helpers.workers import Died, each
 
-RULES = 3  # raise when a finding or a measure changes, so that kept results are looked at again
+RULES = 4  # raise when a finding or a measure changes, so that kept results are looked at again
 
 NOT_HU = {"constant", "not-hu", "not-rescaled"}  # findings that say that grey values have another meaning
 
@@ -176,7 +176,9 @@ def _geometry(volume):
 def _grid(volume, case):
     found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
-        return found + ([("spacing-1-1-1", "")] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
+        likely = ct.with_likely_spacing(volume).spacing_mm
+        told = "too wide for a scanner: networks take {} × {} × {} mm".format(*likely) if likely != volume.spacing_mm else ""
+        return found + ([("spacing-1-1-1", told)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
     steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from helpers import cascade, comparison, components, intervals, jobs, metrics, networks, organs, paths, readers, timing
+from helpers import cascade, comparison, components, ct, intervals, jobs, metrics, networks, organs, paths, readers, timing
 from helpers.arithmetic import half_units
 from helpers.training import FREE
 
@@ -95,6 +95,7 @@ def liver_scores(weights, rows, device):
     found = {"pieces": {}, "largest": {}}
     for _, row in rows.iterrows():
         volume, labels = readers.read_row(row)
+        volume = ct.with_likely_spacing(volume)
         grid, image = organs.working_slices(volume, loaded.recipe)
         step = cascade.Rules().neighbour_step(volume)
         mask, _ = organs.likely_liver(loaded, grid, image, np.arange(len(image)), 0.5, step=step)

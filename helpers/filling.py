@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from helpers import grids, paths, readers
+from helpers import ct, grids, paths, readers
 from helpers.store import grid_of, is_current, write_case
 
 
@@ -65,6 +65,7 @@ def fill_case(run, row, recipe):
         if current["tumour"] or not slices.in_roi.any():
             return slices
     volume, labels = readers.read_row(row)
+    volume = ct.with_likely_spacing(volume)
     slices = describe(row.case, labels)
     roi = grid_of(volume, "tumour", recipe, labels >= 1)
     slices["in_roi"] = slices.z.between(roi.box[0][0], roi.box[0][1] - 1) if roi else False

@@ -11,7 +11,8 @@ import numpy as np
 from helpers import ct, names, nifti
 from helpers.findings import Unfit
 
-STAND_IN_SPACING = (3.0, 0.75, 0.75)  # mm (z, y, x) for 2-D slices, which carry none
+STAND_IN_MM = (1.5, 0.75, 0.75)  # (z, y, x) for 2-D slices, which carry no spacing; z for slices whose numbers grow by 1
+MOST_STEP = 4  # slices are taken to be no further apart than so many, whatever their numbers
 NAME = re.compile(
     r"(?P<volume>.+?)_(?:(?P<part>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
     r"(?:_(?P<end>mask|seg|label|livermask|lesionmask|tumou?rmask))?",
@@ -115,23 +116,26 @@ def read_grey(path, channel=1):
 def stack(files, window, channel=1):
     """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window` in HU.
 
-    The spacing is STAND_IN_SPACING, because pictures carry none: millimetres are approximate.
+    The spacing is STAND_IN_MM, along z times the smallest step between slice numbers, because pictures carry none: millimetres
+    are approximate. So a scan of which every second slice was kept is as long as the whole scan.
     Raises Unfit when a picture can't be read or differs in shape from the first, or two carry one slice number.
     """
     low, high = window
     if not high > low:
         raise ValueError(f"window {window}: its high end must lie above its low end")
-    for path, after in zip(files, files[1:], strict=False):
-        if slice_number(path) == slice_number(after):
+    steps = np.diff([slice_number(path) for path in files])
+    for path, after, step in zip(files, files[1:], steps, strict=False):
+        if not step:
             raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
     planes = [read_grey(path, channel) for path in files]
     for path, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape:
             raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
-    dz, dy, dx = STAND_IN_SPACING
+    dz, dy, dx = STAND_IN_MM
+    dz *= int(steps.min(initial=MOST_STEP))
     affine = np.diag([-dx, -dy, dz, 1.0])  # voxel axes run to the patient's left, back and head
-    return ct.Volume(hu, STAND_IN_SPACING, affine, hu.shape[::-1], "LPS", Path(files[0]))
+    return ct.Volume(hu, (dz, dy, dx), affine, hu.shape[::-1], "LPS", Path(files[0]))
 
 
 def read_labels(mask, like):

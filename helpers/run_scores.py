@@ -12,6 +12,7 @@ from helpers import (
     attribution,
     case_scores,
     case_table,
+    ct,
     label_files,
     metrics,
     oracles,
@@ -117,7 +118,7 @@ def _explain(scored, pieces, reference, prediction, evidence, volume):
     scored.row["outcome"] = evidence.log.get("outcome", "")
     scored.row |= oracles.of_gate(scored.slices, attribution.slices_kept(evidence.log))
     if evidence.tumour is not None:
-        given = evidence.tumour, evidence.log, volume.spacing_mm, volume.hu
+        given = evidence.tumour, evidence.log, ct.with_likely_spacing(volume).spacing_mm, volume.hu
         scored.row |= oracles.of_probabilities(reference, prediction >= 1, *given)
         if evidence.spread is not None:
             scored.uncertainty = uncertainty.levels(reference, prediction, evidence.spread, evidence.tumour)

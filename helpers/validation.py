@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import batches, cascade, components, organs, readers, store
+from helpers import batches, cascade, components, ct, organs, readers, store
 
 
 def judge(loaded, pixels, slices, threshold=0.5):
@@ -92,6 +92,7 @@ def predicted_regions(run, rows, liver, recipe):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
         volume, labels = readers.read_row(row)
+        volume = ct.with_likely_spacing(volume)
         found = organs.predicted_liver(volume, liver, rules)
         grid = store.grid_of(volume, "tumour", recipe, found)
         if grid is None:

@@ -203,6 +203,17 @@ def test_validation_looks_for_tumour_inside_the_predicted_liver_only(tmp_path):
     assert judged(in_a_store(tmp_path, mask), tmp_path)[1]["c"] == pytest.approx(2 * 1024 / (1024 + 2048))
 
 
+def test_a_spacing_that_cannot_be_true_is_not_gone_by():
+    """3D-IRCADb's scans carry 1 × 1 × 1 mm in LiTS; on 512 pixels that is wider than a scanner's field. On 64 it is believed."""
+
+    def said(pixels, *spacing_mm):
+        volume = ct.from_array(np.zeros((pixels, pixels, 4), np.int16), np.diag([*spacing_mm, 1.0]))
+        return cascade.segment(volume, loaded(), RULES).log["spacing_mm"]
+
+    assert said(512, 1.0, 1.0, 1.0) == [2.0, 0.75, 0.75]
+    assert said(64, 1.0, 1.0, 1.0) == [1.0, 1.0, 1.0] and said(512, 1.0, 1.0, 1.5) == [1.5, 1.0, 1.0]
+
+
 def test_the_gate_can_go_unsmoothed(scan):
     assert cascade.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.0)).labels.any()
 

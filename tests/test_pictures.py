@@ -36,12 +36,21 @@ def test_slices_become_volumes_feet_first(slices):
     first, second = layouts.scan(slices)
     assert (first.name, first.layout, second.name, second.mask) == ("volume-3", "2-D slices", "volume-33", None)
     volume = readers.read_scan(first.image, (-40, 160), 1)
-    assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == pictures.STAND_IN_SPACING
+    assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == (1.5, 0.75, 0.75)
     # grey g of 255 stands for g * 200 / 255 - 40 HU: 2 -> -38.4, 9 -> -32.9, 10 -> -32.2, 11 -> -31.4, 255 -> 160
     assert volume.hu[:, 5, 5].tolist() == [-38, -33, -32, -31] and volume.hu[0, 0, 0] == 160
     assert readers.read_scan(first.image, (0, 255), 0).hu[0, 5, 5] == 100
     labels = readers.read_labels(first.mask, volume)
     assert labels.shape == (4, 8, 6) and np.bincount(labels[3].ravel()).tolist() == [36, 11, 1]
+
+
+@pytest.mark.parametrize("numbers, z_mm", [((7, 8, 10), 1.5), ((280, 282, 286), 3.0), ((10, 20, 30), 6.0)])
+def test_slices_are_as_far_apart_as_their_numbers_say(tmp_path, numbers, z_mm):
+    """Every second slice of a scan is 3 mm from the next: networks take neighbours by mm, in dense scans from further away."""
+    for z in numbers:
+        picture(tmp_path / f"volume-3_slice_{z}.png", np.zeros((8, 6), np.uint8))
+    volume = readers.read_scan(tmp_path / f"volume-3_slice_{numbers[0]}.png")
+    assert volume.spacing_mm == (z_mm, 0.75, 0.75) and volume.affine[2, 2] == z_mm
 
 
 def test_mask_missing_for_a_slice_is_named(slices):
