@@ -123,7 +123,7 @@ def stack(files, window, channel=1):
     low, high = window
     if not high > low:
         raise ValueError(f"window {window}: its high end must lie above its low end")
-    steps = np.diff([slice_number(path) for path in files])
+    steps = [slice_number(after) - slice_number(path) for path, after in zip(files, files[1:], strict=False)]
     for path, after, step in zip(files, files[1:], steps, strict=False):
         if not step:
             raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
@@ -133,7 +133,7 @@ def stack(files, window, channel=1):
             raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
     dz, dy, dx = STAND_IN_MM
-    dz *= int(steps.min(initial=MOST_STEP))
+    dz *= min(*steps, MOST_STEP) if steps else 1
     affine = np.diag([-dx, -dy, dz, 1.0])  # voxel axes run to the patient's left, back and head
     return ct.Volume(hu, (dz, dy, dx), affine, hu.shape[::-1], "LPS", Path(files[0]))
 

@@ -44,7 +44,7 @@ def test_slices_become_volumes_feet_first(slices):
     assert labels.shape == (4, 8, 6) and np.bincount(labels[3].ravel()).tolist() == [36, 11, 1]
 
 
-@pytest.mark.parametrize("numbers, z_mm", [((7, 8, 10), 1.5), ((280, 282, 286), 3.0), ((10, 20, 30), 6.0)])
+@pytest.mark.parametrize("numbers, z_mm", [((7, 8, 10), 1.5), ((280, 282, 286), 3.0), ((10, 20, 30), 6.0), ((5,), 1.5)])
 def test_slices_are_as_far_apart_as_their_numbers_say(tmp_path, numbers, z_mm):
     """Every second slice of a scan is 3 mm from the next: networks take neighbours by mm, in dense scans from further away."""
     for z in numbers:
