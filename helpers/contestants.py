@@ -49,7 +49,7 @@ class Contestant:
         return float(loss.detach())
 
     @torch.inference_mode()
-    def predict(self, volume, last=True):
+    def predict(self, volume):
         """Labels uint8 (z, y, x) of a Volume: the likeliest class of each pixel, and of the livers the largest."""
         self.network.eval()
         grid = grids.whole_slices(volume.hu.shape, volume.spacing_mm, self.size)

@@ -1,6 +1,5 @@
 """The course of the race in notebook 08: its clock and moments, its validation patients, and the table of what they scored."""
 
-import functools
 import io
 import json
 import time
@@ -113,7 +112,7 @@ def dices(reference, prediction):
 def learn(race, name, contestant, over):
     """Let a contestant learn and be judged until it is through or has to pause; returns DONE or PAUSED.
 
-    contestant  has step(share of the time gone), predict(volume, last moment or not), start, state_dict and load_state_dict.
+    contestant  has step(share of the time gone), predict(volume), start, state_dict and load_state_dict.
     over        function that says whether to pause; the state is saved then, at every moment, and SAVED_SECONDS after another.
     """
     import torch
@@ -149,6 +148,5 @@ def learn(race, name, contestant, over):
                 save()
                 saved = seconds
         save()
-        predict = functools.partial(contestant.predict, last=moment == race.moments)
-        race.judge(name, moment, seconds / 60, steps, predict, contestant.start)
+        race.judge(name, moment, seconds / 60, steps, contestant.predict, contestant.start)
     return DONE

@@ -39,16 +39,15 @@ class Learner:
     start = "random weights"
 
     def __init__(self, clock):
-        self.clock, self.steps, self.shares, self.lasts = clock, 0, [], []
+        self.clock, self.steps, self.shares = clock, 0, []
 
     def step(self, share):
         self.clock[0] += 1
         self.steps += 1
         self.shares.append(share)
 
-    def predict(self, volume, last):
+    def predict(self, volume):
         self.clock[0] += 100
-        self.lasts.append(last)
         if self.steps < 6:
             return np.zeros_like(volume)
         found = np.minimum(volume, 1)
@@ -66,7 +65,6 @@ def test_only_learning_counts_and_every_moment_has_its_rows(two_patients, clock)
     learner = Learner(clock)
     assert course.learn(two_patients, "smp", learner, lambda: False) == DONE
     assert learner.steps == 15 and learner.shares == [k / 15 for k in range(15)]  # 6 × 100 s of predicting left out
-    assert learner.lasts == [False] * 4 + [True] * 2
     table = two_patients.rows()
     assert table.step.tolist() == [5, 5, 10, 10, 15, 15] and table.moment.tolist() == [1, 1, 2, 2, 3, 3]
     assert np.allclose(table.minutes, np.repeat([5, 10, 15], 2) / 60, atol=0.001)
@@ -87,7 +85,7 @@ def test_one_that_pauses_goes_on_with_its_clock_and_its_weights(two_patients, cl
 
 def test_one_killed_while_it_is_judged_is_judged_again_without_learning_more(two_patients, clock, monkeypatch):
     first = Learner(clock)
-    monkeypatch.setattr(first, "predict", lambda volume, last: exec("raise KeyboardInterrupt"))
+    monkeypatch.setattr(first, "predict", lambda volume: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):
         course.learn(two_patients, "smp", first, lambda: False)
     assert two_patients.rows().empty
