@@ -11,8 +11,9 @@ def over_time(table):
 
 
 def at_the_end(table):
-    """The rows of the last moment that all contestants have reached: nobody is compared with what another was earlier."""
-    return table[table.moment == table.groupby("contestant").moment.max().min()]
+    """The rows of the last moment at which all were judged, none before there is one: nobody is compared with another's past."""
+    judged = table.groupby("moment").contestant.nunique()
+    return table[table.moment == judged.index[judged == table.contestant.nunique()].max()]
 
 
 def means(table):
@@ -32,7 +33,7 @@ def means(table):
             row[organ] = values.mean()
             row[f"{organ}_low"], row[f"{organ}_high"] = intervals.interval(values, groups=own.group)
         rows.append(row)
-    return pd.DataFrame(rows).set_index("contestant")
+    return pd.DataFrame(rows or {"contestant": []}).set_index("contestant")
 
 
 def by_case(table, organ):

@@ -94,6 +94,14 @@ def test_one_killed_while_it_is_judged_is_judged_again_without_learning_more(two
     assert two_patients.rows().step.tolist() == [5, 5, 10, 10, 15, 15]
 
 
+def test_nnunet_is_judged_half_way_and_at_the_end_only(two_patients, clock):
+    race_of_four = course.Race(two_patients.run, 0.25, 4)
+    course.learn(race_of_four, "nnunet", Learner(clock), lambda: False)
+    assert race_of_four.rows().moment.tolist() == [2, 2, 4, 4] and race_of_four.next_moment("nnunet") is None
+    assert race_of_four.rows().step.tolist() == [8, 8, 15, 15]  # 7.5 s of 1 s a step
+    assert course.Race(two_patients.run, 0.25, 1).next_moment("nnunet") == 1
+
+
 def test_contestants_share_the_table(two_patients, clock):
     for name in ("smp", "monai"):
         course.learn(two_patients, name, Learner(clock), lambda: False)
@@ -256,6 +264,8 @@ def test_contestants_are_compared_at_the_last_moment_that_all_have_reached():
     table.loc[(table.contestant == "ours") & (table.moment == 1), "liver_dice"] = 0.6
     paused = table[(table.contestant == "ours") | (table.moment == 1)]
     assert standings.sentence(paused).startswith("After 30.0 minutes of learning ours is behind on liver and tumour")
+    apart = table[(table.contestant == "ours") == (table.moment == 1)]  # ours judged at the first moment, smp at the second
+    assert "nothing to compare" in standings.sentence(apart) and standings.means(apart).empty
 
 
 def test_scans_of_one_patient_are_drawn_together():
