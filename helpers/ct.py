@@ -12,6 +12,7 @@ CANONICAL = ("L", "P", "S")  # x to the patient's left, y to the back, z to the 
 HU_RANGE = (-1100, 4000)  # outside lies no tissue; values are clipped there and counted
 FIELD_MM = 500  # the widest field of view of a CT scanner; slices can't be wider
 LIKELY_MM = (2.0, 0.75, 0.75)  # (z, y, x) of a voxel, common in abdominal scans
+MADE_BY = b"Cascade Liver CT"  # in the header of masks: they may be written anew, those of others may not
 
 
 @dataclass
@@ -159,11 +160,26 @@ def write_mask(mask, like, path):
     labels = mask if mask.dtype == np.uint8 else mask.astype(np.uint8)
     if labels is not mask and not np.array_equal(labels, mask):
         raise ValueError(f"{path}: a mask holds whole numbers from 0 to 255, not {mask.min()} to {mask.max()} of {mask.dtype}")
-    write_on_grid(labels, like, path)
+    write_on_grid(labels, like, path, MADE_BY)
 
 
-def write_on_grid(array, like, path):
-    """Write any (z, y, x) array of the volume's shape as NIfTI on the file's own grid; the rename comes last."""
+def is_own_mask(path):
+    """True for a NIfTI file that `write_mask` has written, by what its header says; False for all others, damaged ones too."""
+    import zlib
+
+    import nibabel as nib
+
+    try:
+        return nib.load(path).header["descrip"].item() == MADE_BY
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, KeyError):
+        return False
+
+
+def write_on_grid(array, like, path, made_by=b""):
+    """Write any (z, y, x) array of the volume's shape as NIfTI on the file's own grid; the rename comes last.
+
+    made_by  bytes for the header's description.
+    """
     import nibabel as nib
 
     from helpers.paths import written_whole
@@ -174,6 +190,7 @@ def write_on_grid(array, like, path):
     header = nib.Nifti1Image(np.broadcast_to(array.dtype.type(0), own.shape), like.affine).header
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
+    header["descrip"] = made_by
     with written_whole(path) as beside, nib.openers.Opener(beside, "wb") as out:
         header.write_to(out)
         for k in range(own.shape[2]):  # compressed while it is written, a plane at a time

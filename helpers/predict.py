@@ -5,12 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from helpers import layouts, names, paths, pictures, readers, series
+from helpers import ct, layouts, names, paths, pictures, readers, series
 from helpers.findings import FINDINGS, Unfit, advised
 from helpers.given import of_type, values_given
 
 DONE, FAILED, USAGE = 0, 1, 2
-SHIPPED = "lits18"  # trained on 18 LiTS patients; its cards say how, and what it can't do
+SHIPPED = "lits18"  # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
 EXPLAINED = """
 INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture (JPEG or PNG) whose grey values
 are an intensity window.
@@ -37,7 +37,8 @@ def main(words=None):
     ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
     ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
     ask.add_argument("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
-    ask.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="rules of the cascade, named as in notebook 05")
+    rules = "rules of the cascade, named as in notebook 05"
+    ask.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=rules)
     asked = ask.parse_args(words)
     try:
         case = chosen_case(asked.input, asked.series)
@@ -87,7 +88,10 @@ def checked_output(case, out):
     """The file to write; raises ValueError when it is of the wrong kind."""
     endings = (".png",) if names.is_picture(case.image) else (".nii.gz", ".nii")
     if out is None:
-        return Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
+        out = Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
+        if out.exists() and endings[0] != ".png" and not ct.is_own_mask(out):
+            raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; name another file with -o")
+        return out
     if not out.name.endswith(endings):
         raise ValueError(f"{out}: the mask of {case.image.name} is written as {' or '.join(endings)}")
     if out.is_dir():
@@ -124,7 +128,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     rules  what differs from `cascade.Rules`, a dict.
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import ct, doctor
+    from helpers import doctor
 
     volume = _read(case, window, channel)
     for code, seen in [] if names.is_picture(case.image) else doctor.of_scan(case, volume)[0]:

@@ -114,6 +114,24 @@ def test_rules_can_be_set(known, capsys):
     assert "no liver found" in capsys.readouterr().out
 
 
+def test_rules_given_in_several_words_all_count(known, capsys):
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
+    assert called(known / "a.nii", "--set", "least_liver_ml=1e9", "--set", "necks_mm=[]") == predict.DONE
+    assert "no liver found" in capsys.readouterr().out
+
+
+def test_a_reference_of_the_masks_name_is_not_written_over(known, capsys):
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "volume-0.nii")
+    nib.save(nib.Nifti1Image(np.uint8(scan() == 100), AFFINE), "segmentation-0.nii.gz")
+    before = (known / "here" / "segmentation-0.nii.gz").read_bytes()
+    assert called(known / "volume-0.nii") == predict.USAGE
+    assert "segmentation-0.nii.gz: is there already and no mask of ours" in capsys.readouterr().err
+    assert (known / "here" / "segmentation-0.nii.gz").read_bytes() == before
+    assert called(known / "volume-0.nii", "-o", "mine.nii.gz") == predict.DONE
+    (known / "here" / "mine.nii.gz").rename(known / "here" / "segmentation-0.nii.gz")
+    assert called(known / "volume-0.nii") == predict.DONE  # its own mask may be made anew
+
+
 def test_a_gpu_that_is_not_there_is_said(known, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
