@@ -2,6 +2,8 @@
 
 import torch
 
+from helpers import paths
+
 
 def half_units(device):
     """The arithmetic for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or "32-true".
@@ -44,13 +46,9 @@ def fastest_precision(network, example, device, repeats=3):
 
 def remembered_precision(folder, network, example, device):
     """`fastest_precision`, measured once a kind of device and remembered in `folder`, so that every sitting computes alike."""
-    import json
-
-    from helpers.paths import write_json
-
     file = folder / "precision.json"
-    known = json.loads(file.read_text()) if file.is_file() else {}
+    known = paths.read_json(file) if file.is_file() else {}
     if device.type not in known:
         known[device.type] = fastest_precision(network, example, device)
-        write_json(file, known)
+        paths.write_json(file, known)
     return known[device.type]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import components, label_files, metrics
+from helpers import components, label_files, metrics, paths
 
 STAGES = {
     "gate": "the gate dropped all its slices",
@@ -40,7 +40,7 @@ def read(run, case, volume):
     if not path.is_file():
         return None
     try:
-        log = json.loads(path.read_text(encoding="utf8"))
+        log = paths.read_json(path)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: is no JSON ({error})") from error
     if log.get("outcome") != "failed" and not {"gate_slices", "rules"} <= log.keys():
@@ -65,6 +65,9 @@ def blame(pieces, evidence):
     predicted = pieces.labels[1]
     kept = slices_kept(evidence.log)[pieces.box[0]]
     likely = None if evidence.tumour is None else evidence.tumour[pieces.box]
+    corner = [edge.start for edge in pieces.box]
+    dropped = [found for found in evidence.log.get("removed", []) if found["why"] == "gallbladder"]  # left the liver as well
+    bladders = [np.subtract(found["index_zyx"], corner) for found in dropped]
     out = {}
     for k, (found, touched) in enumerate(zip(pieces.found.found, pieces.found.touched, strict=True), start=1):
         if found:
@@ -74,13 +77,18 @@ def blame(pieces, evidence):
         if not kept[np.unique(z)].any():
             out[k] = "gate"
         elif (predicted[z, y, x] >= 1).mean() <= 0.5:
-            out[k] = "liver"
+            out[k] = "clean-up" if _lies_on(bladders, z, y, x) else "liver"
         elif touched:
             out[k] = "outline"
         else:
             seen = likely is not None and (likely[z, y, x] >= evidence.threshold).any()
             out[k] = "clean-up" if seen else "tumour"
     return out
+
+
+def _lies_on(spots, z, y, x):
+    """Whether one of some spots (z, y, x) lies in the box of a lesion's voxels."""
+    return any(all(c.min() <= at <= c.max() for c, at in zip((z, y, x), spot, strict=True)) for spot in spots)
 
 
 def levels(reference, evidence):

@@ -121,7 +121,11 @@ def read_tables(files):
     """The tables back from CSV files, a dict of name to path."""
     import pandas as pd
 
-    return {name: _texts_filled(pd.read_csv(path, dtype={"case": str})) for name, path in files.items()}
+    texts, out = dict.fromkeys(("case", *TEXTS), str), {}  # as they were written: "NA" and "007" are names
+    for name, path in files.items():
+        numbers = {column: [""] for column in pd.read_csv(path, nrows=0) if column not in texts}
+        out[name] = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
+    return out
 
 
 def _texts_filled(table):

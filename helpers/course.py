@@ -1,7 +1,6 @@
 """The course of the race in notebook 08: its clock and moments, its validation patients, and the table of what they scored."""
 
 import io
-import json
 import time
 from dataclasses import dataclass
 
@@ -64,7 +63,7 @@ class Race:
         now = {"moments": self.moments, "scans": scans} | {path.name: paths.sha256(path)[:16] for path in lists}
         if not file.is_file():
             paths.write_json(file, now)
-        before = json.loads(file.read_text(encoding="utf8"))
+        before = paths.read_json(file)
         if differs := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
             raise ValueError(
                 f"the race of {self.minutes:g} minutes began with other {', '.join(differs)}: put them back, or delete "

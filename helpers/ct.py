@@ -10,7 +10,7 @@ from helpers.findings import Unfit
 
 CANONICAL = ("L", "P", "S")  # x to the patient's left, y to the back, z to the head
 HU_RANGE = (-1100, 4000)  # outside lies no tissue; values are clipped there and counted
-FIELD_MM = 500  # the widest field of view of a CT scanner; slices can't be wider
+MATRIX = (512, 768, 1024)  # pixels along a slice as scanners make them; at 1 mm it would be wider than their usual field
 LIKELY_MM = (2.0, 0.75, 0.75)  # (z, y, x) of a voxel, common in abdominal scans
 MADE_BY = b"Cascade Liver CT"  # in the header of masks: they may be written anew, those of others may not
 
@@ -47,10 +47,11 @@ class Volume:
 def with_likely_spacing(volume):
     """The Volume with the edges that networks and rules go by: its own, or LIKELY_MM where 1 × 1 × 1 mm can't be true.
 
-    It can't on slices wider than a scanner's field of view: LiTS carries it in its 3D-IRCADb scans, whose true edges were lost.
+    It hardly can on slices of a scanner's own matrix: LiTS carries it in its 3D-IRCADb scans, whose true edges were lost. A scan
+    that was resampled to 1 mm has another number of pixels.
     What is measured in mm of finished masks keeps to the header, as others do.
     """
-    stand_in = np.allclose(volume.spacing_mm, 1, atol=1e-6) and max(volume.hu.shape[1:]) > FIELD_MM
+    stand_in = np.allclose(volume.spacing_mm, 1, atol=1e-6) and max(volume.hu.shape[1:]) in MATRIX
     return replace(volume, spacing_mm=LIKELY_MM) if stand_in else volume
 
 

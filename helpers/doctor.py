@@ -177,12 +177,12 @@ def _grid(volume, case):
     found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
         likely = ct.with_likely_spacing(volume).spacing_mm
-        told = "too wide for a scanner: networks take {} × {} × {} mm".format(*likely) if likely != volume.spacing_mm else ""
+        told = "too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely) if likely != volume.spacing_mm else ""
         return found + ([("spacing-1-1-1", told)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
     steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
-    return [*found, ("spacing-stand-in", "{} × {} × {} mm assumed".format(*volume.spacing_mm))]
+    return [*found, ("spacing-stand-in", "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
 
 
 def _by_name(text, case):

@@ -22,7 +22,7 @@ def resized(run, size):
     stamp = run.reports / "stages" / "02_filtering.json"
     if not stamp.is_file():
         raise FileNotFoundError(f"{stamp} is missing: run 02_filtering for run '{run.name}' first")
-    if json.loads((run.lists / "recipe.json").read_text())["recipe"]["size"] == size:
+    if paths.read_json(run.lists / "recipe.json")["recipe"]["size"] == size:
         return run
     other = paths.Run(f"{run.name}-{size}")
     mark = other.lists / "resized.json"
@@ -34,7 +34,7 @@ def resized(run, size):
         (other.reports / "stages" / stamp.name).unlink(missing_ok=True)  # 02 deals anew: its lists are of another split
     for name in ("cases.csv", "split.csv", "split.json"):
         paths.write_text(other.lists / name, (run.lists / name).read_text(encoding="utf8"))
-    before = json.loads(stamp.read_text(encoding="utf8"))["settings"]
+    before = paths.read_json(stamp)["settings"]
     job = jobs.Job("02_filtering", before | {"size": size, "run": other.name, "interactive": False})
     if jobs.carried_out(job, other)[0] != jobs.DONE:
         raise RuntimeError(f"the slices of {size} pixels for run '{run.name}' could not be made; see what 02_filtering said")
@@ -48,7 +48,7 @@ def is_finished(folder, run, asked):
     """
     if not (folder / "validation.csv").is_file() or not (folder / "final.json").is_file():
         return False
-    settings = json.loads((folder / "final.json").read_text(encoding="utf8"))["settings"]
+    settings = paths.read_json(folder / "final.json")["settings"]
     lists, wanted = settings["lists"], json.loads(json.dumps(asked | asked.get("options", {})))
     decisive = {name: value for name, value in wanted.items() if value and name not in FREE}
     if other := sorted(name for name, value in decisive.items() if settings.get(name, value) != value):
@@ -61,7 +61,7 @@ def is_finished(folder, run, asked):
 
 def judged_alike(folders):
     """Raise ValueError when tumour trainings of a run were judged in regions that different liver networks had predicted."""
-    cards = {folder: json.loads((folder / "final.json").read_text(encoding="utf8")) for folder in folders}
+    cards = {folder: paths.read_json(folder / "final.json") for folder in folders}
     livers = {folder: card["made_with"].get("liver") or "none, the references" for folder, card in cards.items()}
     if len(set(livers.values())) > 1:
         told = "; ".join(f"{folder}: {liver}" for folder, liver in livers.items())
@@ -78,7 +78,7 @@ def slimmed(folder):
 def remembered(file, make, weights, *more):
     """make(weights, *more), a dict of plain values, kept in `file`; when the weights' bytes change, it is made anew."""
     of = paths.sha256(weights)[:16]
-    known = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+    known = paths.read_json(file) if file.is_file() else {}
     if known.get("of") != of:
         known = {"of": of} | make(weights, *more)
         paths.write_json(file, known)

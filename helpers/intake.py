@@ -56,7 +56,7 @@ def kept(folder, case, settings, how):
 def read(folder, case, settings):
     """The record of a case with these settings, or None; a damaged one counts as none."""
     try:
-        record = json.loads(_record(folder, case).read_text(encoding="utf8"))
+        record = paths.read_json(_record(folder, case))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get("settings") == settings else None

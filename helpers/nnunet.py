@@ -74,7 +74,6 @@ def prepared(folder, rows):
 
     Sets the environment variables by which nnU-Net finds its folders. Raises ModuleNotFoundError where it isn't installed.
     """
-    import json
     import shutil
 
     os.environ |= {f"nnUNet_{part}": str(folder / part) for part in ("raw", "preprocessed", "results")}
@@ -94,7 +93,7 @@ def prepared(folder, rows):
         api.plan_experiments([NUMBER])
         api.preprocess([NUMBER], configurations=["2d"], num_processes=[1])
         paths.write_text(done, made_of)
-    return json.loads(plans.read_text(encoding="utf8"))
+    return paths.read_json(plans)
 
 
 def dataset(rows):

@@ -182,6 +182,10 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf8"))
+
+
 def write_csv(path, frame):
     """Write a pandas DataFrame without its index."""
     with written_whole(path) as beside:

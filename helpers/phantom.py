@@ -1,6 +1,5 @@
 """Synthetic abdominal CTs with liver and tumour labels: a data set for the demo and the tests, drawn from a seed."""
 
-import json
 import os
 from pathlib import Path
 
@@ -177,7 +176,7 @@ def claim(folder, settings):
     """Note in the folder how its phantoms are made; ValueError when it holds others."""
     note = folder / SETTINGS
     if note.exists():
-        theirs = json.loads(note.read_text())
+        theirs = paths.read_json(note)
         differs = [f"{k} {theirs.get(k)} there, {v} asked for" for k, v in settings.items() if theirs.get(k) != v]
         if differs:
             raise ValueError(f"{folder} holds phantoms made otherwise ({'; '.join(differs)}): choose another folder")

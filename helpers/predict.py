@@ -50,7 +50,7 @@ def main(words=None):
         return USAGE
     try:
         log = predict(case, folder, out, asked.device, asked.window, asked.channel, asked.unfinished, rules)
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
         print(f"helpers.predict: {advised(error) or f'{asked.input}: there is not enough memory'}", file=sys.stderr)
         return FAILED
     print(f"{case.name}: {log['sentence']}")
@@ -128,10 +128,13 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     rules  what differs from `cascade.Rules`, a dict.
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import doctor
+    from helpers import content, doctor
 
     volume = _read(case, window, channel)
-    for code, seen in [] if names.is_picture(case.image) else doctor.of_scan(case, volume)[0]:
+    picture = names.is_picture(case.image)
+    found, low, high, _ = ([], *window, None) if picture else doctor.of_scan(case, volume)
+    in_hu = not picture and not doctor.NOT_HU.intersection(code for code, _ in found)
+    for code, seen in found:
         verdict, meaning, _ = FINDINGS[code]
         said = f"{case.image.parent if case.layout == 'DICOM' else case.image}: {meaning}" + (f": {seen}" if seen else "")
         if verdict == "quarantined":
@@ -144,9 +147,10 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
     loaded = cascade.load(folder, device, unfinished)
-    single = {"least_liver_ml": 0.0, "gate_threshold": 0.0} if volume.hu.shape[0] == 1 else {}
-    result = cascade.segment(volume, loaded, cascade.Rules(**single | (rules or {})))
-    if names.is_picture(case.image):
+    result = cascade.segment(volume, loaded, cascade.Rules(**(rules or {})))
+    for code, seen in content.orientation(volume, low, high, result.labels)[0] if in_hu else []:
+        print(f"helpers.predict: {case.image}: {FINDINGS[code][1]}: {seen}", file=sys.stderr)
+    if picture:
         write_picture(result.labels[0], out)
     else:
         ct.write_mask(result.labels, volume, out)

@@ -5,7 +5,6 @@ and every case's Dice goes into `reports/<run>/race-<minutes>.csv`. A contestant
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -24,7 +23,7 @@ def entered(name, race):
         return nnunet.Contestant(race.scratch / "nnunet", race.cases("train"))
     from helpers import contestants
 
-    recipe = json.loads((race.run.lists / "recipe.json").read_text(encoding="utf8"))["recipe"]
+    recipe = paths.read_json(race.run.lists / "recipe.json")["recipe"]
     items = contestants.slices_of(race.scratch / "slices", race.cases("train"), recipe["size"])
     if name == "monai":
         return contestants.monai(items, recipe["size"])

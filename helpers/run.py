@@ -121,10 +121,9 @@ def checked_data(folder):
 
 def data_of_before(run):
     """The data folder that the run was made from: leaving --data out must not turn it into another run."""
-    import json
 
     stamp = stages.Stage("01_exploration", run, {}).stamp
-    return json.loads(stamp.read_text(encoding="utf8"))["settings"].get("data", "") if stamp.is_file() else ""
+    return paths.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
 
 
 if __name__ == "__main__":

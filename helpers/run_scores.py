@@ -4,6 +4,7 @@ import concurrent.futures
 import multiprocessing
 import os
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,22 @@ def cases_of_all(runs, splits):
             f"({twice.case.nunique()} such cases); pool only runs whose cases differ, such as the folds of one cross-validation"
         )
     return pooled
+
+
+def agree(rows):
+    """Raise ValueError when masks of one run are of different weights or rules: that is two results, and no mean of them."""
+    for name, part in rows.groupby("run"):
+        first = {}
+        for file in filter(Path.is_file, map(paths.Run(name).log, part.case)):
+            if origin := paths.read_json(file).get("origin"):
+                first.setdefault((origin["rules"], *origin["weights"]), file.stem)
+        if len(first) > 1:
+            one, other = list(first.values())[:2]
+            splits = ",".join(sorted(set(part.split)))
+            raise ValueError(
+                f"run '{name}': {one} and {other} tell of different weights or rules, and can't be scored as one result; "
+                f"run 05_cascade_inference again with split='{splits}'"
+            )
 
 
 def found_elsewhere(rows, runs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import case_scores, ct, label_files, nifti, run_scores
+from helpers import case_scores, ct, label_files, names, nifti, run_scores
 
 DONE, FAILED, USAGE = 0, 1, 2
 ENDINGS = (".nii", ".nii.gz")
@@ -26,7 +26,7 @@ def names_in(folder):
         raise FileNotFoundError(f"{folder}: no such folder")
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.name.lower().endswith(ENDINGS) and not path.name.startswith("."):
+        if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and path.is_file():
             name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
             if name in found:
                 raise ValueError(f"{folder}: holds {name} twice, {found[name].name} and {path.relative_to(folder)}; keep one")
@@ -35,17 +35,20 @@ def names_in(folder):
 
 
 def partner(name, files, what=""):
-    """The file that belongs to a reference's name: the same name, or else the same number ("segmentation-3", "volume-3", "3").
+    """The file that belongs to a reference's name: the same name, or else the same number ("segmentation-3", "volume-3", "3"),
+    or the same but for words that mean scan or mask ("a_seg", "segmentation-a").
 
     Raises ValueError when several files have that number.
     """
     if name in files:
         return files[name]
-    number = PREFIX.sub("", name)
-    same = [path for other, path in files.items() if PREFIX.sub("", other) == number]
-    if len(same) > 1:
-        raise ValueError(f"{name}: {' and '.join(p.name for p in same)} could both be its {what}; name one {name}")
-    return same[0] if same else None
+    for without in (lambda text: PREFIX.sub("", text), names.place):
+        same = [path for other, path in files.items() if without(other) == without(name)]
+        if len(same) > 1:
+            raise ValueError(f"{name}: {' and '.join(p.name for p in same)} could both be its {what}; name one {name}")
+        if same:
+            return same[0]
+    return None
 
 
 def jobs_of(reference_dir, prediction_dir, scans_dir=None):
@@ -121,9 +124,14 @@ def _note(path, grid):
     """A warning when a prediction lies elsewhere in the room than the voxels it was scored with."""
     import nibabel as nib
 
-    header = nib.load(path)
+    try:
+        header = nib.load(path)
+        own = header.affine, header.shape[:3]
+    except nib.filebasedimages.ImageFileError:  # packed otherwise than its name says
+        array, affine, _ = nifti.load(path)
+        own = affine, array.shape
     boxes = []
-    for affine, shape in ((header.affine, header.shape[:3]), (grid.affine, grid.file_shape)):
+    for affine, shape in (own, (grid.affine, grid.file_shape)):
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
         boxes.append(np.sort(affine[:3, :3] @ corners + affine[:3, 3:], axis=1)[:, [0, -1]])
     apart = float(np.abs(boxes[0] - boxes[1]).max())

@@ -140,7 +140,7 @@ def read_before(folder, made_with):
     if not file.is_file():
         return {}, ["There is no split yet: it is drawn."]
     made_with = json.loads(json.dumps(made_with))
-    old = json.loads(memory.read_text(encoding="utf8")) if memory.is_file() else {"made_with": None, "absent": {}}
+    old = paths.read_json(memory) if memory.is_file() else {"made_with": None, "absent": {}}
     table = patients.read_cases(file, ("case", "split"))
     if old["made_with"] is None and made_with["folds"]:
         return {}, ["The split so far knows no folds: a new one is drawn."]

@@ -14,7 +14,7 @@ WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save
 
 def parameters_of(notebook):
     """Names and defaults in the notebook's cell tagged `parameters`, in order."""
-    cells = json.loads(Path(notebook).read_text(encoding="utf8"))["cells"]
+    cells = paths.read_json(Path(notebook))["cells"]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: has {len(tagged)} cells tagged 'parameters'; one is needed")
@@ -48,6 +48,7 @@ class Stage:
     run: paths.Run
     settings: dict
     reads: list = field(default_factory=list)
+    at_start: dict = field(default_factory=dict)  # what `begin` saw of what it reads: that is what the stage will have read
 
     @property
     def stamp(self):
@@ -58,7 +59,7 @@ class Stage:
         if not self.stamp.is_file():
             return ["it has not run yet"]
         try:
-            old = json.loads(self.stamp.read_text(encoding="utf8"))
+            old = paths.read_json(self.stamp)
         except json.JSONDecodeError:
             return [f"its stamp {self.stamp.name} can't be read"]
         if old["state"] != "done":
@@ -69,7 +70,7 @@ class Stage:
             if old["settings"].get(key) != value
         ]
         for path in [paths.shown(p) for p in self.reads] or old["reads"]:  # a runner without the notebook asks the stamp
-            reasons += _differences(path, old["reads"].get(path, "missing"), seen(paths.found(path)))
+            reasons += _differences(path, old["reads"].get(path, "missing"), self._seen(path))
         reasons += [f"{path} is gone" for path in old["writes"] if not paths.found(path).exists()]
         return reasons
 
@@ -81,7 +82,7 @@ class Stage:
                 "state": state,
                 "sentence": sentence,
                 "settings": self._settings(),
-                "reads": {paths.shown(path): seen(path) for path in self.reads},
+                "reads": {path: self._seen(path) for path in map(paths.shown, self.reads)},
                 "writes": [paths.shown(path) for path in writes],
                 "when": time.strftime("%Y-%m-%d %H:%M:%S"),
                 "version": __version__,
@@ -92,6 +93,9 @@ class Stage:
     def paused(self, sentence):
         """Write the stamp of a stage that has work left."""
         self.done([], sentence, state="paused")
+
+    def _seen(self, path):
+        return self.at_start[path] if path in self.at_start else seen(paths.found(path))
 
     def _settings(self):
         # through JSON, so that a tuple and a list compare equal
@@ -122,7 +126,8 @@ def begin(notebook, run, given, reads=(), part="", trial=""):
     """
     names = parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
     settings = {name: given[name] for name in names if name != "run"}
-    stage = Stage(name_of(notebook, part, trial), run, settings, list(reads))
+    at_start = {paths.shown(path): seen(path) for path in reads}
+    stage = Stage(name_of(notebook, part, trial), run, settings, list(reads), at_start)
     reasons = stage.changes()
     print(f"{stage.name}: " + ("up to date, nothing to do" if not reasons else "runs, because " + "; ".join(reasons)))
     return stage

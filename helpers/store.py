@@ -110,7 +110,7 @@ def write_case(folder, name, volume, labels, grid, recipe, fingerprint="", liver
 def is_current(folder, name, recipe, fingerprint):
     """True when the store holds this case whole, made from these bytes with this recipe."""
     try:
-        meta = json.loads((folder / f"{name}.json").read_text(encoding="utf8"))
+        meta = paths.read_json(folder / f"{name}.json")
         image, mask = (np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("image", "mask"))
     except (OSError, ValueError):  # ValueError: a file shorter than it says, or no JSON
         return False
@@ -128,7 +128,7 @@ class Store:
 
     def _read(self, case):
         try:
-            meta = json.loads((self.folder / f"{case}.json").read_text(encoding="utf8"))
+            meta = paths.read_json(self.folder / f"{case}.json")
             image, mask = (np.load(self.folder / f"{case}.{part}.npy", mmap_mode="r") for part in ("image", "mask"))
         except (OSError, ValueError) as error:
             message = f"{self.folder}: the slices of {case} can't be read ({error}); run 02_filtering again"

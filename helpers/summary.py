@@ -195,7 +195,7 @@ def _slices(table, failed):
         out[f"{organ}.slice_sensitivity"] = said[truth].mean()
         out[f"{organ}.slice_specificity"] = (~said[~truth]).mean()
         out[f"{organ}.slice_detection_rate"] = both[truth].mean()
-        out[f"{organ}.slice_dice.mean"] = table[f"{organ}_dice"][truth | said].mean()
+        out[f"{organ}.slice_dice.mean"] = table[f"{organ}_dice"].where(~wrong, 0.0)[truth | said].mean()
         out[f"{organ}.slice_rule"] = RULES["slices"] + "; detected where prediction and reference meet; Dice where either has any"
         if f"{organ}_score" in table and table[f"{organ}_score"].notna().any():
             there = table[f"{organ}_score"].notna()

@@ -9,6 +9,7 @@ import torch
 from helpers import arithmetic, batches, networks, store
 from helpers.components import PEAK
 
+WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")  # what makes whole slices, in a recipe
 MIRRORS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a region is turned over
 
 
@@ -49,6 +50,9 @@ def load(folder, device="auto", unfinished=False):
     """
     device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     loaded = {stage: Loaded(*networks.load_weights(file, device)) for stage, file in weights_of(folder, unfinished).items()}
+    seen = {tuple(str(one.card["recipe"][name]) for name in WHOLE) for stage, one in loaded.items() if stage != "tumour"}
+    if len(seen) > 1:
+        raise ValueError(f"{folder}: the gate learnt from other pixels than the liver's network; train one of them again")
     for stage in loaded.values():
         stage.precision = arithmetic.half_units(device)
     return loaded

@@ -3,7 +3,6 @@
 The validation patients are taken out of the lists that 04 reads: nothing is chosen by them, and no time goes into judging.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def _turn(run, stage, whole, until, left, signals):
     if (state := _state(run, stage)) and state["step"] >= TRIAL_STEPS:  # enough for a speed
         rounds = rounds_in(state, whole)
     elif trial.is_file():
-        rounds = json.loads(trial.read_text())
+        rounds = paths.read_json(trial)
     minutes = until - state.get("minutes", 0.0)
     if minutes < 0.001 or state and state["step"] >= state["total_steps"]:
         return jobs.DONE

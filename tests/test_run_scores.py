@@ -93,6 +93,26 @@ def test_a_run_without_predictions_is_named(folds):
         run_scores.score_rows(rows)
 
 
+def test_masks_of_other_weights_or_rules_are_not_scored_as_one_result(folds):
+    rows = run_scores.cases_of_all(folds, "val")
+    run_scores.agree(rows)  # logs that say nothing of their origin are taken as they are
+    for run, case, weights in zip(rows.run, rows.case, "aabb", strict=True):  # each fold has its own weights
+        log = paths.Run(run).log(case)
+        paths.write_json(log, paths.read_json(log) | {"origin": {"rules": "r", "weights": [weights]}})
+    run_scores.agree(rows)
+    paths.write_json(log, paths.read_json(log) | {"origin": {"rules": "others", "weights": ["b"]}})
+    with pytest.raises(ValueError, match=r"run 'cv1': volume-2 and volume-3 tell of different weights or rules.*split='val'"):
+        run_scores.agree(rows)
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
+    tables = case_scores.tables([case_scores.score("NA", labels(), labels(), (2.0, 1.0, 1.0))[0]])
+    tables["cases"] = tables["cases"].assign(group="007")
+    paths.write_csv(tmp_path / "cases.csv", tables["cases"])
+    (row,) = case_scores.read_tables({"cases": tmp_path / "cases.csv"})["cases"].itertuples()
+    assert (row.case, row.group, row.failed, row.tumour_dice) == ("NA", "007", "", 1.0)
+
+
 def test_other_runs_predictions_of_the_same_cases_are_found(folds):
     rows = run_scores.cases_of_all(folds, "val").assign(run="ours")
     assert run_scores.found_elsewhere(rows, list(folds)).run.tolist() == ["cv0", "cv0", "cv1", "cv1"]

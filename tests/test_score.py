@@ -126,6 +126,8 @@ def test_missing_and_misshapen_predictions_are_failed_cases(folders, tmp_path, c
     assert "segmentation-1: there is no prediction" in said and "segmentation-2.nii.gz: the mask has shape" in said
     cases, values = read(tmp_path / "out")
     assert cases.tumour_dice.tolist() == [1, 0, 0] and values["tumour.dice_per_case.mean"] == pytest.approx(1 / 3, abs=1e-6)
+    # five slices of the exact one count 1, all fourteen of each failed one 0
+    assert values["tumour.slice_dice.mean"] == pytest.approx(5 / (5 + 14 + 14), abs=1e-5)
     assert values["cases.failed"] == 2 and values["cases.failed_names"] == ["segmentation-1", "segmentation-2"]
     assert cases.liver_assd_mm.isna().tolist() == [False, True, True] and values["liver.assd_mm.undefined"] == 2
     assert values["liver.assd_mm.mean"] == pytest.approx(2 / 3 * cases.diagonal_mm.max(), rel=1e-4)
@@ -155,6 +157,25 @@ def test_names_are_matched_by_number(tmp_path):
     save(p, "test-segmentation-7.nii.gz", labels(1))
     (job,) = score.jobs_of(r, p, r)
     assert [path.name for path in job[1:]] == ["segmentation-7.nii", "test-segmentation-7.nii.gz", "volume-7.nii"]
+
+
+def test_names_are_matched_without_words_for_masks(tmp_path):
+    for name in ("a_seg", "liver_3"):
+        save(tmp_path / "r", f"{name}.nii", labels())
+    for name in ("segmentation-a", "segmentation-liver_3"):
+        save(tmp_path / "p", f"{name}.nii.gz", labels())
+    (tmp_path / "p" / "unpacked.nii").mkdir()
+    jobs = score.jobs_of(tmp_path / "r", tmp_path / "p")
+    assert [(job[0], job[2].name) for job in jobs] == [
+        ("a_seg", "segmentation-a.nii.gz"), ("liver_3", "segmentation-liver_3.nii.gz")
+    ]  # fmt: skip
+
+
+def test_a_prediction_packed_otherwise_than_its_name_says_is_scored(folders, tmp_path):
+    r, p = folders
+    (p / "segmentation-1.nii.gz").rename(p / "segmentation-1.nii")
+    assert run(r, p, out=tmp_path / "out") == 0
+    assert read(tmp_path / "out")[0].tumour_dice.tolist() == [1.0, 0.8125, 0.625]  # as under its right name
 
 
 def test_two_files_of_one_number_are_not_guessed(tmp_path):

@@ -71,6 +71,16 @@ def test_folder_that_grew_is_named(own_root):
     assert stage.changes() == ["scans/b.nii is new"]
 
 
+def test_what_changes_while_a_stage_runs_was_not_read_by_it(own_root, monkeypatch):
+    monkeypatch.setattr(stages, "parameters_of", lambda notebook: {"run": "r", "size": 1})
+    (own_root / "in.csv").write_text("a")
+    given = {"size": 1}, [own_root / "in.csv"]
+    stage = stages.begin("02_filtering", paths.Run("r"), *given)
+    (own_root / "in.csv").write_text("b")
+    stage.done([])
+    assert stages.begin("02_filtering", paths.Run("r"), *given).changes() == ["in.csv has changed"]
+
+
 def test_paused_stage_has_to_run_again(own_root):
     (own_root / "in.csv").write_text("a")
     stage = stage_on(own_root)

@@ -31,6 +31,21 @@ def test_missing_weights_say_which_stage(tmp_path):
     assert [p.name for p in trained.weights_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
 
 
+def test_a_gate_of_other_pixels_is_refused(tmp_path, monkeypatch):
+    def card(file, device):
+        size = 128 if file.parent.name == "gate" else 256
+        return None, {"recipe": vars(store.Recipe(size=size)), "neighbours": 1}
+
+    monkeypatch.setattr(networks, "load_weights", card)
+    for stage in store.STAGES:
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "final.safetensors").touch()
+    with pytest.raises(ValueError, match="the gate learnt from other pixels than the liver's network"):
+        trained.load(tmp_path)
+    (tmp_path / "gate" / "final.safetensors").unlink()
+    assert set(trained.load(tmp_path)) == {"liver", "tumour"}
+
+
 def test_slices_are_those_of_a_whole_stack():
     hu = np.random.default_rng(0).integers(-200, 300, (9, 40, 30)).astype(np.int16)
     recipe = store.Recipe(windows=((-40, 160), (0, 80)), size=64)
