@@ -146,3 +146,17 @@ def test_trackers_by_name(tmp_path):
     assert trackers.named("", tmp_path) == []
     with pytest.raises(ValueError, match="logger 'excel'"):
         trackers.named("excel", tmp_path)
+
+
+def test_half_precision_is_not_measured_where_there_are_no_units_for_it(monkeypatch):
+    """A machine that is busy during the first measurement makes the second one look faster."""
+    import time
+
+    class Busy(torch.nn.Conv2d):
+        def forward(self, x):
+            time.sleep(0.0 if torch.is_autocast_enabled("cpu") else 0.02)
+            return super().forward(x)
+
+    for units in ("bf16-mixed", "32-true"):
+        monkeypatch.setattr(arithmetic, "half_units", lambda device, units=units: units)
+        assert arithmetic.fastest_precision(Busy(1, 1, 1), torch.zeros(1, 1, 4, 4), torch.device("cpu")) == units
