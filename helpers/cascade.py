@@ -14,7 +14,8 @@ from helpers.trained import Loaded, load, probabilities, weights_of  # noqa: F40
 
 @dataclass(frozen=True)
 class Rules:
-    """What the cascade decides by; every number is a parameter of notebook 05.
+    """What the cascade decides by; every number is a parameter of notebook 05. A scan of one slice is looked at whatever
+    gate_threshold and least_liver_ml say.
 
     gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel counts.
     gate_smooth_mm   deviation of a smoothing along z of the gate's probability.

@@ -121,7 +121,6 @@ def checked_data(folder):
 
 def data_of_before(run):
     """The data folder that the run was made from: leaving --data out must not turn it into another run."""
-
     stamp = stages.Stage("01_exploration", run, {}).stamp
     return paths.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
 

@@ -14,7 +14,7 @@ WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save
 
 def parameters_of(notebook):
     """Names and defaults in the notebook's cell tagged `parameters`, in order."""
-    cells = paths.read_json(Path(notebook))["cells"]
+    cells = paths.read_json(notebook)["cells"]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: has {len(tagged)} cells tagged 'parameters'; one is needed")
