@@ -1,8 +1,13 @@
-"""In which arithmetic a network trains and predicts on this machine."""
+"""On which device and in which arithmetic a network trains and predicts on this machine."""
 
 import torch
 
 from helpers import paths
+
+
+def device_named(name):
+    """The torch.device for "cpu", "cuda" or "auto", which takes a GPU where there is one."""
+    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def half_units(device):

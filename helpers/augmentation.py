@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a batch may be bent away from the scans; every range is symmetric about no change.
+    """How far a batch may be bent away from the scans: to either side by up to the value, noise from 0 up to it.
 
     rotation_degrees, scale (share), shift (share of the edge), flips (also quarter turns), brightness and contrast
     (share of the window), gamma, noise (share of the window), blur (chance of a soft slice), field (share of the window

@@ -20,7 +20,7 @@ class Batches:
     batch_size  slices a batch; `patch` pixels along its edges, 0 takes whole slices (they must be of one size).
     neighbours  slices on either side that become channels.
     bends       augmentation.Augmentation.
-    norm        (mean, deviation) of the grey values, that 0 and 1 shall stand for.
+    norm        (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) / deviation.
     evenness    0 draws every slice once a round; 1 draws every patient equally often, 0.5 by the root of its slices.
     """
 

@@ -145,8 +145,7 @@ def write_long_scan(volume, size, slices, path, body_share=1.0, seed=7):
         plane = cv2.resize(volume.hu[row].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
         hu[k] = np.clip(plane + noise[k % 8], *ct.HU_RANGE)
     edge_mm = volume.spacing_mm[1] * volume.hu.shape[1] / size
-    affine = np.diag([-edge_mm, -edge_mm, volume.spacing_mm[0] * own / wanted, 1.0])
-    scan = ct.Volume(hu, (affine[2, 2], edge_mm, edge_mm), affine, hu.shape[::-1], "LPS")
+    scan = ct.in_our_axes(hu, (volume.spacing_mm[0] * own / wanted, edge_mm, edge_mm))
     ct.write_on_grid(hu, scan, path)
     return scan
 

@@ -79,8 +79,7 @@ def segment(volume, loaded, rules=Rules(), keep_probability=False):
     Beside the volume and the labels it holds a few slices, and the boxes of liver and region, never a stack of whole slices.
     loaded   what `load` gave.
     keep_probability  True also gives back what the networks said, uint8 (z, y, x) for each organ.
-    returns  Segmentation. An empty result has a name: log["outcome"] is "ok", "no liver found", "empty region" or
-             "not a number".
+    returns  Segmentation. An empty result has a name: log["outcome"] is "ok", "no liver found" or "not a number".
     """
     began = time.perf_counter()
     if len(volume.hu) == 1:  # a single slice is no liver's volume, and whoever gives it has chosen it
@@ -121,8 +120,6 @@ def _steps(volume, loaded, rules, result):
         return "no liver found"
     result.labels[liver] = 1
     roi = store.grid_of(volume, "tumour", loaded["tumour"].recipe, liver)
-    if roi is None:
-        return "empty region"
     log["roi"] = [list(edge) for edge in roi.box]
     box = tuple(slice(*edge) for edge in roi.box)
     likely, spread = tumour_probability(volume, loaded["tumour"], roi, liver, rules.mirrored, **said)

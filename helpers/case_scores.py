@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from helpers import false_slices, metrics, oracles
+from helpers import false_slices, grids, metrics, oracles
 from helpers.pieces import Pieces
 
 TOLERANCES_MM = (2.0, 5.0)
@@ -42,14 +42,14 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     slices, diagonal = len(reference), float(np.linalg.norm(np.array(reference.shape) * spacing_mm))
     row = {"case": case, "failed": failed, "slices": slices, "voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
-    box = metrics.box_of(reference, prediction) or (slice(0, 1),) * 3
+    box = grids.box_of(reference, prediction) or (slice(0, 1),) * 3
     reference, prediction = reference[box], prediction[box]
     confusion = np.zeros((slices, 3, 3), np.int64)
     confusion[box[0]] = metrics.confusion_by_slice(reference, prediction)
     inner, surfaces = {}, {}
     for first, organ in enumerate(metrics.CLASSES, start=1):
         masks = [labels >= first for labels in (reference, prediction)]
-        inner[organ] = metrics.box_of(*masks) or (slice(0, 1),) * 3
+        inner[organ] = grids.box_of(*masks) or (slice(0, 1),) * 3
         surfaces[organ] = [metrics.surface(mask[inner[organ]]) for mask in masks]
         distances = metrics.distances_between(*surfaces[organ], spacing_mm)
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.metrics import box_of
+from helpers.grids import box_of
 
 PEAK = 255  # probabilities are kept as uint8, 255 is certain
 GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie

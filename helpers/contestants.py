@@ -18,7 +18,8 @@ IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # mean 
 class Contestant:
     """A recipe for 2-D slices and three classes, with what the race asks of it.
 
-    draw   function that gives the next batch: image (B, C, H, W), target (B, 1, H, W); reseed: of a seed, for its chances.
+    draw   function that gives the next batch: image (B, C, H, W), target (B, 1, H, W); reseed: function of a seed
+           that sets its random numbers.
     ready  function from HU float32 (B, 1, H, W) to what the network sees; ask: function from that to logits (B, 3, H, W).
     rate   function from the share of the time gone, 0…1, to the learning rate.
     size   pixels along the slices, which are those of `slices_of`; start: what the weights were before the first step.
@@ -179,7 +180,7 @@ def smp(items, size, window):
 
 
 def _drawn(items, chain, batch_size):
-    """A function that gives the next batch of MONAI's CacheDataset, for ever, and one that seeds its chances anew."""
+    """A function that gives the next batch of MONAI's CacheDataset, for ever, and one of a seed that sets its random numbers."""
     from monai import data, transforms
 
     warnings.filterwarnings("ignore", message="Num (foregrounds|backgrounds)")  # slices without liver are no mistake

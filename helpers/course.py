@@ -114,7 +114,7 @@ def learn(race, name, contestant, over):
     """Let a contestant learn and be judged until it is through or has to pause; returns DONE or PAUSED.
 
     contestant  has step(share of the time gone), predict(volume), start, state_dict and load_state_dict.
-    over        function that says whether to pause; the state is saved then, at every moment, and SAVED_SECONDS after another.
+    over        function that says whether to pause; the state is saved then, at every moment, and every SAVED_SECONDS.
     """
     import torch
 

@@ -26,7 +26,7 @@ class Volume:
     axes        the file's own axis codes, "RAS" for example.
     clipped     how many voxels lay outside HU_RANGE.
     flip        axes ("x", "xy" …) along which `hu` was turned over on request, because the file's header is wrong about them.
-    notes       what the reader noticed and could help: (code of findings.FINDINGS, text) each.
+    notes       what the reader noticed and mended: (code of findings.FINDINGS, text) each.
     """
 
     hu: np.ndarray
@@ -42,6 +42,12 @@ class Volume:
     @property
     def voxel_ml(self):
         return float(np.prod(self.spacing_mm)) / 1000.0
+
+
+def in_our_axes(hu, spacing_mm, path=None):
+    """The Volume of an array int16 (z, y, x) whose file has our own axes: its array is `hu` turned to (x, y, z), nothing else."""
+    z, y, x = spacing_mm
+    return Volume(hu, (z, y, x), np.diag([-x, -y, z, 1.0]), hu.shape[::-1], "LPS", path)
 
 
 def with_likely_spacing(volume):
@@ -91,12 +97,16 @@ def turned_over(array_zyx, flip):
     return np.flip(array_zyx, ["zyx".index(axis) for axis in flip]) if flip else array_zyx
 
 
+def both_flips(one, other):
+    """The axes along which a scan is turned over when it is turned by `one` and then by `other`, as "xy"; "" for none."""
+    return "".join(axis for axis in "xyz" if (axis in one) != (axis in other))
+
+
 def flipped(volume, flip):
     """The Volume turned over along the axes of `flip`; a mask written for it lands on the file's own grid all the same."""
     if not flip:
         return volume
-    both = "".join(axis for axis in "xyz" if (axis in flip) != (axis in volume.flip))
-    return replace(volume, hu=np.ascontiguousarray(turned_over(volume.hu, flip)), flip=both)
+    return replace(volume, hu=np.ascontiguousarray(turned_over(volume.hu, flip)), flip=both_flips(volume.flip, flip))
 
 
 def read(path, data=None):

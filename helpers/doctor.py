@@ -65,7 +65,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
 
 
 def of_scan(case, volume):
-    """What there is to say of a scan without its mask and its neighbours: (findings, least HU, most, counts of `content`)."""
+    """What a scan alone tells: (findings, lowest HU, highest HU, `content.counted` of every second voxel along each axis)."""
     low, high, counts = int(volume.hu.min()), int(volume.hu.max()), content.counted(volume.hu[::2, ::2, ::2])
     values = content.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
     return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts

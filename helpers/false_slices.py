@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.intervals import interval, patients
+from helpers.intervals import interval, patients, ratio
 
 LEAST_ML = 0.05  # as notebook 05 drops smaller lesions by default; other programs' masks may be full of specks
 KINDS = ("any", "sizeable", "false")
@@ -45,6 +45,6 @@ def summarise(cases):
         false = cases[f"false_slices_{kind}"].to_numpy(float)
         out[f"false_slices.{kind}"] = false.sum() / free.sum() if free.sum() else np.nan
         out[f"false_slices.{kind}.slices"] = int(false.sum())
-        ends = interval(np.stack([false, free], 1), lambda total, cases: total[..., 0] / total[..., 1], patients(cases))
+        ends = interval(np.stack([false, free], 1), ratio, patients(cases))
         out[f"false_slices.{kind}.low"], out[f"false_slices.{kind}.high"] = ends
     return out

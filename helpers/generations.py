@@ -26,12 +26,11 @@ def write(folder, step, content):
     """Write the state at a step beside and rename it, a SHA-256 before the content; older ones than KEPT go.
 
     Newer ones go too: the training would have gone on from them if they weren't damaged.
-    content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read. Tensors
-             are stored as those of a CPU, so that any machine can go on.
+    content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read.
     Raises TypeError for anything else: now, and not when it is too late to save something better.
     """
     buffer = io.BytesIO()
-    torch.save(on_cpu(content), buffer)
+    torch.save(content, buffer)
     buffer.seek(0)
     if foreign := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
         raise TypeError(f"a state may hold tensors, numbers and text, not {', '.join(sorted(foreign))}")
@@ -43,15 +42,6 @@ def write(folder, step, content):
     sound = [path for path in files if step_of(path) <= step]
     for path in {*files} - {*sound[:KEPT]}:
         path.unlink()
-
-
-def on_cpu(content):
-    """The same nested dicts, lists and tuples, with every tensor on the CPU."""
-    if isinstance(content, torch.Tensor):
-        return content.detach().cpu()
-    if isinstance(content, dict):
-        return {key: on_cpu(value) for key, value in content.items()}
-    return type(content)(on_cpu(value) for value in content) if isinstance(content, list | tuple) else content
 
 
 def read(path):

@@ -1,10 +1,15 @@
-"""NAME=VALUE words of a command line."""
+"""What a person gives on a command line or in a parameter: NAME=VALUE words, lists with commas."""
 
 import ast
 
 
 class Usage(ValueError):
     """Something on the command line can't be meant; nothing has been written."""
+
+
+def listed(text):
+    """The words of a text with commas between them; none for an empty one."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def values_given(words):

@@ -1,4 +1,4 @@
-"""Where a network's pixels lie on the scan: whole slices at working size, the liver's box, and the way back."""
+"""Boxes of masks, and where a network's pixels lie on the scan: whole slices at working size, the liver's box, the way back."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,6 @@ class Grid:
     box: tuple
     shape: tuple
     canvas: tuple
-
-    @property
-    def exact(self):
-        """True when pixels are copied, not resampled: the way there and back changes nothing."""
-        (_, _), (y0, y1), (x0, x1) = self.box
-        return self.shape == (y1 - y0, x1 - x0) and self.canvas[0] >= self.shape[0] and self.canvas[1] >= self.shape[1]
 
     def cut(self, plane, labels=False, fill=0):
         """One slice (y, x) of the scan as the network sees it, (canvas rows, canvas columns)."""
@@ -86,6 +80,31 @@ def whole_slices(shape_zyx, spacing_mm, size, working_spacing_mm=0.0):
     return Grid(box, shape, (size, size))
 
 
+def box_of(*masks):
+    """The smallest box with all that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty."""
+    ends = []
+    for axis in range(3):
+        if axis == 1:  # the z range is known now: look no further than it
+            masks = [mask[ends[0]] for mask in masks]
+        kept = np.flatnonzero(np.logical_or.reduce([_profile(mask, axis) for mask in masks]))
+        if not len(kept):
+            return None
+        ends.append(slice(int(kept[0]), int(kept[-1]) + 1))
+    return tuple(ends)
+
+
+def _profile(mask, axis):
+    """Which planes across an axis hold something; rows are read eight voxels at a time where memory allows."""
+    if mask.flags.c_contiguous and mask.itemsize == 1 and axis < 2:
+        flat = mask.view(np.uint8).reshape(*mask.shape[: axis + 1], -1)
+        words = flat.view(np.uint64) if flat.shape[-1] % 8 == 0 else flat
+        found = np.bitwise_or.reduce(words, axis=-1) != 0
+        return found if axis == 0 else found.any(0)
+    if axis == 2:
+        return np.logical_or.reduce([plane.any(0) for plane in mask], axis=0)
+    return mask.any(tuple(a for a in range(3) if a != axis))
+
+
 def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
     """Grid of the tumour stage: the liver's bounding box plus a margin, near native resolution.
 
@@ -93,13 +112,11 @@ def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
     roi_spacing_mm  0 keeps the scan's own pixels.
     returns         Grid, or None when the mask is empty.
     """
-    if not liver.any():
+    if (inner := box_of(liver)) is None:
         return None
-    box = []
-    for axis, mm in enumerate(spacing_mm):
-        kept = np.flatnonzero(liver.any(tuple(a for a in range(3) if a != axis)))
-        margin = int(np.ceil(margin_mm / mm))
-        box.append((max(0, int(kept[0]) - margin), min(liver.shape[axis], int(kept[-1]) + 1 + margin)))
+    margins = (int(np.ceil(margin_mm / mm)) for mm in spacing_mm)
+    sides = zip(inner, margins, liver.shape, strict=True)
+    box = [(max(0, side.start - margin), min(n, side.stop + margin)) for side, margin, n in sides]
     rows, columns = (end - start for start, end in box[1:])
     if not roi_spacing_mm:
         return Grid(tuple(box), (rows, columns), (rows, columns))

@@ -10,6 +10,11 @@ def mean(total, cases):
     return total / cases
 
 
+def ratio(total, cases):
+    """A statistic for `interval`: the sum of the first column by that of the second."""
+    return total[..., 0] / total[..., 1]
+
+
 def interval(values, statistic=mean, groups=None):
     """Low and high end of the 95 % bootstrap interval of a statistic over cases; nan with fewer than two groups of cases.
 

@@ -27,7 +27,7 @@ class Job:
 
 
 def training(run, **changes):
-    """The job that trains a stage by notebook 04; `changes` are parameters of its that shall not have their defaults."""
+    """The job that trains a stage by notebook 04; `changes` are parameters that differ from their defaults."""
     parameters = stages.parameters_of(paths.NOTEBOOKS / "04_training.ipynb") | changes
     return Job("04_training", parameters | {"run": run.name, "interactive": False}, parameters["stage"])
 

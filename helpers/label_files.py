@@ -70,8 +70,7 @@ def _turned(affine, other, shape):
     """True when both affines place the scan in the same box of the room, but with other axes: a real re-orientation."""
     if axes_of(affine) == axes_of(other):
         return False
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
-    boxes = [np.sort(a[:3, :3] @ corners + a[:3, 3:], axis=1)[:, [0, -1]] for a in (affine, other)]
+    boxes = [np.sort(nifti.corners_mm(a, shape), axis=1)[:, [0, -1]] for a in (affine, other)]
     return bool(np.abs(boxes[0] - boxes[1]).max() < 2.0)  # mm
 
 

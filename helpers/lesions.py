@@ -48,18 +48,6 @@ class Matching:
         return self.overlap.any(0)
 
 
-def components(mask):
-    """Label the lesions of a mask bool (z, y, x): voxels that share a face are one lesion.
-
-    returns  (uint16 or uint32 (z, y, x) with 0 outside and 1 … n in lesions, n).
-    Source: 6-connected components, as in the LiTS organisers' scoring.
-    """
-    import cc3d
-
-    pieces, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
-    return pieces, int(count)
-
-
 def overlaps(reference_pieces, references, prediction_pieces, predictions):
     """Voxels that every reference and every predicted lesion have in common, int64 (references + 1, predictions + 1).
 
@@ -102,11 +90,9 @@ def match(table):
 
 def _joined(links):
     """Number the rows of a bool table (rows, columns) so that rows which share a column have one number, from 0 up."""
-    number = np.arange(len(links))
-    for column in links[:, links.sum(0) > 1].T:
-        rows = number[column]
-        number[np.isin(number, rows)] = rows.min()
-    return np.unique(number, return_inverse=True)[1]
+    from scipy.sparse.csgraph import connected_components
+
+    return connected_components(links @ links.T, directed=False)[1]
 
 
 def size_of(diameter_mm):

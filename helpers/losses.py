@@ -10,19 +10,20 @@ def loss_named(name, classes=1, class_weights=()):
     name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over the whole batch,
                    because a single slice without tumour would make it jump.
     class_weights  one a class; with a binary head a single number that weighs the foreground. Empty for none.
-    Raises ValueError for an unknown name or a wrong number of weights.
+    Raises ValueError for an unknown name, a wrong number of weights, and weights for a loss that has none.
     """
     from monai import losses
 
     weights = torch.tensor([float(w) for w in class_weights]) if len(class_weights) else None
     if weights is not None and len(weights) != classes:
         raise ValueError(f"{len(weights)} class weights for {classes} classes")
+    if weights is not None and name in ("dice", "tversky"):
+        raise ValueError(f"loss {name!r} takes no class weights")
     head = {"sigmoid": True} if classes == 1 else {"softmax": True, "to_onehot_y": True}
     known = {
         "bce": lambda: nn.BCEWithLogitsLoss(pos_weight=weights),
         "dice": lambda: losses.DiceLoss(batch=True, **head),
-        "ce+dice": lambda: losses.DiceCELoss(batch=True, weight=weights, **head),
-        "bce+dice": lambda: losses.DiceCELoss(batch=True, weight=weights, **head),
+        **dict.fromkeys(("ce+dice", "bce+dice"), lambda: losses.DiceCELoss(batch=True, weight=weights, **head)),
         "focal": lambda: losses.FocalLoss(to_onehot_y=classes > 1, weight=weights, use_softmax=classes > 1),
         "tversky": lambda: losses.TverskyLoss(alpha=0.3, beta=0.7, batch=True, **head),
     }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import content, ct, label_files, nifti, readers
+from helpers import content, ct, grids, label_files, nifti, readers
 
 
 def read(case, volume, data=None, mask_flip=""):
@@ -47,13 +47,11 @@ def _odd_grid(shape, affine, volume):
 
 def box_of(labels, margin=0):
     """The box, three slices (z, y, x), that holds all labels and `margin` voxels around; without any, the first voxel."""
-    flat = np.maximum.reduce(labels, axis=0)
-    rows, columns = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
-    if not len(rows):
+    box = grids.box_of(labels)
+    if box is None:
         return (slice(0, 1),) * 3
-    slices = np.flatnonzero([plane[rows[0] : rows[-1] + 1].any() for plane in labels])
-    ends = zip((slices, rows, columns), labels.shape, strict=True)
-    return tuple(slice(max(0, int(at[0]) - margin), min(n, int(at[-1]) + 1 + margin)) for at, n in ends)
+    sides = zip(box, labels.shape, strict=True)
+    return tuple(slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, n in sides)
 
 
 def measure(name, volume, labels, box):

@@ -13,31 +13,6 @@ from helpers.nearest import distances_mm
 CLASSES = ("liver", "tumour")  # liver is label >= 1, tumour is label == 2
 
 
-def box_of(*masks):
-    """The smallest box with all that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty."""
-    ends = []
-    for axis in range(3):
-        if axis == 1:  # the z range is known now: look no further than it
-            masks = [mask[ends[0]] for mask in masks]
-        kept = np.flatnonzero(np.logical_or.reduce([_profile(mask, axis) for mask in masks]))
-        if not len(kept):
-            return None
-        ends.append(slice(int(kept[0]), int(kept[-1]) + 1))
-    return tuple(ends)
-
-
-def _profile(mask, axis):
-    """Which planes across an axis hold something; rows are read eight voxels at a time where memory allows."""
-    if mask.flags.c_contiguous and mask.itemsize == 1 and axis < 2:
-        flat = mask.view(np.uint8).reshape(*mask.shape[: axis + 1], -1)
-        words = flat.view(np.uint64) if flat.shape[-1] % 8 == 0 else flat
-        found = np.bitwise_or.reduce(words, axis=-1) != 0
-        return found if axis == 0 else found.any(0)
-    if axis == 2:
-        return np.logical_or.reduce([plane.any(0) for plane in mask], axis=0)
-    return mask.any(tuple(a for a in range(3) if a != axis))
-
-
 def confusion_by_slice(reference, prediction):
     """How often each pair of labels meets, slice by slice.
 
@@ -148,36 +123,13 @@ class SurfaceDistances:
         return float((self.both <= tolerance_mm).mean()) if len(self.both) else np.nan
 
 
-def surface_distances(reference, prediction, spacing_mm, workers=1):
-    """The SurfaceDistances of two masks, between voxel centres.
+def distances_between(a, b, spacing_mm):
+    """The SurfaceDistances of two masks, between the centres of their surface voxels.
 
-    reference, prediction  bool (z, y, x) of one shape.
-    spacing_mm             three positive edges (z, y, x).
-    workers                threads of the search.
-    returns                SurfaceDistances, empty on both sides when one mask is.
-
-    Looks only where surfaces are: voxels on both surfaces are 0 away, for the rest a tree finds the nearest.
-    Raises ValueError for other shapes, types or edges.
+    a, b        bool (z, y, x) of one shape: surfaces, as `surface` gives them.
+    spacing_mm  three positive edges (z, y, x).
+    returns     SurfaceDistances, empty on both sides when one surface is.
     """
-    check(reference, prediction, spacing_mm)
-    box = box_of(reference, prediction)
-    if box is None:
-        return SurfaceDistances(np.zeros(0), np.zeros(0))
-    return distances_between(surface(reference[box]), surface(prediction[box]), spacing_mm, workers)
-
-
-def distances_between(a, b, spacing_mm, workers=1):
-    """`surface_distances` from surfaces that are known already, bool (z, y, x) as `surface` gives them."""
     if not a.any() or not b.any():
         return SurfaceDistances(np.zeros(0), np.zeros(0))
-    return SurfaceDistances(distances_mm(a, b, spacing_mm, workers), distances_mm(b, a, spacing_mm, workers))
-
-
-def check(reference, prediction, spacing_mm):
-    """Raise ValueError unless the masks are 3-D, of one shape, bool, and the spacing has three positive edges."""
-    if reference.ndim != 3 or reference.shape != prediction.shape:
-        raise ValueError(f"masks of shape {reference.shape} and {prediction.shape}: two 3-D masks of one shape are needed")
-    if reference.dtype != bool or prediction.dtype != bool:
-        raise ValueError(f"masks of type {reference.dtype} and {prediction.dtype}: bool is needed, as in `labels >= 1`")
-    if len(spacing_mm) != 3 or not all(edge > 0 for edge in spacing_mm):
-        raise ValueError(f"spacing {spacing_mm}: three positive edges (z, y, x) in mm are needed")
+    return SurfaceDistances(distances_mm(a, b, spacing_mm), distances_mm(b, a, spacing_mm))

@@ -6,7 +6,7 @@ NEAR_MM = 8.0  # within this a tree is quickest; beyond, it has to look at too m
 FEW = 5000
 
 
-def distances_mm(start, goal, spacing_mm, workers=1):
+def distances_mm(start, goal, spacing_mm):
     """Distance in mm from every True voxel of `start` to the nearest True voxel of `goal`, between centres.
 
     start, goal  bool (z, y, x) of one shape, C-contiguous; `goal` holds at least one voxel.
@@ -16,18 +16,18 @@ def distances_mm(start, goal, spacing_mm, workers=1):
     apart = ~goal.ravel()[index]
     out = np.zeros(len(index))
     if apart.any():
-        out[apart] = _apart(index[apart], goal, spacing_mm, workers)
+        out[apart] = _apart(index[apart], goal, spacing_mm)
     return out
 
 
-def _apart(index, goal, spacing_mm, workers):
+def _apart(index, goal, spacing_mm):
     tree, places = tree_of(goal, spacing_mm), places_mm(index, goal.shape, spacing_mm)
-    out = tree.query(places, workers=workers, distance_upper_bound=NEAR_MM)[0]
+    out = tree.query(places, distance_upper_bound=NEAR_MM)[0]
     far = np.isinf(out)
     if far.any():
         axis = _odd_axis(spacing_mm) if np.count_nonzero(far) > FEW else None
         if axis is None:
-            out[far] = tree.query(places[far], workers=workers)[0]
+            out[far] = tree.query(places[far])[0]
         else:
             out[far] = _by_planes(np.unravel_index(index[far], goal.shape), goal, spacing_mm, axis)
     return out

@@ -3,7 +3,7 @@
 import numpy as np
 
 from helpers.components import largest_piece
-from helpers.metrics import box_of
+from helpers.grids import box_of
 
 COARSE_MM = 3.0  # voxels on which parts are told apart
 LEAST_ML = 1.0  # of a part, for a median that can be trusted

@@ -170,6 +170,6 @@ def load_weights(path, device="cpu"):
     try:
         network = build(**card["network"])
         network.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: its weights aren't those of the network that its card names ({error})") from error
     return network.to(device, memory_format=torch.channels_last).eval(), card

@@ -171,13 +171,17 @@ def _qform(header):
         return np.full((4, 4), np.nan), code
 
 
+def corners_mm(affine, shape):
+    """Where an affine places the eight corner voxels of an array of that shape, by their centres: mm (3, 8)."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
+    return affine[:3, :3] @ corners + affine[:3, 3:]
+
+
 def differ(one, other, shape):
     """In words, how far two affines place the corners of a scan apart; "" where that is less than half a voxel."""
     if not np.isfinite(other).all():
         return "the other is not finite"
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
-    places = [a[:3, :3] @ corners + a[:3, 3:] for a in (one, other)]
-    apart_mm = float(np.linalg.norm(places[0] - places[1], axis=0).max())
+    apart_mm = float(np.linalg.norm(corners_mm(one, shape) - corners_mm(other, shape), axis=0).max())
     return f"corners by up to {apart_mm:.3g} mm" if apart_mm > 0.5 * np.linalg.norm(one[:3, :3], axis=0).min() else ""
 
 

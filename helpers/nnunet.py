@@ -85,7 +85,7 @@ def prepared(folder, rows):
         shutil.rmtree(folder, ignore_errors=True)
         for row in rows.to_dict("records"):
             volume, labels = readers.read_row(row)
-            plain = in_our_axes(volume)
+            plain = ct.in_our_axes(volume.hu, volume.spacing_mm)
             ct.write_on_grid(volume.hu, plain, raw / "imagesTr" / f"{row['case']}_0000.nii.gz")
             ct.write_on_grid(labels, plain, raw / "labelsTr" / f"{row['case']}.nii.gz")
         paths.write_json(raw / "dataset.json", dataset(rows))
@@ -99,12 +99,6 @@ def prepared(folder, rows):
 def dataset(rows):
     """What dataset.json says."""
     return DATASET | {"numTraining": len(rows)}
-
-
-def in_our_axes(volume):
-    """The Volume with an affine of its own axes, so that the array of a file is `hu` turned to (x, y, z) and nothing else."""
-    z, y, x = volume.spacing_mm
-    return ct.Volume(volume.hu, volume.spacing_mm, np.diag([-x, -y, z, 1.0]), volume.hu.shape[::-1], "LPS")
 
 
 def _predictor(mirror):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from helpers import components, metrics
+from helpers import components, grids, metrics
 from helpers.intervals import patients, spread
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -71,7 +71,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
 
     def dice_at(where, thresholds):
         inside = components.smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
-        small = metrics.box_of(inside >= min(thresholds) * components.PEAK) or (slice(0, 1),) * 3
+        small = grids.box_of(inside >= min(thresholds) * components.PEAK) or (slice(0, 1),) * 3
         small = components.with_surroundings(small, spacing_mm)
         parts = inside[small], truth[small], hu[box][small]
         return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}

@@ -87,31 +87,18 @@ def uncertain(read_case, case, spread_of):
 
 def panel(hu_plane, painted, edges_mm):
     """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
-    hu, painted = viewer.enlarged(hu_plane, painted, edges_mm, PIXELS)
-    rgb = viewer.painted(hu, [layer for layer in painted if layer[2] == "fill"], opacity=0.3)
-    for mask, colour, style in painted:
-        if style == "line":
-            rgb[ring(mask)] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return rgb
+    return viewer.painted(*viewer.enlarged(hu_plane, painted, edges_mm, PIXELS), opacity=0.3, line_px=3)
 
 
-def square(mask, edges_mm, margin_mm=15.0):
-    """The smallest square in mm round a mask (y, x), with a margin, moved or cut to lie in the plane; two slices (y, x)."""
+def square(mask, edges_mm):
+    """The smallest square in mm round a mask (y, x) and 15 mm more, moved or cut to lie in the plane; two slices (y, x)."""
     kept = [np.flatnonzero(mask.any(1 - axis)) for axis in (0, 1)]
     if not len(kept[0]):
         return slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    side_mm = max((k[-1] + 1 - k[0]) * mm for k, mm in zip(kept, edges_mm, strict=True)) + 2 * margin_mm
+    side_mm = max((k[-1] + 1 - k[0]) * mm for k, mm in zip(kept, edges_mm, strict=True)) + 2 * 15
     parts = []
     for k, mm, length in zip(kept, edges_mm, mask.shape, strict=True):
         side = min(length, round(side_mm / mm))
         start = int(np.clip((k[0] + k[-1] + 1 - side) // 2, 0, length - side))
         parts.append(slice(start, start + side))
     return tuple(parts)
-
-
-def ring(mask, width=3):
-    """The outermost `width` pixels of a mask (y, x)."""
-    import cv2
-
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8))
-    return mask & (inner == 0)

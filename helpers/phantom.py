@@ -1,6 +1,7 @@
 """Synthetic abdominal CTs with liver and tumour labels: a data set for the demo and the tests, drawn from a seed."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from helpers.anatomy import (
     keep_largest,
     lay_out,
 )
+from helpers.workers import Died, each
 
 AXES = ("LPS", "RAS", "PSR", "LAS", "LPI", "RAS", "LPS", "SPL")  # orientation of the file, by case number
 SETTINGS = "phantoms.json"
@@ -196,9 +198,6 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
 
     Raises ValueError when the folder holds other volumes, or phantoms of another seed, size or version.
     """
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
-
     from tqdm import tqdm
 
     if cases < 1 or size < 48:
@@ -207,18 +206,10 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, {"seed": seed, "size": size, "version": VERSION})
     missing = [n for n in range(cases) if not all(is_whole(path) for path in find_pair(folder, n))]
+    write = partial(write_case, folder, seed=seed, size=size)
     workers = min(workers or os.cpu_count() or 1, len(missing))
-    if workers <= 1:
-        for number in tqdm(missing, desc="phantoms", unit="case", disable=not missing):
-            write_case(folder, number, seed, size)
-    else:
-        # Spawned, because a notebook that calls us has threads, and a fork of those can hang.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(write_case, folder, number, seed, size) for number in missing]
-            try:
-                for job in tqdm(as_completed(jobs), total=len(jobs), desc="phantoms", unit="case"):
-                    job.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    written = each(write, missing, workers) if workers > 1 else ((k, write(n)) for k, n in enumerate(missing))
+    for k, done in tqdm(written, desc="phantoms", total=len(missing), unit="case", disable=not missing):
+        if isinstance(done, Died):
+            raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process ended by {done.how}; run again")
     return [find_pair(folder, number)[0] for number in range(cases)]

@@ -134,8 +134,7 @@ def stack(files, window, channel=1):
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
     dz, dy, dx = STAND_IN_MM
     dz *= min(*steps, MOST_STEP) if steps else 1
-    affine = np.diag([-dx, -dy, dz, 1.0])  # voxel axes run to the patient's left, back and head
-    return ct.Volume(hu, (dz, dy, dx), affine, hu.shape[::-1], "LPS", Path(files[0]))
+    return ct.in_our_axes(hu, (dz, dy, dx), Path(files[0]))
 
 
 def read_labels(mask, like):

@@ -89,7 +89,7 @@ def checked_output(case, out):
     endings = (".png",) if names.is_picture(case.image) else (".nii.gz", ".nii")
     if out is None:
         out = Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
-        if out.exists() and endings[0] != ".png" and not ct.is_own_mask(out):
+        if out.exists() and not ct.is_own_mask(out):
             raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; name another file with -o")
         return out
     if not out.name.endswith(endings):

@@ -38,8 +38,8 @@ def called(name, race, python=""):
     words = ["-m", "helpers.race", name, "--run", race.run.name, "--minutes", race.minutes, "--moments", race.moments]
     command = [python or sys.executable, *words]
     env = os.environ | {"CASCADE_LIVER_ROOT": str(paths.ROOT), "PYTHONPATH": str(paths.HERE), "PYTHONUNBUFFERED": "1"}
-    said = []
-    with subprocess.Popen([str(w) for w in command], stdout=-1, stderr=-2, text=True, cwd=paths.HERE, env=env) as process:
+    said, piped = [], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([str(w) for w in command], text=True, cwd=paths.HERE, env=env, **piped) as process:
         for line in process.stdout:
             said = [*said[-40:], line]
             if line.startswith(NAMES[name]):

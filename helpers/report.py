@@ -18,7 +18,7 @@ body { font: 15px/1.55 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-ser
 h1 { font-size: 26px; margin: 0 0 2px; letter-spacing: -.01em }
 h2 { font-size: 18px; margin: 44px 0 6px }
 p { margin: 8px 0; max-width: 82ch }
-.meta, .note, figcaption { color: var(--soft); font-size: 13.5px }
+.meta, .note { color: var(--soft); font-size: 13.5px }
 .only { display: inline-block; border: 1px solid; color: var(--tumour); border-radius: 3px; padding: 1px 8px; font-size: 12.5px }
 .words { background: var(--wash); border-left: 4px solid var(--liver); padding: 12px 20px; margin: 18px 0 }
 .words li { margin: 4px 0 }
@@ -54,8 +54,6 @@ def number(value, digits=3):
     """A number as a person writes it; an en dash where there is none."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     return f"{value:,.{digits}f}" if isinstance(value, (float, np.floating)) else html.escape(str(value))
@@ -84,14 +82,13 @@ def _kind(key, text):
     return ' class="rule"' if key == "rule" else ' class="text"' if key in text else ""
 
 
-def picture(path, caption=""):
+def picture(path):
     """A PNG file as a figure inside the page; nothing when there is no such file."""
     path = Path(path)
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{html.escape(caption or path.stem)}" src="data:image/png;base64,{data}">{words}</figure>'
+    return f'<figure><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}"></figure>'
 
 
 def in_plain_words(values, tables):

@@ -112,8 +112,9 @@ def _measures(values, figures):
         "hd95_mm": "HD95, mm", "volume_error_ml": "volume error, ml",
     }  # fmt: skip
     for organ in ("liver", "tumour"):
-        extra = {k.removeprefix(f"{organ}.").removesuffix(".mean"): "" for k in values if k.startswith(f"{organ}.surface_dice")}
-        extra = {k: k.replace("surface_dice_", "surface Dice at ").replace("mm", " mm") for k in extra if "." not in k}
+        extra = [k for k in values if k.startswith(f"{organ}.surface_dice") and k.endswith(".mean")]
+        extra = [k.removeprefix(f"{organ}.").removesuffix(".mean") for k in extra]
+        extra = {k: k.replace("surface_dice_", "surface Dice at ").replace("mm", " mm") for k in extra}
         if organ == "tumour":
             extra |= {"dice_per_case_with_tumour": "Dice per case with tumour"}
         for key, name in (names | extra).items():

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from helpers import paths, stages
-from helpers.given import Usage, of_type, values_given
+from helpers.given import Usage, listed, of_type, values_given
 from helpers.jobs import DONE, PAUSED, USAGE, Job, carried_out
 
 SEQUENCE = ("01", "02", "03", "04", "05", "06")
@@ -57,7 +57,7 @@ def planned(ask, run):
 
     Raises Usage, ValueError or FileNotFoundError with one sentence.
     """
-    chosen = [found_notebook(word.strip()) for word in (ask.only.split(",") if ask.only else SEQUENCE)]
+    chosen = [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
     declared = {name: stages.parameters_of(paths.NOTEBOOKS / f"{name}.ipynb") for name in chosen}
     given = values_given(ask.set)
     for name, value in given.items():

@@ -21,6 +21,7 @@ from helpers import (
     readers,
     uncertainty,
 )
+from helpers.given import listed
 
 
 def cases_of(run, splits):
@@ -35,7 +36,7 @@ def cases_of(run, splits):
     cases = case_table.read_table(run.lists / "cases.csv")
     split = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
     split = split.reindex(columns=["case", "split", "group"])
-    wanted = [part.strip() for part in splits.split(",") if part.strip()]
+    wanted = listed(splits)
     absent = set(wanted) - set(split["split"])
     if absent or not wanted:
         raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
@@ -45,11 +46,6 @@ def cases_of(run, splits):
     if chosen.empty:
         raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score against")
     return chosen.assign(run=run.name)
-
-
-def names_of(runs):
-    """Names of runs from a text with commas between them; empty for none."""
-    return [name.strip() for name in runs.split(",") if name.strip()]
 
 
 def cases_of_all(runs, splits):

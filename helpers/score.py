@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import case_scores, ct, label_files, names, nifti, run_scores
+from helpers import case_scores, ct, label_files, names, nifti, paths, run_scores
 
-DONE, FAILED, USAGE = 0, 1, 2
-ENDINGS = (".nii", ".nii.gz")
+DONE, FAILED = 0, 1
 PREFIX = re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE)
 
 
@@ -25,9 +24,9 @@ def names_in(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and path.is_file():
-            name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    for path in sorted(paths.files_below(folder)):
+        if path.name.lower().endswith(names.NIFTI):
+            name = names.stem(path)
             if name in found:
                 raise ValueError(f"{folder}: holds {name} twice, {found[name].name} and {path.relative_to(folder)}; keep one")
             found[name] = path
@@ -130,10 +129,7 @@ def _note(path, grid):
     except nib.filebasedimages.ImageFileError:  # packed otherwise than its name says
         array, affine, _ = nifti.load(path)
         own = affine, array.shape
-    boxes = []
-    for affine, shape in (own, (grid.affine, grid.file_shape)):
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
-        boxes.append(np.sort(affine[:3, :3] @ corners + affine[:3, 3:], axis=1)[:, [0, -1]])
+    boxes = [np.sort(nifti.corners_mm(*where), axis=1)[:, [0, -1]] for where in (own, (grid.affine, grid.file_shape))]
     apart = float(np.abs(boxes[0] - boxes[1]).max())
     return (
         "" if apart <= 0.5 * min(grid.spacing_mm) else f"its affine differs by up to {apart:.3g} mm; voxels were taken as aligned"

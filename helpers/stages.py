@@ -25,11 +25,11 @@ def parameters_of(notebook):
 
 
 def seen(path):
-    """A short word that changes when a file or a folder's content does: sizes and times, not bytes.
+    """What changes when a file's or a folder's content does.
 
-    Lists and other small files are hashed, so that writing the same list again changes nothing. In a folder of scans,
-    links followed, the time of change and the inode count too: they tell a file that was put in place of another of the
-    same size and with its time.
+    Lists and other files under 1 MB are hashed, so that writing the same list again changes nothing; of larger ones size and
+    time count. A folder gives a dict of its files, links followed, whose time of change and inode count too: they tell a file
+    that was put in place of another of the same size and with its time.
     """
     path = Path(path)
     if path.is_dir():

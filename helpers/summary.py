@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import attribution, calibration, error_kinds, false_slices, lesions, oracles, uncertainty
-from helpers.intervals import interval, patients, plain, spread
+from helpers.intervals import interval, patients, plain, ratio, spread
 
 DISTANCES = ("assd_mm", "rmsd_mm", "msd_mm", "hd95_mm")
 RULES = {
@@ -29,7 +29,7 @@ RULES = {
 }
 
 
-def summarise(cases, lesion_table, slice_table=None, levels=None, spreads=None):
+def summarise(cases, lesion_table, slice_table, levels, spreads):
     """All numbers of a scoring under flat keys such as `tumour.dice_per_case.mean`; a value that does not exist is None.
 
     cases, lesion_table, slice_table, levels, spreads  DataFrames as `case_scores.tables` gives them, in any order.
@@ -56,11 +56,11 @@ def summarise(cases, lesion_table, slice_table=None, levels=None, spreads=None):
     out |= _lesions(cases, lesion_table) | _false(cases, failed) | _burden(cases) | _organisers(cases)
     out |= _attribution(lesion_table) | error_kinds.summarise(cases, lesion_table) | oracles.summarise(cases)
     out |= false_slices.summarise(cases)
-    if slice_table is not None and len(slice_table):
+    if len(slice_table):
         out |= _slices(slice_table, set(cases.case[failed]))
-    if levels is not None and len(levels):
+    if len(levels):
         out |= _levels(levels) | calibration.summarise(cases, levels)
-    if spreads is not None and len(spreads):
+    if len(spreads):
         out |= uncertainty.summarise(cases, spreads)
     return {key: plain(value) for key, value in out.items()}
 
@@ -76,7 +76,7 @@ def _organ(cases, organ, failed):
     out[f"{organ}.dice_global"] = 2 * both.sum() / total if total else 1.0
     out[f"{organ}.jaccard_global"] = both.sum() / union if union else 1.0
     out[f"{organ}.dice_global.rule"] = RULES["global"]
-    ratios = interval(np.stack([2 * both, r + p], 1), _ratio, whose)
+    ratios = interval(np.stack([2 * both, r + p], 1), ratio, whose)
     out[f"{organ}.dice_global.low"], out[f"{organ}.dice_global.high"] = ratios
     worst = cases.diagonal_mm.max()
     for name in DISTANCES:
@@ -91,10 +91,6 @@ def _organ(cases, organ, failed):
         out |= {f"{organ}.rvd_organisers.{name}": np.nan for name in ("mean", "low", "high", "median")}
     error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()
     return out | spread(f"{organ}.volume_error_ml", error, "absolute; an empty mask has 0 ml", whose)
-
-
-def _ratio(total, cases):
-    return total[..., 0] / total[..., 1]
 
 
 def _tumour_free(free, failed):

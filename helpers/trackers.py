@@ -1,5 +1,7 @@
 """Where a training's numbers are followed besides the notebook: Fabric's loggers, by name."""
 
+from helpers.given import listed
+
 
 def named(names, folder):
     """Loggers for a comma list of "csv", "tensorboard" and "wandb"; empty for none.
@@ -7,7 +9,7 @@ def named(names, folder):
     wandb works without an account when WANDB_MODE is offline.
     Raises ValueError for an unknown name, ModuleNotFoundError with what to install.
     """
-    return [_one(name.strip(), folder) for name in names.split(",") if name.strip()]
+    return [_one(name, folder) for name in listed(names)]
 
 
 def _one(name, folder):

@@ -48,13 +48,12 @@ def load(folder, device="auto", unfinished=False):
 
     device  "cpu", "cuda" or "auto". Raises what `weights_of` and `networks.load_weights` raise.
     """
-    device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    loaded = {stage: Loaded(*networks.load_weights(file, device)) for stage, file in weights_of(folder, unfinished).items()}
+    device = arithmetic.device_named(device)
+    half, files = arithmetic.half_units(device), weights_of(folder, unfinished)
+    loaded = {stage: Loaded(*networks.load_weights(file, device), half) for stage, file in files.items()}
     seen = {tuple(str(one.card["recipe"][name]) for name in WHOLE) for stage, one in loaded.items() if stage != "tumour"}
     if len(seen) > 1:
         raise ValueError(f"{folder}: the gate learnt from other pixels than the liver's network; train one of them again")
-    for stage in loaded.values():
-        stage.precision = arithmetic.half_units(device)
     return loaded
 
 
@@ -92,7 +91,7 @@ class Mirrored:
 
 
 def probabilities_mirrored(loaded, image, rows, batch_size=8, step=1):
-    """What a network says of slices and of their mirror images, turned back: uint8 (4, len(rows), y, x), as they are first."""
+    """What a network says of slices and of their mirror images, turned back: uint8 (4, len(rows), y, x), unmirrored first."""
     asked = (probabilities(loaded, Mirrored(image, axes), rows, batch_size, step) for axes in MIRRORS)
     return np.stack([np.flip(said, axes) for said, axes in zip(asked, MIRRORS, strict=True)])
 

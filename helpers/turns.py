@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers import cascade, generations, jobs, paths
 
 SHARES = {"gate": 0.04, "liver": 0.60, "tumour": 0.36}  # of the learning minutes
-KEPT = 48  # times a whole training that 04 keeps the newest weights: they are at most 2 % of it old when they are judged
+KEPT = 48  # validations in a training: each keeps the newest weights, so those judged are at most 2 % of it old
 TRIAL_STEPS = 40
 DEVICE = "cpu"  # where the other contestants learn, too
 

@@ -94,7 +94,7 @@ def pairs(table, least=ALIKE):
 
     seen = table[table.thumbnail != ""].reset_index(drop=True)
     alike = similarities(seen.thumbnail)
-    by_voxels = seen.groupby(["voxels", "thumbnail"]).groups.values()  # a checksum alone may meet its like by chance
+    by_voxels = seen.groupby(["voxels", "thumbnail"]).groups.values()  # two scans can share a 32-bit checksum by chance
     same = {pair for group in by_voxels for pair in itertools.combinations(sorted(group), 2)}
     near = {(int(a), int(b)) for a, b in zip(*np.nonzero(np.triu(alike >= least, 1)), strict=True)}
     rows = [

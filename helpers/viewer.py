@@ -17,17 +17,17 @@ def grey(hu_plane, window=SOFT_TISSUE):
     return np.clip((np.asarray(hu_plane, np.float32) - low) * (255.0 / (high - low)) + 0.5, 0, 255).astype(np.uint8)
 
 
-def painted(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4):
+def painted(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4, line_px=1):
     """A plane of HU (y, x) in grey with masks on it, uint8 RGB (y, x, 3).
 
     layers   list of (mask bool (y, x), colour "#rrggbb", "fill" or "line"), painted in this order.
-    opacity  of fills; lines are opaque, one pixel wide, just inside the mask.
+    opacity  of fills; lines are opaque, `line_px` wide, just inside the mask.
     """
     rgb = np.repeat(grey(hu_plane, window)[..., None], 3, axis=2)
     for mask, colour, style in layers:
         ink = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
         if style == "line":
-            rgb[edge(mask)] = ink
+            rgb[edge(mask, line_px)] = ink
         elif style == "fill":
             rgb[mask] = rgb[mask] * (1 - opacity) + ink * opacity
         else:
@@ -35,26 +35,26 @@ def painted(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4):
     return rgb
 
 
-def edge(mask):
-    """The pixels of a mask bool (y, x) that touch its outside, or the rim of the plane, by a side."""
+def edge(mask, width=1):
+    """The outermost pixels, `width` deep, of a mask bool (y, x): those that touch its outside, or the plane's rim, by a side."""
     import cv2
 
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    inside = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inside = cv2.erode(mask.astype(np.uint8), cross, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return mask & (inside == 0)
 
 
-def label_layers(labels_plane, style="fill"):
+def label_layers(labels_plane):
     """The layers of a plane of labels (y, x): 1 is liver, 2 is tumour."""
-    return [(labels_plane == 1, COLOURS["liver"], style), (labels_plane == 2, COLOURS["tumour"], style)]
+    return [(labels_plane == 1, COLOURS["liver"], "fill"), (labels_plane == 2, COLOURS["tumour"], "fill")]
 
 
-def box_layer(shape, box, z, colour=COLOURS["box"]):
+def box_layer(shape, box, z):
     """The frame of a box ((z0, z1), (y0, y1), (x0, x1)) on slice z as a layer; nothing above and below the box."""
     (z0, z1), (y0, y1), (x0, x1) = box
     mask = np.zeros(shape[-2:], bool)
     mask[y0:y1, x0:x1] = z0 <= z < z1
-    return mask, colour, "line"
+    return mask, COLOURS["box"], "line"
 
 
 def enlarged(hu_plane, layers, edges_mm=(1.0, 1.0), longest=500):
@@ -89,7 +89,7 @@ def frame(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4, edges_mm=(1.0, 1.0)
     return cv2.imencode(".png", rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def slice_slider(hu, layers_of, start=None, window=SOFT_TISSUE, spacing_mm=None, opacity=0.4):
+def slice_slider(hu, layers_of, start=None, window=SOFT_TISSUE, spacing_mm=None):
     """A widget that leafs through one scan.
 
     hu          (z, y, x).
@@ -97,10 +97,10 @@ def slice_slider(hu, layers_of, start=None, window=SOFT_TISSUE, spacing_mm=None,
     start       first slice shown; None takes the richest one.
     spacing_mm  (z, y, x), for the true shape of the pixels; None means square ones.
     """
-    return case_slider([""], lambda _: (hu, layers_of, spacing_mm), start, window, opacity)
+    return case_slider([""], lambda _: (hu, layers_of, spacing_mm), start, window)
 
 
-def case_slider(names, read, start=None, window=SOFT_TISSUE, opacity=0.4):
+def case_slider(names, read, start=None, window=SOFT_TISSUE):
     """A widget that leafs through several scans; one at a time is in memory.
 
     names  what the drop-down offers.
@@ -115,7 +115,7 @@ def case_slider(names, read, start=None, window=SOFT_TISSUE, opacity=0.4):
     z = widgets.IntSlider(0, 0, 0, description="slice", **slim)
     centre = widgets.IntSlider(round((low + high) / 2), -1000, 1000, 5, description="centre", **slim)
     width = widgets.IntSlider(round(high - low), 10, 3000, 10, description="width", **slim)
-    strength = widgets.FloatSlider(opacity, min=0, max=1, step=0.05, description="overlay", **slim)
+    strength = widgets.FloatSlider(0.4, min=0, max=1, step=0.05, description="overlay", **slim)
     caption = widgets.HTML()
     picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
     scan = {}

@@ -257,3 +257,11 @@ def test_a_scan_read_by_slabs_is_the_scan(kind):
     scan = ct.from_array(array, np.diag([-1.0, 1.0, 2.0, 1.0]))
     assert scan.clipped == 1 and scan.hu.flags.c_contiguous
     assert np.array_equal(scan.hu, np.minimum(array, 4000)[:, ::-1].transpose(2, 1, 0))
+
+
+def test_a_file_in_our_axes_holds_the_same_array_turned():
+    hu = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    own = ct.from_array(hu.transpose(2, 1, 0)[::-1], np.diag([0.5, -1.0, 2.0, 1.0]))  # a file whose x runs the other way
+    plain = ct.in_our_axes(own.hu, own.spacing_mm)
+    assert plain.spacing_mm == (2.0, 1.0, 0.5) and nib.aff2axcodes(plain.affine) == ("L", "P", "S")
+    assert np.array_equal(ct.to_file_axes(plain.hu, plain.affine), own.hu.transpose(2, 1, 0))

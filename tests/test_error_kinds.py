@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers import case_scores, error_kinds, lesions
+from helpers import case_scores, error_kinds
 from helpers.pieces import Side
 
 SPACING = (2.0, 1.0, 1.0)
@@ -89,8 +89,9 @@ def elongation(*shapes, spacing=SPACING):
     mask = np.zeros((40, 40, 40 * len(shapes)), bool)
     for k, (z, y, x) in enumerate(shapes):
         mask[1 : 1 + z, 1 : 1 + y, 40 * k + 1 : 40 * k + 1 + x] = True
-    assert lesions.components(mask)[1] == len(shapes)
-    return error_kinds._elongation(Side.of(mask), spacing)
+    side = Side.of(mask)
+    assert side.count == len(shapes)
+    return error_kinds._elongation(side, spacing)
 
 
 def test_elongation_by_hand():

@@ -19,8 +19,13 @@ def rows(*runs, length=24, high=6):
     return labels
 
 
+def numbered(*masks):
+    """(pieces, their number) of the lesions of each."""
+    return [(side.pieces, side.count) for side in (Side.of(labels == 2) for labels in masks)]
+
+
 def matched(reference, prediction):
-    (a, n), (b, m) = (lesions.components(labels == 2) for labels in (reference, prediction))
+    (a, n), (b, m) = numbered(reference, prediction)
     return lesions.match(lesions.overlaps(a, n, b, m))
 
 
@@ -31,9 +36,9 @@ def scored(reference, prediction, case="case", **more):
 def test_touching_by_a_face_is_one_lesion_by_an_edge_two():
     mask = np.zeros((3, 3, 3), bool)
     mask[0, 0, 0] = mask[0, 0, 1] = True
-    assert lesions.components(mask)[1] == 1
+    assert Side.of(mask).count == 1
     mask[0, 0, 1], mask[0, 1, 1] = False, True
-    assert lesions.components(mask)[1] == 2
+    assert Side.of(mask).count == 2
 
 
 def test_iou_must_be_above_one_half():
@@ -104,7 +109,7 @@ def test_index_is_that_of_the_whole_scan():
 
 def slow_match(reference, prediction):
     """(found, true) by the definition, on masks and one lesion after the other."""
-    (a, n), (b, m) = (lesions.components(labels == 2) for labels in (reference, prediction))
+    (a, n), (b, m) = numbered(reference, prediction)
     owner = {}
     for r in range(1, n + 1):
         sizes = [int(((a == r) & (b == p)).sum()) for p in range(1, m + 1)]
@@ -177,9 +182,8 @@ def test_organisers_counts_agree_with_their_way_on_masks(seed):
     reference = blobs(seed, (5, 16, 16), 0.3)
     prediction = np.roll(blobs(seed, (5, 16, 16), 0.25), seed % 3, axis=1)
     prediction[blobs(seed + 50, (5, 16, 16), 0.04) == 2] = 2
-    (a, n), (b, m) = (lesions.components(labels == 2) for labels in (reference, prediction))
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-    sides = [Side.of(labels == 2) for labels in (reference, prediction)]
+    (a, n), (b, m), sides = *numbered(reference, prediction), [Side.of(labels == 2) for labels in (reference, prediction)]
     order = [np.r_[0, organisers.in_file_order(side.at, side.number, a.shape, affine)] for side in sides]
     table = lesions.overlaps(a, n, b, m)[np.ix_(*order)]
     for least in (0.0, 0.5):
@@ -228,8 +232,7 @@ def tables_of(pairs):
 
 
 def summed(pairs):
-    tables = tables_of(pairs)
-    return summary.summarise(tables["cases"], tables["lesions"], tables["slices"])
+    return summary.summarise(*tables_of(pairs).values())
 
 
 HIGHER = (
@@ -299,7 +302,7 @@ def test_a_failed_case_is_never_better_than_an_empty_prediction():
     reference, other = rows(), rows((1, 0, 4))
     empty = case_scores.tables([scored(reference, reference * 0, "a"), scored(other, other, "b")])
     failed = case_scores.tables([scored(reference, None, "a", failed="there is no prediction"), scored(other, other, "b")])
-    one, two = (summary.summarise(t["cases"], t["lesions"], t["slices"]) for t in (empty, failed))
+    one, two = (summary.summarise(*tables.values()) for tables in (empty, failed))
     no_better(one, two)
     assert one["tumour.dice_per_case.mean"] == 1 and two["tumour.dice_per_case.mean"] == 0.5
     assert two["cases.failed_names"] == ["a"] and two["tumour_free.clean"] == 0 and one["tumour_free.clean"] == 1
@@ -313,9 +316,8 @@ def test_order_of_cases_changes_nothing(pairs, random):
     order = list(range(len(pairs)))
     random.shuffle(order)
     shuffled = tables["cases"].iloc[order].reset_index(drop=True)
-    assert summary.summarise(shuffled, tables["lesions"].iloc[::-1], tables["slices"].iloc[::-1]) == summary.summarise(
-        tables["cases"], tables["lesions"], tables["slices"]
-    )
+    turned = [tables[name].iloc[::-1] for name in case_scores.TABLES[1:]]
+    assert summary.summarise(shuffled, *turned) == summary.summarise(*tables.values())
 
 
 # ------------------------------------------------------------------ which stage lost it

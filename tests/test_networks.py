@@ -96,6 +96,8 @@ def test_class_weights_weigh_the_foreground():
     assert float(losses.loss_named("bce", 1, [3.0])(logits, target)) == pytest.approx(3 * np.log(2), abs=1e-5)
     with pytest.raises(ValueError, match="2 class weights for 3 classes"):
         losses.loss_named("ce+dice", 3, [1.0, 2.0])
+    with pytest.raises(ValueError, match="loss 'tversky' takes no class weights"):
+        losses.loss_named("tversky", 1, [3.0])
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,9 @@ def test_weights_come_back_with_their_card(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:100])
     with pytest.raises(ValueError, match="bad.safetensors"):
         networks.load_weights(tmp_path / "bad.safetensors")
+    networks.save_weights(tmp_path / "other.safetensors", net, card | {"network": card["network"] | {"model": "foo"}})
+    with pytest.raises(ValueError, match="other.safetensors: its weights .*model 'foo'"):
+        networks.load_weights(tmp_path / "other.safetensors")
 
 
 def test_average_begins_fast_and_then_holds(tmp_path):

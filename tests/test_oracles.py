@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from test_cascade import RULES, loaded, scan  # noqa: F401 (a fixture)
 
-from helpers import cascade, case_scores, metrics, oracles, run_scores
+from helpers import cascade, case_scores, metrics, oracles
 
 SPACING = (2.0, 1.0, 1.0)
 
@@ -119,4 +119,3 @@ def test_replay_needs_no_torch():
 
     code = "import sys; from helpers import run_scores; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    assert run_scores.names_of(" cv1, cv2,") == ["cv1", "cv2"] and run_scores.names_of("") == []

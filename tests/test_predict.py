@@ -1,5 +1,7 @@
 """One scan in any form through the command line, with networks whose answers are known."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -130,6 +132,13 @@ def test_a_reference_of_the_masks_name_is_not_written_over(known, capsys):
     assert called(known / "volume-0.nii", "-o", "mine.nii.gz") == predict.DONE
     (known / "here" / "mine.nii.gz").rename(known / "here" / "segmentation-0.nii.gz")
     assert called(known / "volume-0.nii") == predict.DONE  # its own mask may be made anew
+
+
+def test_a_reference_picture_is_not_written_over(known, capsys):
+    (known / "volume-3_slice_7.png").touch()
+    Path("segmentation-3_slice_7.png").touch()
+    assert called(known / "volume-3_slice_7.png") == predict.USAGE
+    assert "segmentation-3_slice_7.png: is there already and no mask of ours" in capsys.readouterr().err
 
 
 def test_a_gpu_that_is_not_there_is_said(known, capsys, monkeypatch):

@@ -25,8 +25,9 @@ def tables():
         "good": (labels(), labels()), "poor": (labels(), labels(((2, 12, 16),))), "missed": (labels(), labels(())),
         "clean": (labels(()), labels(())), "false": (labels(()), labels(((4, 5, 8),))),
     }  # fmt: skip
-    scored = [case_scores.score(name, *pair, (2.0, 1.0, 1.0))[0] for name, pair in pairs.items()]
-    scored.append(case_scores.score("<b>failed</b>", labels(), None, (2.0, 1.0, 1.0), failed="there is no prediction")[0])
+    how = {"tolerances_mm": (2.0, 2.5)}
+    scored = [case_scores.score(name, *pair, (2.0, 1.0, 1.0), **how)[0] for name, pair in pairs.items()]
+    scored.append(case_scores.score("<b>failed</b>", labels(), None, (2.0, 1.0, 1.0), failed="there is no prediction", **how)[0])
     return case_scores.tables(scored)
 
 
@@ -42,6 +43,10 @@ def test_the_report_needs_no_other_file(written):
     assert set(re.findall(r'(?:src|href)="([^"]{5})', page)) == {"data:"}
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
     assert page.count("<figure>") == 8 and "<script" not in page
+
+
+def test_every_tolerance_has_its_row(written):
+    assert all(f"tumour: surface Dice at {mm} mm" in written[2] for mm in ("2", "2.5"))
 
 
 def test_what_stands_on_top(written, tables):
@@ -90,7 +95,7 @@ def test_tables_survive_their_files(written, tables):
     again = case_scores.read_tables(files)
     for name, table in again.items():
         pd.testing.assert_frame_equal(table, tables[name], check_dtype=False)
-    assert summary.summarise(*again.values()) == summary.summarise(*(tables[name] for name in again))
+    assert summary.summarise(*(tables | again).values()) == summary.summarise(*tables.values())
 
 
 def test_one_case_without_any_lesion_still_gives_a_report(tmp_path):
@@ -165,6 +170,6 @@ def test_a_run_is_scored_from_its_folders(tmp_path, monkeypatch):
 
 
 def test_numbers_as_people_write_them():
-    assert [report.number(x, 2) for x in (None, np.nan, 0.12345, 1234567, np.int64(3), True, "a<b")] == [
-        "–", "–", "0.12", "1,234,567", "3", "yes", "a&lt;b"
+    assert [report.number(x, 2) for x in (None, np.nan, 0.12345, 1234567, np.int64(3), "a<b")] == [
+        "–", "–", "0.12", "1,234,567", "3", "a&lt;b"
     ]  # fmt: skip

@@ -45,6 +45,7 @@ def test_values_get_the_type_of_the_default():
     assert given.of_type("name", 7, "demo") == "7"
     with pytest.raises(given.Usage):
         given.of_type("rounds", 1.5, 3)
+    assert given.listed(" cv1, cv2,") == ["cv1", "cv2"] and given.listed("") == []
 
 
 def test_a_trial_lies_apart_under_its_own_name(own_root):
