@@ -21,7 +21,7 @@ class Batches:
     neighbours  slices on either side that become channels.
     bends       augmentation.Augmentation.
     norm        (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) / deviation.
-    evenness    0 draws every slice once a round; 1 draws every patient equally often, 0.5 by the root of its slices.
+    evenness    0 draws every slice once a round; 1 draws every scan equally often, 0.5 by the root of its slices.
     """
 
     def __init__(self, chunks, store, stage, *, seed, batch_size, patch, neighbours, bends, classes=1, norm=(0.0, 255.0),
@@ -53,11 +53,11 @@ class Batches:
         return chunk.iloc[order[(k * self.batch_size + np.arange(self.batch_size)) % len(order)]]
 
     def _drawn(self, cases, rows, rng):
-        """The rows in random order; with evenness drawn again and again, those of patients with many slices more seldom."""
+        """The rows in random order; with evenness drawn again and again, those of scans with many slices more seldom."""
         if not self.evenness or not len(rows):
             return rng.permutation(rows)
-        _, patient, count = np.unique(cases.to_numpy()[rows], return_inverse=True, return_counts=True)
-        weight = count[patient] ** -float(self.evenness)
+        _, case, count = np.unique(cases.to_numpy()[rows], return_inverse=True, return_counts=True)
+        weight = count[case] ** -float(self.evenness)
         return rng.choice(rows, len(rows), p=weight / weight.sum())
 
     def __call__(self, step):
@@ -210,7 +210,7 @@ def read_lists(folder):
     """The chunks and the validation slices of a run, as 02 wrote them: (list of DataFrames, DataFrame)."""
     from helpers import lists
 
-    files = sorted(folder.glob("train_chunk_*.csv"))
+    files = lists.training_files(folder)
     if not files:
         raise FileNotFoundError(f"{folder}: holds no train_chunk_*.csv; run 02_filtering first")
     return [lists.read(file) for file in files], lists.read(folder / "val.csv")

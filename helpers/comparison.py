@@ -57,6 +57,8 @@ def side_by_side(first, second):
     import pandas as pd
 
     rows = []
+    worst = max(first.false_lesions.max(), second.false_lesions.max())  # a missing prediction is no better than the worst
+    first, second = (t.assign(false_lesions=t.false_lesions.where(t.failed.fillna("") == "", worst)) for t in (first, second))
     for column, name in MEASURES.items():
         found = paired(first, second, column)
         means = found["table"]["first"].mean(), found["table"].second.mean()

@@ -8,6 +8,7 @@ import numpy as np
 
 from helpers import metrics, paths, readers, run_scores
 from helpers.jobs import DONE, PAUSED
+from helpers.lists import training_files
 
 NAMES = {"ours": "ours", "monai": "MONAI tutorial, 2-D", "smp": "smp Unet resnet34", "nnunet": "nnU-Net 2-D"}
 SELDOM = {"nnunet"}  # judged half-way and at the end only: predicting takes it as long as learning does others
@@ -58,7 +59,7 @@ class Race:
         Raises ValueError, naming what differs: patients would change sides between training and validation.
         """
         file = self.scratch / f"{self.minutes:g}-minutes" / "race.json"
-        lists = [self.run.lists / "split.csv", self.run.lists / "recipe.json", *sorted(self.run.lists.glob("train_chunk_*.csv"))]
+        lists = [self.run.lists / "split.csv", self.run.lists / "recipe.json", *training_files(self.run.lists)]
         scans = {row.case: row.bytes for side in ("train", "val") for row in self.cases(side).itertuples()}
         now = {"moments": self.moments, "scans": scans} | {path.name: paths.sha256(path)[:16] for path in lists}
         if not file.is_file():

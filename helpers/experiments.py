@@ -6,7 +6,21 @@ import sys
 
 import numpy as np
 
-from helpers import cascade, comparison, components, ct, intervals, jobs, metrics, networks, organs, paths, readers, timing
+from helpers import (
+    cascade,
+    comparison,
+    components,
+    ct,
+    intervals,
+    jobs,
+    metrics,
+    networks,
+    organs,
+    paths,
+    readers,
+    stages,
+    timing,
+)
 from helpers.arithmetic import half_units
 from helpers.training import FREE
 
@@ -20,8 +34,8 @@ def resized(run, size):
     Raises FileNotFoundError when 02 hasn't run, RuntimeError when it fails, ValueError when a person has made a run of this name.
     """
     stamp = run.reports / "stages" / "02_filtering.json"
-    if not stamp.is_file():
-        raise FileNotFoundError(f"{stamp} is missing: run 02_filtering for run '{run.name}' first")
+    if stages.Stage("02_filtering", run, {}).state != "done":
+        raise FileNotFoundError(f"02_filtering has not come to its end for run '{run.name}': run it first")
     if paths.read_json(run.lists / "recipe.json")["recipe"]["size"] == size:
         return run
     other = paths.Run(f"{run.name}-{size}")

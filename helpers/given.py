@@ -13,23 +13,29 @@ def listed(text):
 
 
 def values_given(words):
-    """NAME=VALUE words as a dict; a value is read as a Python literal, or else as text."""
+    """NAME=VALUE words as a dict of texts; `of_type` reads them."""
     given = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name.isidentifier():
             raise Usage(f"--set {word!r}: write NAME=VALUE")
-        try:
-            given[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            given[name] = {"true": True, "false": False}.get(text.lower(), text)
+        given[name] = text
     return given
 
 
-def of_type(name, value, default):
-    """The value in the type of the parameter's default; raises Usage when it has another one."""
+def of_type(name, text, default):
+    """What a text means for a parameter with this default: a Python literal of its type, or for text itself, quoted or not.
+
+    Raises Usage for a literal of another type.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False}.get(text.lower(), text)
     if isinstance(default, str):
-        return value if isinstance(value, str) else str(value)
+        return value if isinstance(value, str) else text  # 1e3 and 0,1 are names, too
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not type(default):

@@ -5,7 +5,6 @@ import errno
 import os
 import sys
 import threading
-import time
 from dataclasses import dataclass
 
 from helpers import interrupts, paths, stages
@@ -45,12 +44,11 @@ def carried_out(job, run):
     print(f"\n── {job.name} ({'; '.join(reasons)})", flush=True)
     out = run.reports / "notebooks" / f"{job.name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
-    began = time.time_ns()
     error, signals = executed(job, run, out)
-    return _outcome(job, stage, out, error, began), signals[0] if signals else ""
+    return _outcome(job, stage, out, error), signals[0] if signals else ""
 
 
-def _outcome(job, stage, out, error, began):
+def _outcome(job, stage, out, error):
     if isinstance(error, KeyboardInterrupt):
         print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
         return PAUSED
@@ -62,11 +60,10 @@ def _outcome(job, stage, out, error, began):
     if error is not None:
         print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {paths.shown(out)}", file=sys.stderr)
         return FAILED
-    if not stage.stamp.is_file() or stage.stamp.stat().st_mtime_ns < began:
+    if stage.state not in ("paused", "done"):
         print(f"{job.name}: ended without its last cell; see {paths.shown(out)}", file=sys.stderr)
         return FAILED
-    paused = stage.changes()[:1]
-    return PAUSED if paused and paused[0].startswith("it paused") else DONE
+    return PAUSED if stage.state == "paused" else DONE
 
 
 def executed(job, run, out):

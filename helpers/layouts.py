@@ -143,21 +143,27 @@ def _named_series(found, root):
 
 
 def _named_once(cases, folder):
-    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go in front."""
+    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go in front.
+
+    "volume-3" and "3" are alike: their masks would be written to one file.
+    """
 
     def plain(text):
         return names.shortened(re.sub(r"[^\w.-]+", "_", text))
 
+    def key(name):
+        return name.casefold().removeprefix("volume-")  # macOS and Windows don't tell "Scan" from "scan"
+
     named = {}
     short = [plain(case.name) for case in cases]
-    often = Counter(name.casefold() for name in short)  # macOS and Windows don't tell "Scan" from "scan"
+    often = Counter(map(key, short))
     for case, name in zip(cases, short, strict=True):
-        if often[name.casefold()] > 1:
+        if often[key(name)] > 1:
             above = case.image.parent.parent if case.layout == "DICOM" and case.image.parent != folder else case.image.parent
             name = plain("-".join((*above.relative_to(folder).parts, name)))
-        if name.casefold() in named:  # one folder, two endings
+        if key(name) in named:  # one folder, two endings
             name = plain(f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}")
-        while name.casefold() in named:
+        while key(name) in named:
             name += "-again"
-        named[name.casefold()] = replace(case, name=name)
+        named[key(name)] = replace(case, name=name)
     return list(named.values())

@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from helpers import names
+
 SPLITS = ("train", "val", "test")
 
 
@@ -52,13 +54,17 @@ def chunks(slices, chunk_slices, seed):
 
 
 def balanced(slices, seed, most=400):
-    """As many slices with tumour as without, `most` at the most, spread over patients and the length of the liver."""
+    """`most` slices, half of them with tumour, or all that there are, spread over patients and the length of the liver."""
     import pandas as pd
 
-    tumour, other = slices[slices.kind == "tumour"], slices[slices.kind != "tumour"]
-    each = min(most // 2, len(tumour) or most, len(other) or most)
-    parts = [spread(part, seed)[:each] for part in (tumour, other)]
-    return pd.concat(parts).sort_values(["case", "z"]).reset_index(drop=True)
+    tumour, other = (spread(part, seed) for part in (slices[slices.kind == "tumour"], slices[slices.kind != "tumour"]))
+    tumour = tumour[: max(most // 2, most - len(other))]
+    return pd.concat([tumour, other[: most - len(tumour)]]).sort_values(["case", "z"]).reset_index(drop=True)
+
+
+def training_files(folder):
+    """The lists of the training chunks, in the order of their numbers."""
+    return sorted(folder.glob("train_chunk_*.csv"), key=names.natural)
 
 
 def audit(folder, cases, stores, alike=None):
@@ -83,7 +89,7 @@ def audit(folder, cases, stores, alike=None):
     for pair in [] if alike is None else alike.itertuples():
         if side.get(pair.case) and side.get(pair.other) and side[pair.case] != side[pair.other]:
             wrong.append(f"{pair.case} ({side[pair.case]}) and {pair.other} ({side[pair.other]}) show the same scan")
-    files = sorted(folder.glob("train_chunk_*.csv"))
+    files = training_files(folder)
     dealt = {file.name: read(file) for file in [*files, folder / "val.csv", folder / "test.csv"]}
     for name, listed in dealt.items():
         expected = name.split("_")[0].removesuffix(".csv")

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of an OSError that the next file would meet as well
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
 ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()  # tests point this at a folder of their own

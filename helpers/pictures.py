@@ -131,7 +131,7 @@ def stack(files, window, channel=1):
     for path, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape:
             raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
-    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).astype(np.int16)
+    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).clip(*ct.HU_RANGE).astype(np.int16)
     dz, dy, dx = STAND_IN_MM
     dz *= min(*steps, MOST_STEP) if steps else 1
     return ct.in_our_axes(hu, (dz, dy, dx), Path(files[0]))

@@ -119,7 +119,7 @@ def checked_rules(words):
     known, given = vars(cascade.Rules()), values_given(words)
     if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"--set {unknown[0]}: is no rule; there are {', '.join(known)}")
-    return {name: of_type(name, tuple(v) if isinstance(v, list) else v, known[name]) for name, v in given.items()}
+    return {name: of_type(name, text, known[name]) for name, text in given.items()}
 
 
 def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False, rules=None):

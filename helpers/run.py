@@ -60,12 +60,12 @@ def planned(ask, run):
     chosen = [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
     declared = {name: stages.parameters_of(paths.NOTEBOOKS / f"{name}.ipynb") for name in chosen}
     given = values_given(ask.set)
-    for name, value in given.items():
+    for name, text in given.items():
         having = [d[name] for d in declared.values() if name in d]
         if not having:
             known = sorted({p for d in declared.values() for p in d} - {"run", "interactive"})
             raise Usage(f"no selected notebook has a parameter {name!r}; they have {', '.join(known)}")
-        given[name] = of_type(name, value, having[0])
+        given[name] = of_type(name, text, having[0])
     first = any(name.startswith("01") for name in chosen)
     if ask.data is not None:
         if not first:

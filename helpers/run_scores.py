@@ -98,13 +98,17 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM):
         prediction = read_prediction(run.prediction(case), volume)
     except ValueError as error:
         failed = str(error)
-    evidence = attribution.read(run, case, volume)
+    evidence, note = None, ""
+    try:
+        evidence = attribution.read(run, case, volume)
+    except ValueError as error:  # a damaged map costs what it would have explained, and no other case
+        note = str(error)
     if failed and evidence and evidence.log.get("sentence"):
         failed += f"; the cascade says: {evidence.log['sentence']}"
     scored, pieces = case_scores.score(
         case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
     )
-    scored.row |= {name: row[name] for name in ("split", "group", "run")}
+    scored.row |= {name: row[name] for name in ("split", "group", "run")} | {"note": note}
     if evidence and not failed and evidence.log.get("outcome") != "failed":
         _explain(scored, pieces, reference, prediction, evidence, volume)
     return scored

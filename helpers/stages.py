@@ -63,7 +63,7 @@ class Stage:
         except json.JSONDecodeError:
             return [f"its stamp {self.stamp.name} can't be read"]
         if old["state"] != "done":
-            return [f"it paused: {old['sentence']}"]
+            return [f"it paused: {old['sentence']}" if old["state"] == "paused" else "it has not come to its end"]
         reasons = [
             f"{key} was {old['settings'].get(key)!r}, is {value!r}"
             for key, value in self._settings().items()
@@ -71,11 +71,19 @@ class Stage:
         ]
         for path in [paths.shown(p) for p in self.reads] or old["reads"]:  # a runner without the notebook asks the stamp
             reasons += _differences(path, old["reads"].get(path, "missing"), self._seen(path))
-        reasons += [f"{path} is gone" for path in old["writes"] if not paths.found(path).exists()]
-        return reasons
+        return reasons + _shortened([f"{path} is gone" for path in old["writes"] if not paths.found(path).exists()])
 
-    def done(self, writes, sentence="done", state="done"):
+    @property
+    def state(self):
+        """What the stamp says: "begun", "paused", "done", or "" where there is none."""
+        return paths.read_json(self.stamp)["state"] if self.stamp.is_file() else ""
+
+    def done(self, writes, sentence="done"):
         """Write the stamp: the last thing a stage does."""
+        self._note(writes, sentence, "done")
+        print(f"{self.name}: {sentence}")
+
+    def _note(self, writes, sentence, state):
         paths.write_json(
             self.stamp,
             {
@@ -88,11 +96,15 @@ class Stage:
                 "version": __version__,
             },
         )
-        print(f"{self.name}: {sentence}")
 
     def paused(self, sentence):
         """Write the stamp of a stage that has work left."""
-        self.done([], sentence, state="paused")
+        self._note([], sentence, "paused")
+        print(f"{self.name}: {sentence}")
+
+    def begun(self):
+        """Write the stamp of a stage that sets to work: until its end nothing that it wrote before is up to date."""
+        self._note([], "begun", "begun")
 
     def _seen(self, path):
         return self.at_start[path] if path in self.at_start else seen(paths.found(path))
@@ -106,9 +118,12 @@ def _differences(path, old, new):
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(old.keys() | new.keys())
         said = {(False, True): "is new", (True, False): "is gone", (True, True): "has changed"}
-        lines = [f"{path}/{n} {said[n in old, n in new]}" for n in names if old.get(n) != new.get(n)]
-        return lines if len(lines) < 6 else [*lines[:4], f"… and {len(lines) - 4} more in {path}"]
+        return _shortened([f"{path}/{n} {said[n in old, n in new]}" for n in names if old.get(n) != new.get(n)])
     return [] if old == new else [f"{path} has changed"]
+
+
+def _shortened(lines):
+    return lines if len(lines) < 6 else [*lines[:4], f"… and {len(lines) - 4} more"]
 
 
 def name_of(notebook, part="", trial=""):
@@ -130,4 +145,6 @@ def begin(notebook, run, given, reads=(), part="", trial=""):
     stage = Stage(name_of(notebook, part, trial), run, settings, list(reads), at_start)
     reasons = stage.changes()
     print(f"{stage.name}: " + ("up to date, nothing to do" if not reasons else "runs, because " + "; ".join(reasons)))
+    if reasons:
+        stage.begun()  # stopped from here on and run with the settings of before, it has to run all the same
     return stage

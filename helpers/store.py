@@ -155,8 +155,12 @@ class Store:
         return self._open(case)[2]["box"][0][0]
 
     def meta(self, case):
-        """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe."""
+        """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe, and of which bytes of the scan."""
         return self._open(case)[2]
+
+    def metas(self, cases):
+        """The files with the `meta` of those cases that are here: who hashes them knows of which scans the slices are made."""
+        return [self.folder / f"{case}.json" for case in sorted(set(cases)) if case in self]
 
 
 def mean_and_deviation(store, cases):

@@ -116,6 +116,9 @@ class Training:
             if self.made_with[name] != state["made_with"][name]:
                 told = f"{name} was {state['made_with'][name]!r}, is {self.made_with[name]!r}"
                 print(f"{told}: not the same result to the last bit")
+                if name == "liver":  # it makes the regions that the tumour's validation is judged in
+                    self.best, self.stale = -1.0, 0
+                    print("scores so far were taken in other regions; the best one is sought anew")
         if state["total_steps"] != self.total_steps:
             self._move_end(state["total_steps"])
 

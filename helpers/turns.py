@@ -6,7 +6,7 @@ The validation patients are taken out of the lists that 04 reads: nothing is cho
 import shutil
 from pathlib import Path
 
-from helpers import cascade, generations, jobs, paths
+from helpers import cascade, generations, jobs, lists, paths
 
 SHARES = {"gate": 0.04, "liver": 0.60, "tumour": 0.36}  # of the learning minutes
 KEPT = 48  # validations in a training: each keeps the newest weights, so those judged are at most 2 % of it old
@@ -44,7 +44,7 @@ def own_run(race):
             raise ValueError(f"{run.lists} is of another split than {race.run.lists}: delete it, and {run.checkpoints}")
         return run
     run.lists.mkdir(parents=True, exist_ok=True)
-    for file in [*sorted(race.run.lists.glob("train_chunk_*.csv")), race.run.lists / "cases.csv", race.run.lists / "recipe.json"]:
+    for file in [*lists.training_files(race.run.lists), race.run.lists / "cases.csv", race.run.lists / "recipe.json"]:
         paths.write_text(run.lists / file.name, file.read_text(encoding="utf8"))
     heading = (race.run.lists / "val.csv").read_text(encoding="utf8").partition("\n")[0]
     paths.write_text(run.lists / "val.csv", heading + "\n")

@@ -76,6 +76,11 @@ def test_one_name_in_several_places_gives_several_cases(tmp_path):
     assert list(seen(tmp_path)) == ["a-ct", "b-ct", "b-ct-nii.gz", "other"]
 
 
+def test_names_whose_masks_would_be_one_file_are_told_apart(tmp_path):
+    touched(tmp_path / "volume-3.nii", tmp_path / "images" / "3.nii.gz")
+    assert sorted(seen(tmp_path)) == ["images-3", "volume-3"]
+
+
 def test_the_nearer_mask_wins_when_two_carry_one_name(tmp_path):
     touched(*(tmp_path / side / f"{kind}-1.nii" for side in ("x", "y") for kind in ("volume", "segmentation")))
     assert {i: m for _, i, m in seen(tmp_path).values()} == {f"{s}/volume-1.nii": f"{s}/segmentation-1.nii" for s in "xy"}

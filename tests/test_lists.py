@@ -41,8 +41,16 @@ def test_chunks_without_any_tumour():
 
 
 def test_balanced_validation():
-    val = lists.balanced(slices_of(a={"tumour": 8, "liver": 80}, b={"tumour": 4, "liver": 40}), 1)
-    assert val.kind.value_counts().to_dict() == {"tumour": 12, "liver": 12}
+    slices = slices_of(a={"tumour": 8, "liver": 80}, b={"tumour": 4, "liver": 40})
+    for most, counted in ((10, (5, 5)), (40, (12, 28)), (400, (12, 120))):
+        assert lists.balanced(slices, 1, most).kind.value_counts().reindex(["tumour", "liver"]).to_list() == list(counted)
+    few_healthy = slices_of(a={"tumour": 80, "liver": 5})
+    assert lists.balanced(few_healthy, 1, 40).kind.value_counts().to_dict() == {"tumour": 35, "liver": 5}
+
+
+def test_patients_without_tumour_validate_too():
+    slices = slices_of(a={"tumour": 2, "liver": 60}, b={"liver": 60}, c={"liver": 60})
+    assert lists.balanced(slices, 1, 100).case.value_counts().min() > 25
 
 
 class Shelf:

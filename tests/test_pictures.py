@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers import layouts, pictures, readers
+from helpers import ct, layouts, pictures, readers
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -98,6 +98,10 @@ def test_spoilt_picture_is_named(slices, spoil, said):
     spoil(slices)
     with pytest.raises(ValueError, match=said):
         readers.read_scan(layouts.scan(slices)[0].image)
+
+
+def test_a_wide_window_stays_within_what_a_scanner_gives(slices):
+    assert readers.read_scan(layouts.scan(slices)[0].image, (-3000, -1500)).hu.min() == ct.HU_RANGE[0]
 
 
 def test_window_and_channel_that_cannot_be(slices):

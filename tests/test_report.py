@@ -122,6 +122,14 @@ def test_two_runs_side_by_side():
         comparison.paired(first, second.assign(case="z"), "tumour_dice")
 
 
+def test_a_missing_prediction_is_no_gain_in_false_lesions():
+    first = pd.DataFrame({"case": list("abcdef"), "failed": ""} | dict.fromkeys(comparison.MEASURES, 0.5))
+    first["false_lesions"] = 4
+    second = first.assign(failed=["no", "no", "no", "", "", ""], false_lesions=[0, 0, 0, 4, 4, 4])
+    row = comparison.side_by_side(first, second).set_index("measure").loc["false lesions"]
+    assert row.difference == 0
+
+
 def test_worst_slices_are_those_with_most_wrong_voxels(tables):
     worst, best = overlays.pick(tables["slices"], count=3, least_voxels=10)
     wrong = worst.tumour_reference + worst.tumour_prediction - 2 * worst.tumour_both

@@ -38,13 +38,14 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, 
 
 
 def test_values_get_the_type_of_the_default():
-    assert given.values_given(["a=1", "b=0.5", "c=text", "d=true", "e=[[1, 2]]", "f='7'"]) == {
-        "a": 1, "b": 0.5, "c": "text", "d": True, "e": [[1, 2]], "f": "7",
-    }  # fmt: skip
-    assert given.of_type("minutes", 5, 50.0) == 5.0 and isinstance(given.of_type("minutes", 5, 50.0), float)
-    assert given.of_type("name", 7, "demo") == "7"
+    assert given.values_given(["a=1", "f='7'", "g=b=c"]) == {"a": "1", "f": "'7'", "g": "b=c"}
+    read = {("5", 50.0): 5.0, ("true", False): True, ("[[1, 2]]", ()): ([1, 2],), ("'7'", "demo"): "7", ("7", "demo"): "7",
+            ("1e3", ""): "1e3", ("0,1,2", ""): "0,1,2", ("3", 4): 3}  # fmt: skip
+    for (text, default), wanted in read.items():
+        found = given.of_type("name", text, default)
+        assert found == wanted and type(found) is type(wanted)
     with pytest.raises(given.Usage):
-        given.of_type("rounds", 1.5, 3)
+        given.of_type("rounds", "1.5", 3)
     assert given.listed(" cv1, cv2,") == ["cv1", "cv2"] and given.listed("") == []
 
 

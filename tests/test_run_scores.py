@@ -69,6 +69,13 @@ def predict(run, case, tumour=True, spread=True):
     paths.write_json(run.log(case), log | {"rules": asdict(cascade.Rules(smooth_mm=0.0))})
 
 
+def test_a_damaged_map_costs_its_explanation_only(folds):
+    folds[0].probability("volume-0", "tumour").write_bytes(b"half")
+    cases = run_scores.score_rows(run_scores.cases_of(folds[0], "val"), workers=1)["cases"].set_index("case")
+    assert cases.tumour_dice.eq(1).all() and cases.failed.eq("").all()
+    assert "tumour-probability-0.nii.gz" in cases.note["volume-0"] and cases.note["volume-1"] == ""
+
+
 def test_folds_are_scored_together_and_patients_drawn_together(folds):
     predict(folds[1], "volume-3", tumour=False)
     tables = run_scores.score_rows(run_scores.cases_of_all(folds, "val"), workers=1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 import pytest
 
@@ -71,14 +72,40 @@ def test_folder_that_grew_is_named(own_root):
     assert stage.changes() == ["scans/b.nii is new"]
 
 
-def test_what_changes_while_a_stage_runs_was_not_read_by_it(own_root, monkeypatch):
+def test_what_changes_while_a_stage_runs_was_not_read_by_it(own_root, monkeypatch, capsys):
     monkeypatch.setattr(stages, "parameters_of", lambda notebook: {"run": "r", "size": 1})
     (own_root / "in.csv").write_text("a")
     given = {"size": 1}, [own_root / "in.csv"]
     stage = stages.begin("02_filtering", paths.Run("r"), *given)
     (own_root / "in.csv").write_text("b")
     stage.done([])
-    assert stages.begin("02_filtering", paths.Run("r"), *given).changes() == ["in.csv has changed"]
+    stages.begin("02_filtering", paths.Run("r"), *given)
+    assert "runs, because in.csv has changed" in capsys.readouterr().out
+
+
+def test_a_stage_that_was_stopped_under_other_settings_has_to_run_again(own_root, monkeypatch, capsys):
+    """What it had written by then is of the other settings, and the stamp of the first ones must not vouch for it."""
+    monkeypatch.setattr(stages, "parameters_of", lambda notebook: {"run": "r", "size": 1})
+    (own_root / "in.csv").write_text("a")
+    begin = partial(stages.begin, "02_filtering", paths.Run("r"), reads=[own_root / "in.csv"])
+    begin({"size": 1}).done([])
+    begin({"size": 1})
+    assert "up to date" in capsys.readouterr().out
+    begin({"size": 2})  # and no more of it: it was stopped
+    assert begin({"size": 1}).changes() == ["it has not come to its end"]
+    begin({"size": 1}).done([])
+    assert begin({"size": 1}).changes() == []
+
+
+def test_a_file_that_is_made_again_leaves_the_stage_done(own_root, monkeypatch):
+    monkeypatch.setattr(stages, "parameters_of", lambda notebook: {"run": "r"})
+    stage = stages.begin("05_cascade_inference", paths.Run("r"), {})
+    stage.done([own_root / "mask.nii.gz"])
+    stage = stages.begin("05_cascade_inference", paths.Run("r"), {})
+    (own_root / "mask.nii.gz").touch()
+    assert stage.changes()  # asked by the last cell, which then writes the stamp
+    stage.done([own_root / "mask.nii.gz"])
+    assert stage.state == "done" and stage.changes() == []
 
 
 def test_paused_stage_has_to_run_again(own_root):

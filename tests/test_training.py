@@ -50,6 +50,19 @@ def test_score_that_is_no_number_is_an_error(tmp_path):
         state.judge(network, score=float("nan"))
 
 
+def test_scores_of_other_regions_are_no_measure_for_the_best(tmp_path):
+    """Another liver makes other regions, in which the tumour's network may never reach its old score."""
+    before, network = made(tmp_path, made_with={"liver": "ab"})
+    before.judge(network, score=0.9)
+    before.save()
+    for liver, best in (("ab", 0.9), ("cd", -1.0)):
+        after, network = made(tmp_path, made_with={"liver": liver})
+        after.restore(generations.read_newest(tmp_path)[0])
+        assert after.best == best
+    after.judge(network, score=0.5)
+    assert after.best == 0.5
+
+
 def test_other_settings_are_refused_with_the_values_that_differ():
     old = {"rate": 0.1, "rounds": 3, "device": "cpu", "lists": {"a.csv": "1", "b.csv": "2"}}
     training.refuse_other_settings(old, old | {"rounds": 9, "patience": 2, "device": "cuda", "chunk_minutes": 5}, "here")
