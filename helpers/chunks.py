@@ -39,18 +39,18 @@ def resume(folder, settings, total_steps, parts, made_with=None, **how):
 def sitting(training, batches, minutes=0.0, steps=0):
     """Yield (step, batch) until the training is finished or has to pause; save now and then, and at the end.
 
-    It pauses after `minutes` or `steps` (0 for no limit), for a file named `stop` in the run's checkpoint folder
-    (which it removes), and on SIGINT and SIGTERM: the interrupt button of a notebook sends the first.
+    It pauses after `minutes` or `steps` (0 for no limit), for a file named `stop` in the training's folder or the one
+    above (which it removes), and on SIGINT and SIGTERM: the interrupt button of a notebook sends the first.
     Raises RuntimeError when another process trains in the same folder, or has since this one read it.
     """
     with _held(training), interrupts.collected(impatient=True) as asked:
         training.began = began = time.monotonic()
-        first, stop = training.step, training.folder.parent / "stop"
+        first, stops = training.step, [folder / "stop" for folder in (training.folder, training.folder.parent)]
         if not training.is_saved:
             training.save()
         saved = time.monotonic()
         while not training.finished:
-            training.paused_by = _reason(asked, stop, steps and training.step - first >= steps, minutes, began)
+            training.paused_by = _reason(asked, stops, steps and training.step - first >= steps, minutes, began)
             if training.paused_by:
                 break
             torch.manual_seed(1_000_003 * batches.seed + training.step)  # dropout, where a network has it
@@ -68,7 +68,8 @@ def sitting(training, batches, minutes=0.0, steps=0):
             training.save()
         training.minutes, training.began = training.minutes_now(), None
         _write_history(training)
-        stop.unlink(missing_ok=True)
+        for stop in stops:
+            stop.unlink(missing_ok=True)
 
 
 def _write_history(training):
@@ -89,10 +90,10 @@ def _progress(training, first, seconds):
     return f"step {training.step:,} of {training.total_steps:,}{loss}{best}, about {left:.0f} min left"
 
 
-def _reason(asked, stop, steps_are_up, minutes, began):
+def _reason(asked, stops, steps_are_up, minutes, began):
     if asked:
         return f"{asked[0]} received"
-    if stop.exists():
+    if any(stop.exists() for stop in stops):
         return "a file named stop"
     if steps_are_up:
         return "chunk_steps are up"

@@ -68,7 +68,7 @@ def _outcome(job, stage, out, error):
 
 def executed(job, run, out):
     """Execute a notebook in a thread, so that signals reach us and not papermill; returns (error or None, signals)."""
-    outcome, stop = [], run.training(job.parameters.get("trial", "")) / "stop"
+    outcome, stop = [], run.training(job.parameters.get("trial", "")) / job.part / "stop"
     worker = threading.Thread(target=_papermill, args=(job, out, outcome), daemon=True)
     with interrupts.collected() as signals:
         worker.start()

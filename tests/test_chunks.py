@@ -146,9 +146,10 @@ def test_signal_saves_and_pauses(untouched, folder, context, number):
 
 def test_limits_and_stop_file_pause(untouched, folder):
     assert "paused at step 7 of 60 (chunk_steps are up)" in train(resumed(folder), steps=7)
-    (folder.parent / "stop").touch()
-    assert "paused at step 7 of 60 (a file named stop)" in train(resumed(folder))
-    assert not (folder.parent / "stop").exists()
+    for place in (folder.parent, folder):
+        (place / "stop").touch()
+        assert "paused at step 7 of 60 (a file named stop)" in train(resumed(folder))
+        assert not (place / "stop").exists()
     assert "(chunk_minutes are up)" in train(resumed(folder), minutes=1e-9, pause=0.01)
     train(resumed(folder))
     assert sittings.digest(ends(folder)) == untouched
