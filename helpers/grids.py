@@ -93,6 +93,12 @@ def box_of(*masks):
     return tuple(ends)
 
 
+def widened(box, margins, shape):
+    """A box of three slices with so many voxels more on either side of each axis, cut to an array of that shape."""
+    sides = zip(box, margins, shape, strict=True)
+    return tuple(slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, margin, n in sides)
+
+
 def _profile(mask, axis):
     """Which planes across an axis hold something; rows are read eight voxels at a time where memory allows."""
     if mask.flags.c_contiguous and mask.itemsize == 1 and axis < 2:
@@ -114,9 +120,8 @@ def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
     """
     if (inner := box_of(liver)) is None:
         return None
-    margins = (int(np.ceil(margin_mm / mm)) for mm in spacing_mm)
-    sides = zip(inner, margins, liver.shape, strict=True)
-    box = [(max(0, side.start - margin), min(n, side.stop + margin)) for side, margin, n in sides]
+    margins = [int(np.ceil(margin_mm / mm)) for mm in spacing_mm]
+    box = [(side.start, side.stop) for side in widened(inner, margins, liver.shape)]
     rows, columns = (end - start for start, end in box[1:])
     if not roi_spacing_mm:
         return Grid(tuple(box), (rows, columns), (rows, columns))

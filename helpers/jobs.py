@@ -60,10 +60,11 @@ def _outcome(job, stage, out, error):
     if error is not None:
         print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {paths.shown(out)}", file=sys.stderr)
         return FAILED
-    if stage.state not in ("paused", "done"):
+    state = stage.state
+    if state not in ("paused", "done"):
         print(f"{job.name}: ended without its last cell; see {paths.shown(out)}", file=sys.stderr)
         return FAILED
-    return PAUSED if stage.state == "paused" else DONE
+    return PAUSED if state == "paused" else DONE
 
 
 def executed(job, run, out):

@@ -48,10 +48,7 @@ def _odd_grid(shape, affine, volume):
 def box_of(labels, margin=0):
     """The box, three slices (z, y, x), that holds all labels and `margin` voxels around; without any, the first voxel."""
     box = grids.box_of(labels)
-    if box is None:
-        return (slice(0, 1),) * 3
-    sides = zip(box, labels.shape, strict=True)
-    return tuple(slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, n in sides)
+    return (slice(0, 1),) * 3 if box is None else grids.widened(box, [margin] * 3, labels.shape)
 
 
 def measure(name, volume, labels, box):

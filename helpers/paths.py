@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of an OSError that the next file would meet as well
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
 ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()  # tests point this at a folder of their own
@@ -138,7 +138,7 @@ def written_whole(path):
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(beside)):
             raise
-        full = "; make room, then run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        full = "; make room, then run again" if error.errno in FULL else ""
         raise OSError(error.errno, f"{error.strerror}{full}", str(path)) from error
     finally:
         beside.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """The state of one stage's training: what it consists of, how it is saved and taken over again, what may change."""
 
 import contextlib
-import errno
 import math
 import os
 import time
@@ -155,7 +154,7 @@ class Training:
         except OSError as error:
             whole = [generations.step_of(path) for path in generations.newest_first(self.folder)[:1]]
             left = f"the state of step {whole[0]:,} is whole" if whole else "nothing was trained yet"
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = error.errno in paths.FULL
             why = os.strerror(error.errno) if error.errno else error
             help_it = "make room" if full else "make the folder writable"
             said = f"{self.folder}: {what} can't be written ({why}); {left}: {help_it} and run again"
