@@ -125,7 +125,7 @@ class Batches:
         return np.rint(planes.clip(0, 255)).astype(np.uint8), labels
 
     def _donor(self, donors, rng):
-        """A lesion of another slice, patients drawn as `evenness` says; None where there is none."""
+        """A lesion of another slice, scans drawn as `evenness` says; None where there is none."""
         if not len(donors):
             return None
         row = donors.iloc[self._drawn(donors.case, np.arange(len(donors)), rng)[0]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.grids import box_of
+from helpers.grids import box_of, widened
 
 PEAK = 255  # probabilities are kept as uint8, 255 is certain
 GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie
@@ -140,7 +140,7 @@ def fat_around(pieces, number, box, hu, spacing_mm):
     """
     import cv2
 
-    wide = with_surroundings(box, spacing_mm)
+    wide = with_surroundings(box, spacing_mm, hu.shape)
     piece, hu = pieces[wide] == number, hu[wide]
     size = [2 * int(AROUND_MM / edge) + 1 for edge in spacing_mm[:0:-1]]
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
@@ -149,7 +149,6 @@ def fat_around(pieces, number, box, hu, spacing_mm):
     return float(((quiet > FAT_HU[0]) & (quiet < FAT_HU[1]))[around].mean()) if around.any() else 0.0
 
 
-def with_surroundings(box, spacing_mm):
-    """A box of three slices, wider by AROUND_MM in the plane."""
-    margin = [0, *(int(AROUND_MM / edge) for edge in spacing_mm[1:])]
-    return tuple(slice(max(0, edge.start - m), edge.stop + m) for edge, m in zip(box, margin, strict=True))
+def with_surroundings(box, spacing_mm, shape):
+    """A box of three slices in an array of that shape, wider by AROUND_MM in the plane."""
+    return widened(box, [0, *(int(AROUND_MM / edge) for edge in spacing_mm[1:])], shape)

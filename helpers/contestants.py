@@ -39,7 +39,7 @@ class Contestant:
 
     def step(self, share):
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(share)
+            group["lr"] = float(self.rate(share))  # numpy's numbers would keep the state from being read again
         image, target = self.draw()
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)

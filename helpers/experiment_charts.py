@@ -17,7 +17,8 @@ def score_against_speed(table):
         axis.scatter(part.slices_per_second, part.score, c=colours, s=20 + 4 * part.parameters_m, zorder=3)
         for row in part.itertuples():
             axis.annotate(row.trial, (row.slices_per_second, row.score), (4, 4), textcoords="offset points", fontsize=8)
-        best = part.loc[part.score.idxmax()]
+        whole = part[part.patients == part.patients.max()]  # rows that lack patients are not ranked
+        best = whole.loc[whole.score.idxmax()]
         axis.margins(x=0.2)
         axis.set(xscale="log", xlabel="slices learnt a second of one core, log", ylabel=f"{stage} Dice, mean over patients")
         for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):

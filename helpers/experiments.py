@@ -22,7 +22,6 @@ from helpers import (
     timing,
 )
 from helpers.arithmetic import half_units
-from helpers.training import FREE
 
 COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
 
@@ -55,21 +54,15 @@ def resized(run, size):
     return other
 
 
-def is_finished(folder, run, asked):
+def is_finished(folder, stage):
     """True when a training has ended and needn't be asked for again.
 
-    asked  parameters of notebook 04 that it should have. Raises ValueError when these, or the run's lists, are others now.
+    stage  stages.Stage of notebook 04. Raises ValueError when its parameters, lists or slices are others now.
     """
-    if not (folder / "validation.csv").is_file() or not (folder / "final.json").is_file():
+    if stage.state != "done" or not (folder / "final.safetensors").is_file():
         return False
-    settings = paths.read_json(folder / "final.json")["settings"]
-    lists, wanted = settings["lists"], json.loads(json.dumps(asked | asked.get("options", {})))
-    decisive = {name: value for name, value in wanted.items() if value and name not in FREE}
-    if other := sorted(name for name, value in decisive.items() if settings.get(name, value) != value):
-        raise ValueError(f"{folder}: was trained with another {', '.join(other)} than is asked for; delete it to go on")
-    now = {name: (paths.sha256(run.lists / name)[:16] if (run.lists / name).is_file() else "") for name in lists}
-    if changed := sorted(name for name in lists if lists[name] != now[name]):
-        raise ValueError(f"{folder}: was trained with another {', '.join(changed)} than {run.lists} holds; delete it to go on")
+    if reasons := stage.changes():
+        raise ValueError(f"{folder}: was trained otherwise than is asked for now: {'; '.join(reasons)}; delete it to go on")
     return True
 
 
@@ -89,9 +82,9 @@ def slimmed(folder):
             file.unlink(missing_ok=True)
 
 
-def remembered(file, make, weights, *more):
-    """make(weights, *more), a dict of plain values, kept in `file`; when the weights' bytes change, it is made anew."""
-    of = paths.sha256(weights)[:16]
+def remembered(file, make, weights, *more, scans=()):
+    """make(weights, *more), a dict of plain values, kept in `file`; made anew when the weights' bytes or `scans` change."""
+    of = " ".join([paths.sha256(weights)[:16], *map(str, scans)])
     known = paths.read_json(file) if file.is_file() else {}
     if known.get("of") != of:
         known = {"of": of} | make(weights, *more)
@@ -167,7 +160,7 @@ def compared(scores, default_of):
 def conclusion(table, level=0.05):
     """What the numbers say, a paragraph a stage; rows that lack patients are not ranked.
 
-    table  DataFrame of `compared` with the columns stage, default and slices_per_second; in a stage the default comes first.
+    table  DataFrame of `compared` with the columns stage, default and slices_per_second.
     """
     said = []
     for stage, part in table.groupby("stage", sort=False):

@@ -24,6 +24,10 @@ class Job:
     def name(self):
         return stages.name_of(self.notebook, self.part, self.parameters.get("trial", ""))
 
+    def stage(self, run):
+        """The Stage that the notebook will begin: whether it is up to date, and if not, why."""
+        return stages.Stage(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
+
 
 def training(run, **changes):
     """The job that trains a stage by notebook 04; `changes` are parameters that differ from their defaults."""
@@ -36,7 +40,7 @@ def carried_out(job, run):
 
     returns  (exit code, the name of a signal that came meanwhile or "").
     """
-    stage = stages.Stage(job.name, run, {k: v for k, v in job.parameters.items() if k != "run"})
+    stage = job.stage(run)
     reasons = stage.changes()
     if not reasons:
         print(f"{job.name}: up to date")
@@ -102,6 +106,7 @@ def _papermill(job, out, outcome):
         papermill.execute_notebook(
             paths.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3", cwd=paths.NOTEBOOKS,
             progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
+            extra_arguments=["--log-level=ERROR"],  # or each kernel warns that its port on this machine isn't encrypted
         )  # fmt: skip
         outcome.append(None)
     except BaseException as error:  # handed to the main thread, which tells it

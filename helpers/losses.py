@@ -17,8 +17,8 @@ def loss_named(name, classes=1, class_weights=()):
     weights = torch.tensor([float(w) for w in class_weights]) if len(class_weights) else None
     if weights is not None and len(weights) != classes:
         raise ValueError(f"{len(weights)} class weights for {classes} classes")
-    if weights is not None and name in ("dice", "tversky"):
-        raise ValueError(f"loss {name!r} takes no class weights")
+    if weights is not None and (name in ("dice", "tversky") or name == "focal" and classes == 1):
+        raise ValueError(f"loss {name!r} of {classes} classes takes no class weights")
     head = {"sigmoid": True} if classes == 1 else {"softmax": True, "to_onehot_y": True}
     known = {
         "bce": lambda: nn.BCEWithLogitsLoss(pos_weight=weights),
@@ -31,4 +31,4 @@ def loss_named(name, classes=1, class_weights=()):
         raise ValueError(f"loss {name!r}: choose one of {', '.join(known)}")
     chosen = known[name]()
 
-    return lambda logits, target: chosen(logits.float(), target.float())
+    return lambda logits, target: chosen.to(logits.device)(logits.float(), target.float())

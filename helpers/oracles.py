@@ -72,7 +72,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
     def dice_at(where, thresholds):
         inside = components.smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
         small = grids.box_of(inside >= min(thresholds) * components.PEAK) or (slice(0, 1),) * 3
-        small = components.with_surroundings(small, spacing_mm)
+        small = components.with_surroundings(small, spacing_mm, inside.shape)
         parts = inside[small], truth[small], hu[box][small]
         return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
 

@@ -66,7 +66,9 @@ class Files(torch.utils.data.Dataset):
 def usual_batches(items, batch_size, seed):
     """Batches from a shuffling DataLoader over `Files`: a function of the step, whose number it doesn't care about."""
     order = torch.Generator().manual_seed(seed)
-    loader = torch.utils.data.DataLoader(Files(items), batch_size, shuffle=True, drop_last=True, generator=order)
+    loader = torch.utils.data.DataLoader(
+        Files(items), batch_size, shuffle=True, drop_last=len(items) > batch_size, generator=order
+    )
     return endless(loader, lambda batch: (batch[0], batch[1].long()))
 
 
@@ -89,7 +91,7 @@ def monai_batches(items, batch_size, seed):
         transforms.RandGaussianNoised("image", prob=1.0, std=0.04),
     ]  # fmt: skip
     cached = data.CacheDataset(items, transforms.Compose(chain).set_random_state(seed), progress=False)
-    loader = data.DataLoader(cached, batch_size=batch_size, shuffle=True, drop_last=True)
+    loader = data.DataLoader(cached, batch_size=batch_size, shuffle=True, drop_last=len(items) > batch_size)
     return endless(loader, lambda batch: (batch["image"].as_tensor(), batch["mask"].as_tensor().long()))
 
 

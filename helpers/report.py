@@ -106,14 +106,14 @@ def in_plain_words(values, tables):
     ]
     if k:
         sizes = ", ".join(
-            f"{number(v[f'tumour.{s}.lesion_recall_any'] * v[f'tumour.{s}.lesions'], 0)} of {v[f'tumour.{s}.lesions']} {name}"
+            f"{name} {number(v[f'tumour.{s}.lesion_recall_any'] * v[f'tumour.{s}.lesions'], 0)} of {v[f'tumour.{s}.lesions']}"
             for s, name in SIZE_NAMES.items()
             if v[f"tumour.{s}.lesions"]
         )
-        noticed, found = int(cases.lesions_found_any.sum()), int(cases.lesions_found_iou50.sum())
+        touched, found = int(cases.lesions_found_any.sum()), int(cases.lesions_found_iou50.sum())
         said.append(
-            f"<b>Lesions.</b> Of {k} lesions, {noticed} were noticed, and {found} outlined well enough to count as found "
-            f"(IoU over 0.5). Noticed, by size: {sizes}."
+            f"<b>Lesions.</b> Of {k} lesions, {touched} were touched by a finding, and {found} outlined well enough to count "
+            f"as found (IoU over 0.5). Touched, by size: {sizes}."
         )
     said.append(
         f"<b>False alarms.</b> {between(v, 'tumour.false_lesions_per_case', 2)} false lesions a case, with "

@@ -108,8 +108,8 @@ class Training:
         refuse_other_settings(state["settings"], self.settings, self.folder)
         for name in (*PLAIN, "minutes"):
             setattr(self, name, state[name])
-        for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
+        for name in self.parts.keys() & state["parts"].keys():  # 16-mixed alone has a scaler, and may be new in this sitting
+            self.parts[name].load_state_dict(state["parts"][name])
         self.is_saved, self.in_step = True, False
         for name in sorted(self.made_with.keys() & state["made_with"].keys()):
             if self.made_with[name] != state["made_with"][name]:

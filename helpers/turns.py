@@ -87,8 +87,11 @@ def _sitting(run, stage, rounds, minutes=0.0, steps=0):
     """Notebook 04 for so many minutes or steps; DONE when they are up or the training is finished."""
     pause = {"chunk_minutes": float(minutes), "chunk_steps": steps}
     job = jobs.training(run, stage=stage, rounds=rounds, validations=KEPT, loggers="", device=DEVICE, **pause)
+    before = _state(run, stage).get("minutes", 0.0)
     code, asked = jobs.carried_out(job, run)
-    return jobs.PAUSED if asked else jobs.DONE if code == jobs.PAUSED else code
+    if code == jobs.PAUSED and not asked and (steps or _state(run, stage)["minutes"] - before > 0.9 * minutes):
+        return jobs.DONE
+    return jobs.PAUSED if asked else code  # a file `stop` ends a turn before its time
 
 
 def _state(run, stage):

@@ -13,8 +13,9 @@ def judge(loaded, pixels, slices, threshold=0.5):
     slices   DataFrame case, z, liver_px, tumour_px.
     returns  (dict with `score` and parts of it, dict case -> score). The score is the mean over cases of Dice on their
              listed slices, a case with an empty reference counting 1 when nothing is found in it, else 0; tumour that the
-             region leaves out is missed, and so is all of it in a case without a region. The gate's is the mean of
-             sensitivity and specificity over slices.
+             region leaves out is missed, and so is all of it in a case without a region. What resampling to the region's
+             pixels rounds away counts as left out: a perfect answer to a lesion of 6 mm gets .97 to .99. The gate's is
+             the mean of sensitivity and specificity over slices.
     """
     stage = loaded.card["stage"]
     return _judge_gate(loaded, pixels, slices) if stage == "gate" else _judge_masks(loaded, pixels, slices, stage, threshold)

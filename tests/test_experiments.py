@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import case_table, comparison, experiments, organs, paths, readers
+from helpers import case_table, comparison, experiment_charts, experiments, jobs, organs, paths, readers
 
 
 def scores_of(**trials):
@@ -60,6 +60,15 @@ def test_a_difference_beyond_noise_is_said_to_be():
     assert "beyond noise" in concluded(scores_of(unet=base, swin=base + np.arange(1, 9) / 50))
 
 
+def test_the_figure_ranks_no_row_that_lacks_patients():
+    row = {"stage": "tumour", "default": "unet", "parameters_m": 1.0, "low": np.nan, "high": np.nan}
+    table = pd.DataFrame([
+        row | {"trial": "unet", "patients": 20, "score": 0.5, "slices_per_second": 30.0},
+        row | {"trial": "swin", "patients": 2, "score": 0.9, "slices_per_second": 3.0},
+    ])  # fmt: skip
+    assert "highest unet, 0.50" in experiment_charts.score_against_speed(table).axes[0].get_title("left")
+
+
 def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
     weights, calls = tmp_path / "w", []
 
@@ -70,6 +79,8 @@ def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
     for content, expected in ((b"a", 1), (b"a", 1), (b"b", 2)):
         weights.write_bytes(content)
         assert experiments.remembered(tmp_path / "s.json", make, weights, "x") == {"score": expected}
+    assert experiments.remembered(tmp_path / "s.json", make, weights, "x", scans=["bytes of one"]) == {"score": 3}
+    assert experiments.remembered(tmp_path / "s.json", make, weights, "x", scans=["bytes of one"]) == {"score": 3}
 
 
 def test_only_a_finished_trial_is_slimmed(tmp_path):
@@ -83,21 +94,29 @@ def test_only_a_finished_trial_is_slimmed(tmp_path):
 
 
 def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):
-    run, folder = paths.Run("r"), own_root / "trial"
+    run, asked = paths.Run("r"), {"stage": "tumour", "trial": "wide", "options": {"levels": 3}}
+    folder = run.training("wide") / "tumour"
     paths.write_text(run.lists / "val.csv", "case,z\n")
-    asked = {"trial": "wide", "seed": 7, "width": 0, "loss": "", "options": {"levels": 3}}
-    assert not experiments.is_finished(folder, run, asked)
-    lists = {"val.csv": paths.sha256(run.lists / "val.csv")[:16]}
-    paths.write_json(folder / "final.json", {"settings": {"lists": lists, "seed": 7, "width": 16, "levels": 3, "device": "auto"}})
-    assert not experiments.is_finished(folder, run, asked)
-    (folder / "validation.csv").touch()
-    assert experiments.is_finished(folder, run, asked) and experiments.is_finished(folder, run, asked | {"device": "cpu"})
-    for change, said in (({"width": 32}, "width"), ({"options": {"levels": 4}}, "levels")):
-        with pytest.raises(ValueError, match=f"trial: was trained with another {said} than is asked for"):
-            experiments.is_finished(folder, run, asked | change)
+
+    def finished(**changes):
+        return experiments.is_finished(folder, jobs.training(run, **asked | changes).stage(run))
+
+    assert not finished()
+    trained = jobs.training(run, **asked).stage(run)
+    trained.reads = [run.lists / "val.csv"]
+    trained.paused("half way")
+    paths.write_text(folder / "final.safetensors", "weights")
+    assert not finished()  # of an earlier end
+    trained.done([folder / "final.safetensors"])
+    assert finished() and finished(device="cpu", chunk_minutes=3.0)
+    for change, said in (({"width": 32}, "width was 0, is 32"), ({"options": {}}, "options was {'levels': 3}, is {}")):
+        with pytest.raises(ValueError, match=f"was trained otherwise than is asked for now: {said}; delete it to go on"):
+            finished(**change)
     paths.write_text(run.lists / "val.csv", "case,z\n1,2\n")
-    with pytest.raises(ValueError, match=r"trial: was trained with another val.csv than .*r holds"):
-        experiments.is_finished(folder, run, asked)
+    with pytest.raises(ValueError, match=r"val.csv has changed; delete it to go on"):
+        finished()
+    (folder / "final.safetensors").unlink()  # as it says
+    assert not finished()
 
 
 def test_rows_judged_in_other_regions_are_not_compared(tmp_path):

@@ -96,8 +96,15 @@ def test_class_weights_weigh_the_foreground():
     assert float(losses.loss_named("bce", 1, [3.0])(logits, target)) == pytest.approx(3 * np.log(2), abs=1e-5)
     with pytest.raises(ValueError, match="2 class weights for 3 classes"):
         losses.loss_named("ce+dice", 3, [1.0, 2.0])
-    with pytest.raises(ValueError, match="loss 'tversky' takes no class weights"):
-        losses.loss_named("tversky", 1, [3.0])
+    for name in ("tversky", "focal"):
+        with pytest.raises(ValueError, match=f"loss '{name}' of 1 classes takes no class weights"):
+            losses.loss_named(name, 1, [3.0])
+
+
+@pytest.mark.parametrize("name", ["bce", "bce+dice"])
+def test_class_weights_go_where_the_logits_are(name):
+    logits = torch.zeros(1, 1, 2, 2, device="meta")  # stands for a GPU: what lies elsewhere can't be added to it
+    assert losses.loss_named(name, 1, [3.0])(logits, logits).device.type == "meta"
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,11 @@ def test_batches_go_on_for_ever_and_show_liver(items, make):
         assert image[:, 1:2][target == 1].mean() > image[:, 1:2][target == 0].mean() + 0.2  # the mask moves with the picture
 
 
+@pytest.mark.parametrize("make", [peers.usual_batches, peers.monai_batches])
+def test_fewer_slices_than_a_batch_are_a_batch(items, make):
+    assert len(make(items[0][:3], 4, 7)(0)[0]) == 3
+
+
 def test_a_step_learns(items):
     torch.manual_seed(0)
     draw = peers.usual_batches(items[0][:4], 4, 7)

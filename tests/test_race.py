@@ -1,6 +1,7 @@
 """The race: the clock counts learning only, nobody is judged twice, and what is said comes from the numbers."""
 
 import importlib.util
+import io
 import time
 from pathlib import Path
 
@@ -133,6 +134,14 @@ def test_a_stage_stopped_in_its_first_steps_keeps_the_rounds_that_its_trial_told
     assert turns._turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [rounds]
 
 
+@pytest.mark.parametrize(("learnt", "signals", "code"), [(20.0, [], DONE), (3.0, [], PAUSED), (20.0, ["SIGINT"], PAUSED)])
+def test_a_turn_that_a_file_stop_ends_before_its_time_is_not_judged(own_root, monkeypatch, learnt, signals, code):
+    minutes = iter([1.0, 1.0 + learnt])
+    monkeypatch.setattr(turns, "_state", lambda *_: {"minutes": next(minutes)})
+    monkeypatch.setattr(turns.jobs, "carried_out", lambda *_: (PAUSED, signals))
+    assert turns._sitting(paths.Run("r"), "liver", 7, minutes=20.0) == code
+
+
 def test_a_contestant_races_in_one_process_at_a_time(two_patients, capsys, monkeypatch):
     import filelock
 
@@ -222,7 +231,10 @@ def test_other_recipes_learn_and_predict_on_the_scans_own_grid(slices, name, mon
     labels = one.predict(scan)
     assert labels.shape == (3, 50, 40) and labels.dtype == np.uint8 and labels.max() <= 2
     before = {key: value.clone() for key, value in one.network.state_dict().items()}
-    state = one.state_dict()
+    buffer = io.BytesIO()
+    torch.save(one.state_dict(), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)  # as a race that goes on reads it
     again = contestants.monai(slices, 64) if name == "monai" else contestants.smp(slices, 64, (-40, 160))
     first, _ = again.draw()
     again.load_state_dict(state)

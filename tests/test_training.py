@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 
 from helpers import generations, networks, paths, training
 
@@ -61,6 +62,23 @@ def test_scores_of_other_regions_are_no_measure_for_the_best(tmp_path):
         assert after.best == best
     after.judge(network, score=0.5)
     assert after.best == 0.5
+
+
+def test_the_scale_of_a_loss_in_16_bits_goes_on_where_there_is_one(tmp_path):
+    scalers = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale)) for scale in (8.0, 65536.0)]
+    first, network = made(tmp_path)
+    first.parts["scaler"] = scalers[0]
+    first.save()
+    second, _ = made(tmp_path)
+    second.parts["scaler"] = scalers[1]
+    second.restore(generations.read_newest(tmp_path)[0])
+    assert scalers[1].scaler.get_scale() == 8.0
+    made(tmp_path)[0].restore(generations.read_newest(tmp_path)[0])  # on a machine without 16-mixed nobody asks for it
+    plain, _ = made(tmp_path / "plain")
+    plain.save()
+    second.folder = plain.folder
+    second.restore(generations.read_newest(plain.folder)[0])
+    assert scalers[1].scaler.get_scale() == 8.0
 
 
 def test_other_settings_are_refused_with_the_values_that_differ():
