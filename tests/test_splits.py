@@ -1,13 +1,14 @@
 """Sides by patient: none on two, none moved by a newcomer, each as large as asked for."""
 
 import collections
+import re
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import splits
+from helpers import paths, patients, splits
 
 QUICK = settings(max_examples=60, deadline=None)
 SETTINGS = {"seed": 1, "val_share": 0.2, "test_share": 0.2, "folds": 0, "test": []}
@@ -228,3 +229,14 @@ def test_a_split_file_that_makes_no_sense_is_named(tmp_path, text, match):
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(ValueError, match=match):
         splits.read_before(tmp_path, SETTINGS)
+
+
+def test_the_folds_of_the_cross_validation_are_drawn_again():
+    """Its patients, by the groups that came along and the tumours that its own table tells."""
+    page = (paths.HERE / "reports" / "cross-validation.md").read_text(encoding="utf8")
+    told = re.findall(r"^\| (\d) \| (volume-\d+) \|(?:[^|]*\|){2} ([\d.,]+) \|", page, re.MULTILINE)
+    table = pd.DataFrame(told, columns=["fold", "case", "tumour_ml"])
+    cases = table.assign(tumour_ml=table.tumour_ml.str.replace(",", "").astype(float))
+    groups = patients.patient_groups(cases.case, paths.HERE / "checkpoints" / "lits18" / "groups.csv")
+    drawn = splits.split(cases, groups, 7, test_share=0.0, folds=5)
+    assert len(table) == 18 and drawn.fold.astype(str).tolist() == table.fold.tolist()
