@@ -160,15 +160,22 @@ def test_trackers_by_name(tmp_path):
         trackers.named("excel", tmp_path)
 
 
-def test_half_precision_is_not_measured_where_there_are_no_units_for_it(monkeypatch):
-    """A machine that is busy during the first measurement makes the second one look faster."""
+@pytest.mark.parametrize(
+    ("units", "in_float", "chosen"),
+    [("bf16-mixed", "works", "bf16-mixed"), ("bf16-mixed", "waits", "32-true"), ("32-true", "works", "32-true")],
+)
+def test_half_precision_is_taken_for_the_processor_time_it_saves(monkeypatch, units, in_float, chosen):
+    """Waiting, as for a busy machine, decides nothing; without units for it half precision isn't tried."""
     import time
 
-    class Busy(torch.nn.Conv2d):
+    class Net(torch.nn.Conv2d):
         def forward(self, x):
-            time.sleep(0.0 if torch.is_autocast_enabled("cpu") else 0.02)
+            slow = not torch.is_autocast_enabled("cpu")
+            end = time.process_time() + (0.03 if slow and in_float == "works" else 0.01)
+            while time.process_time() < end:
+                pass
+            time.sleep(0.02 if slow and in_float == "waits" else 0)
             return super().forward(x)
 
-    for units in ("bf16-mixed", "32-true"):
-        monkeypatch.setattr(arithmetic, "half_units", lambda device, units=units: units)
-        assert arithmetic.fastest_precision(Busy(1, 1, 1), torch.zeros(1, 1, 4, 4), torch.device("cpu")) == units
+    monkeypatch.setattr(arithmetic, "half_units", lambda device: units)
+    assert arithmetic.fastest_precision(Net(1, 1, 1), torch.zeros(1, 1, 4, 4), torch.device("cpu")) == chosen
