@@ -31,7 +31,9 @@ def fastest_precision(network, example, device, repeats=3):
 
     trial = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
     example = example.to(device).contiguous(memory_format=torch.channels_last)
-    clock = time.process_time if device.type == "cpu" else time.perf_counter  # whoever else is busy costs nobody processor time
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the processor time of one thread is the same on a busy machine
     seconds = {}
     for name, dtype in (("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
         if name == "16-mixed" and device.type != "cuda" or name == "bf16-mixed" and half_units(device) != name:
@@ -46,6 +48,7 @@ def fastest_precision(network, example, device, repeats=3):
                 torch.cuda.synchronize()
             times.append(clock() - began)
         seconds[name] = min(times[1:])  # the first one warms up
+    torch.set_num_threads(threads)
     best = min(seconds, key=seconds.get)
     return best if seconds[best] < 0.9 * seconds["32-true"] else "32-true"
 
