@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import case_table, comparison, experiment_charts, experiments, jobs, organs, paths, readers
+from helpers import case_table, comparison, experiment_charts, experiments, jobs, organs, paths, plots, readers
 
 
 def scores_of(**trials):
@@ -66,7 +66,8 @@ def test_the_figure_ranks_no_row_that_lacks_patients():
         row | {"trial": "unet", "patients": 20, "score": 0.5, "slices_per_second": 30.0},
         row | {"trial": "swin", "patients": 2, "score": 0.9, "slices_per_second": 3.0},
     ])  # fmt: skip
-    assert "highest unet, 0.50" in experiment_charts.score_against_speed(table).axes[0].get_title("left")
+    drawn = plots.still(experiment_charts.score_against_speed(table))
+    assert "highest unet, 0.50" in drawn.axes[0].get_title("left")
 
 
 def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
