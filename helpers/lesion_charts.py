@@ -27,10 +27,10 @@ def lesions_by_size(table, values):
                 left.plot([k + shift] * 2, [low, high], color="#333333", lw=1.2)
     counts = [values[f"tumour.{size}.lesions"] for size in lesions.SIZES]
     labels = [f"{n}\n{c} lesions" for n, c in zip(names, counts)]
-    left.set(xticks=range(3), xticklabels=labels, ylim=(0, 1.02), ylabel="share found")
+    left.set(xticks=range(3), xticklabels=labels, ylim=(0, 1.15), yticks=np.linspace(0, 1, 6), ylabel="share found")
     left.set_title("Found, by size (lines: 95 % over cases)")
     if left.get_legend_handles_labels()[0]:
-        left.legend(loc="upper left")
+        left.legend(loc="upper left", ncols=2)
     reference = table[table.side == "reference"]
     for kind, colour in OUTCOMES.items():
         part = reference[_outcome(reference) == kind]
