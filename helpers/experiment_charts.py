@@ -55,10 +55,10 @@ def by_patient(table, patients):
             axis.scatter(own, [k] * len(own), color=COLOURS[stage], alpha=0.5, s=24, lw=0)
             axis.plot([row.score] * 2, [k - 0.35, k + 0.35], color="#222222", lw=2)
         axis.set(yticks=range(len(part)), yticklabels=part.trial[::-1], xlabel=f"{stage} Dice")
-        axis.set_title(f"{stage}: {len(part)} rows, {_from_to(part.patients)} patients; bars are means")
+        axis.set_title(f"{stage}: {len(part)} rows, {_counted(part.patients)} patients; bars are means")
     return drawn
 
 
-def _from_to(counts):
+def _counted(counts):
     low, high = int(counts.min()), int(counts.max())
     return f"{high}" if low == high else f"{low} to {high}"

@@ -127,7 +127,7 @@ def killed_commands(root, stage, kills, rng):
     """The same through `python -m helpers.run`, kernel and all; every other time the kernel alone is killed."""
     sittings.forget(root, stage)
     began, moments, steps = time.monotonic(), [], []
-    env = os.environ | {"CASCADE_LIVER_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+    env = sittings.environment(root)
     given = [f"{name}={value}" for name, value in sittings.TRAINING.items() if name != "interactive"]
     words = ["--run", sittings.RUN, "--only", "04", "--set", f"stage={stage}", *given]
     while not sittings.finished(root, stage):

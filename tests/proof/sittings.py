@@ -21,6 +21,11 @@ TRAINING = {"width": 4, "rounds": 4, "validations": 8, "save_seconds": 0.1, "pre
 COMPARED = ("network", "ema", "optimiser", "scheduler", "history", "best", "files")
 
 
+def environment(root):
+    """For a process that works in `root` with one thread, as the forked ones do that it is compared with."""
+    return os.environ | {"CASCADE_LIVER_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+
+
 def server():
     """A multiprocessing context whose children begin with everything imported; POSIX only."""
     from multiprocessing import forkserver

@@ -206,7 +206,7 @@ def interrupt_button(bench):
     from jupyter_client.manager import start_new_kernel
 
     bench.afresh()
-    env = os.environ | {"CASCADE_LIVER_ROOT": str(bench.root), "OMP_NUM_THREADS": "1"}
+    env = sittings.environment(bench.root)
     manager, client = start_new_kernel(kernel_name="python3", env=env, cwd=str(paths.NOTEBOOKS), startup_timeout=300)
     printed = []
 
@@ -243,7 +243,7 @@ def interrupt_button(bench):
 @case("Ctrl-C to `helpers.run`")
 def command_interrupted(bench):
     bench.afresh()
-    env = os.environ | {"CASCADE_LIVER_ROOT": str(bench.root), "OMP_NUM_THREADS": "1"}
+    env = sittings.environment(bench.root)
     given = [f"{name}={value}" for name, value in sittings.TRAINING.items() if name != "interactive"]
     words = [sys.executable, "-m", "helpers.run", "--run", sittings.RUN, "--only", "04", "--set", f"stage={bench.stage}", *given]
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
