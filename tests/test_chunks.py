@@ -13,7 +13,7 @@ import torch
 from helpers import chunks, generations, networks, rates, training
 
 sys.path.insert(0, str(Path(__file__).parent / "proof"))
-import sittings  # noqa: E402 (the harness of `make proof`)
+import harness  # noqa: E402 (the harness of `make proof`)
 
 CARD = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classes": 1, "width": 2, "levels": 1}}
 
@@ -82,7 +82,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def context():
-    return sittings.server()
+    return harness.server()
 
 
 @pytest.fixture
@@ -106,14 +106,14 @@ def ends(folder):
     """Everything that a training ends with but the time it took and the commit: plain values and tensors."""
     state, _ = generations.read_newest(folder)
     left_out = {"minutes", "clock", "made_with", "best_card"}
-    return {name: value for name, value in state.items() if name not in left_out} | sittings.weights_in(folder)
+    return {name: value for name, value in state.items() if name not in left_out} | harness.weights_in(folder)
 
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untouched") / "run" / "liver"
     assert train(resumed(folder)).startswith("finished at step 60 of 60; best score")
-    return sittings.digest(ends(folder))
+    return harness.digest(ends(folder))
 
 
 def test_killed_training_ends_as_the_untouched_one(untouched, folder, context):
@@ -128,7 +128,7 @@ def test_killed_training_ends_as_the_untouched_one(untouched, folder, context):
         codes.append(process.exitcode)
     assert -9 in codes[:3] and generations.read_newest(folder)[0]["step"] > 0
     train(resumed(folder))
-    assert sittings.digest(ends(folder)) == untouched
+    assert harness.digest(ends(folder)) == untouched
     assert not list(folder.glob(".*.part.*"))
 
 
@@ -141,7 +141,7 @@ def test_signal_saves_and_pauses(untouched, folder, context, number):
     said = (folder.parent.parent / "log").read_text()
     assert process.exitcode == 0 and f"({number.name} received): run again to go on" in said
     train(resumed(folder))
-    assert sittings.digest(ends(folder)) == untouched
+    assert harness.digest(ends(folder)) == untouched
 
 
 def test_limits_and_stop_file_pause(untouched, folder):
@@ -152,7 +152,7 @@ def test_limits_and_stop_file_pause(untouched, folder):
         assert not (place / "stop").exists()
     assert "(chunk_minutes are up)" in train(resumed(folder), minutes=1e-9, pause=0.01)
     train(resumed(folder))
-    assert sittings.digest(ends(folder)) == untouched
+    assert harness.digest(ends(folder)) == untouched
 
 
 def test_second_training_is_refused_and_a_dead_ones_lock_is_not_in_the_way(folder, context):
@@ -178,7 +178,7 @@ def test_error_within_a_step_goes_back_to_what_was_saved(untouched, folder):
     with pytest.raises(ZeroDivisionError):  # the optimiser has stepped, the rest of the step is missing
         train(state, fail_at=25)
     train(state)  # the same object, as when a notebook's cell is run again
-    assert sittings.digest(ends(folder)) == untouched
+    assert harness.digest(ends(folder)) == untouched
 
 
 def test_best_of_a_lost_future_is_put_back(folder):
@@ -221,7 +221,7 @@ def test_more_rounds_go_on_without_a_jump_and_bit_for_bit(tmp_path, first):
         for steps in pieces:
             train(state := resumed(folder, 84), steps=steps)
             seen.append(state.parts["optimiser"].param_groups[0]["lr"])
-        return sittings.digest(ends(folder)), seen, [row["step"] for row in state.history]
+        return harness.digest(ends(folder)), seen, [row["step"] for row in state.history]
 
     before = resumed(tmp_path / "x" / "liver")
     train(before, steps=first)
@@ -238,7 +238,7 @@ def test_fewer_rounds_than_are_done_are_refused(folder):
         resumed(folder, 24)
 
 
-@pytest.mark.parametrize("stage", sittings.STAGES)
+@pytest.mark.parametrize("stage", harness.STAGES)
 def test_killed_notebook_ends_as_the_untouched_one(stage, tiny, tmp_path, context):
     """The small form of `make proof`: 04's own cells, killed twice a stage."""
     import shutil

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import sections
-import sittings
+import harness
 
 from helpers import paths
 
@@ -27,24 +27,24 @@ RUNS = 2  # trainings a stage that the kills are spread over
 
 def prepared(root):
     """A run on phantoms up to 02 in a root folder, made once."""
-    done = Path(root) / "reports" / sittings.RUN / "stages" / "02_filtering.json"
+    done = Path(root) / "reports" / harness.RUN / "stages" / "02_filtering.json"
     if not done.is_file():
         env = os.environ | {"CASCADE_LIVER_ROOT": str(root)}
-        words = ["--run", sittings.RUN, "--only", "01,02", "--set", *sittings.PHANTOMS]
+        words = ["--run", harness.RUN, "--only", "01,02", "--set", *harness.PHANTOMS]
         subprocess.run([sys.executable, "-m", "helpers.run", *words], env=env, check=True, stdout=subprocess.DEVNULL)
     return Path(root)
 
 
 def untouched(context, root, stage, **parameters):
     """Train a stage without touching it; returns (hashes, CPU seconds that it took)."""
-    sittings.forget(root, stage)
-    process = sittings.begun(context, root, stage, root / f"{stage}.log", **parameters)
+    harness.forget(root, stage)
+    process = harness.begun(context, root, stage, root / f"{stage}.log", **parameters)
     watched, seconds = psutil.Process(process.pid), 0.0
     while process.is_alive():
         seconds = max(seconds, cpu_seconds(watched))
         process.join(0.05)
     ended_well(process, root, stage)
-    return sittings.hashes(root, stage), seconds
+    return harness.hashes(root, stage), seconds
 
 
 def cpu_seconds(process):
@@ -62,23 +62,23 @@ def killed_to_the_end(context, root, stage, seconds, kills, rng, say=lambda text
     seconds  CPU seconds of an untouched training: kills fall anywhere within the first half of that.
     fresh    False goes on from what is there.
     """
-    sittings.forget(root, stage, stamp_only=not fresh)
+    harness.forget(root, stage, stamp_only=not fresh)
     began, moments, steps, sitting = time.monotonic(), [], [], 0
-    while not sittings.finished(root, stage):
-        process = sittings.begun(context, root, stage, root / f"{stage}.log", **parameters)
+    while not harness.finished(root, stage):
+        process = harness.begun(context, root, stage, root / f"{stage}.log", **parameters)
         if len(moments) < kills:
             aimed = rng.random() < 0.4  # some aimed ones come too late
             killed = killed_in_writing(process, root, stage, rng) if aimed else killed_after(process, seconds * rng.random() / 2)
             if killed:
                 moments.append(leftover(root, stage) or "between")
-                steps.append(sittings.steps_done(root, stage))
+                steps.append(harness.steps_done(root, stage))
                 say(f"{stage}: kill {len(moments)}, {moments[-1]}, step {steps[-1]}")
                 continue
         ended_well(process, root, stage)
         sitting += 1
         assert sitting < 3, "a sitting ended without an end"
     minutes = (time.monotonic() - began) / 60
-    return {"stage": stage, "moments": moments, "steps": steps, "hashes": sittings.hashes(root, stage), "minutes": minutes}
+    return {"stage": stage, "moments": moments, "steps": steps, "hashes": harness.hashes(root, stage), "minutes": minutes}
 
 
 def killed_after(process, seconds):
@@ -93,7 +93,7 @@ def killed_after(process, seconds):
 
 def killed_in_writing(process, root, stage, rng):
     """Kill a sitting when the n-th file is being written in its folder, at a moment of that; False when it ended before."""
-    wanted, seen, folder = rng.integers(1, 7), set(), sittings.folder_of(root, stage)
+    wanted, seen, folder = rng.integers(1, 7), set(), harness.folder_of(root, stage)
     while process.is_alive():
         if folder.is_dir():
             seen |= {name for name in os.listdir(folder) if name.startswith(f".{process.pid}-")}
@@ -112,7 +112,7 @@ def killed(process):
 
 def leftover(root, stage):
     """What a killed sitting was writing: "generation", "best" …; empty when nothing."""
-    parts = [path.name.partition(".part.")[2] for path in sittings.folder_of(root, stage).glob(".*.part.*")]
+    parts = [path.name.partition(".part.")[2] for path in harness.folder_of(root, stage).glob(".*.part.*")]
     return re.split(r"[-_.]", parts[0])[0] if parts else ""
 
 
@@ -125,17 +125,17 @@ def ended_well(process, root, stage):
 
 def killed_commands(root, stage, kills, rng):
     """The same through `python -m helpers.run`, kernel and all; every other time the kernel alone is killed."""
-    sittings.forget(root, stage)
+    harness.forget(root, stage)
     began, moments, steps = time.monotonic(), [], []
-    env = sittings.environment(root)
-    given = [f"{name}={value}" for name, value in sittings.TRAINING.items() if name != "interactive"]
-    words = ["--run", sittings.RUN, "--only", "04", "--set", f"stage={stage}", *given]
-    while not sittings.finished(root, stage):
+    env = harness.environment(root)
+    given = [f"{name}={value}" for name, value in harness.TRAINING.items() if name != "interactive"]
+    words = ["--run", harness.RUN, "--only", "04", "--set", f"stage={stage}", *given]
+    while not harness.finished(root, stage):
         with open(root / f"{stage}.log", "a") as log:
             process = subprocess.Popen([sys.executable, "-m", "helpers.run", *words], env=env, stdout=log, stderr=log)
         if len(moments) < kills and (kernel := kernel_of(process)):
-            before = sittings.steps_done(root, stage)
-            while sittings.steps_done(root, stage) == before and process.poll() is None:
+            before = harness.steps_done(root, stage)
+            while harness.steps_done(root, stage) == before and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.5))
             if process.poll() is None:
@@ -144,13 +144,13 @@ def killed_commands(root, stage, kills, rng):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     kernel.kill()
                 moments.append("kernel" if len(moments) % 2 else "command and kernel")
-                steps.append(sittings.steps_done(root, stage))
+                steps.append(harness.steps_done(root, stage))
             process.wait()
             psutil.wait_procs([kernel], timeout=30)
         elif process.wait():
             raise RuntimeError((root / f"{stage}.log").read_text(encoding="utf8")[-3000:])
     minutes = (time.monotonic() - began) / 60
-    hashes = sittings.hashes(root, stage)
+    hashes = harness.hashes(root, stage)
     return {"stage": stage, "moments": moments, "steps": steps, "hashes": hashes, "minutes": minutes, "command": True}
 
 
@@ -166,8 +166,8 @@ def kernel_of(process):
 
 def code_now():
     """A hash of everything that a result of this proof rests on."""
-    files = [*sorted((paths.HERE / "helpers").glob("*.py")), paths.NOTEBOOKS / "04_training.ipynb", Path(sittings.__file__)]
-    return sittings.digest([paths.sha256(file) for file in files])[:16]
+    files = [*sorted((paths.HERE / "helpers").rglob("*.py")), paths.NOTEBOOKS / "04_training.ipynb", Path(harness.__file__)]
+    return harness.digest([paths.sha256(file) for file in files])[:16]
 
 
 def remembered():
@@ -180,12 +180,12 @@ def remembered():
 def told(known):
     """The section's text."""
     rows, total, writing = [], 0, 0
-    for stage in sittings.STAGES:
+    for stage in harness.STAGES:
         for command in (False, True):
             runs = [run for run in known["killed"] if run["stage"] == stage and run.get("command", False) == command]
             moments = [moment for run in runs for moment in run["moments"]]
             saving = collections.Counter(m for m in moments if m != "between" and not command)
-            same = {p: all(r["hashes"][p] == known["untouched"][stage][0][p] for r in runs) for p in sittings.COMPARED}
+            same = {p: all(r["hashes"][p] == known["untouched"][stage][0][p] for r in runs) for p in harness.COMPARED}
             steps = sorted({step for run in runs for step in run["steps"]} - {-1})
             rows.append([stage, "helpers.run" if command else "04's cells", len(runs), len(moments), f"{len(steps)} steps",
                          "" if command else f"{saving.total()} ({', '.join(f'{n} {k}' for k, n in saving.most_common())})",
@@ -202,13 +202,13 @@ def told(known):
         "hashes equal",
         "minutes",
     ]
-    steps = ", ".join(f"{stage} {known['untouched'][stage][2]}" for stage in sittings.STAGES)
+    steps = ", ".join(f"{stage} {known['untouched'][stage][2]}" for stage in harness.STAGES)
     return f"""
 Phantoms, tiny networks, notebook 04 (steps: {steps}), in forked processes that run its cells, or through `helpers.run` with
 its kernel. Every training was killed with SIGKILL, at a random moment or while a file of its folder was being written, and
 started again until it ended. "Within a write" counts the kills that left a temporary file. So that there is more to hit,
 the forked ones save every tenth of a second, without the rule that saving costs at most 1 %. Compared by SHA-256 with the
-training that nobody touched: {", ".join(sittings.COMPARED)}; "files" are the weights in all safetensors.
+training that nobody touched: {", ".join(harness.COMPARED)}; "files" are the weights in all safetensors.
 
 {sections.table(columns, rows)}
 
@@ -221,10 +221,10 @@ def main():
     ask.add_argument("--kills", type=int, default=34, help="a stage")
     ask.add_argument("--commands", type=int, default=3, help="kills a stage through helpers.run")
     asked = ask.parse_args()
-    root, context, known = prepared(WORK / "root"), sittings.server(), remembered()
-    for stage in sittings.STAGES:
+    root, context, known = prepared(WORK / "root"), harness.server(), remembered()
+    for stage in harness.STAGES:
         if stage not in known["untouched"]:
-            known["untouched"][stage] = [*untouched(context, root, stage), sittings.steps_done(root, stage)]
+            known["untouched"][stage] = [*untouched(context, root, stage), harness.steps_done(root, stage)]
             print(stage, "untouched:", *known["untouched"][stage][1:], flush=True)
         expected, seconds, _ = known["untouched"][stage]
         for command in (False, True):
@@ -234,7 +234,7 @@ def main():
                 missing = wanted - sum(len(run["moments"]) for run in runs)
                 if missing <= 0:
                     break
-                rng = np.random.default_rng([len(known["killed"]), sittings.STAGES.index(stage)])
+                rng = np.random.default_rng([len(known["killed"]), harness.STAGES.index(stage)])
                 if command:
                     run = killed_commands(root, stage, missing, rng)
                 else:

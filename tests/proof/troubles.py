@@ -14,7 +14,7 @@ import kills
 import numpy as np
 import psutil
 import sections
-import sittings
+import harness
 import torch
 
 from helpers import generations, networks, paths, rates, training
@@ -38,7 +38,7 @@ class Bench:
 
     @property
     def folder(self):
-        return sittings.folder_of(self.root, self.stage)
+        return harness.folder_of(self.root, self.stage)
 
     @property
     def log(self):
@@ -46,7 +46,7 @@ class Bench:
 
     def begun(self, **parameters):
         self.log.unlink(missing_ok=True)
-        return sittings.begun(self.context, self.root, self.stage, self.log, **parameters)
+        return harness.begun(self.context, self.root, self.stage, self.log, **parameters)
 
     def sat(self, **parameters):
         """One sitting; returns (exit code, what it printed)."""
@@ -55,7 +55,7 @@ class Bench:
         return process.exitcode, self.log.read_text(encoding="utf8")
 
     def afresh(self):
-        sittings.forget(self.root, self.stage)
+        harness.forget(self.root, self.stage)
 
     def at_work(self, process):
         """Wait until a sitting is well within its loop."""
@@ -69,7 +69,7 @@ class Bench:
     def ends_the_same(self):
         """Let it train to its end, and compare that with the untouched one's."""
         code, _ = self.sat()
-        return code == 0 and sittings.hashes(self.root, self.stage) == self.expected
+        return code == 0 and harness.hashes(self.root, self.stage) == self.expected
 
 
 def line_with(text, words):
@@ -152,7 +152,7 @@ def full_disk(bench):
         held = (
             code == 1
             and "the state of step 30 is whole" in text
-            and sittings.steps_done(bench.root, bench.stage) == 30
+            and harness.steps_done(bench.root, bench.stage) == 30
             and not list(bench.folder.glob(".*.part.*"))
         )
         (bench.folder / "filler").unlink()
@@ -176,12 +176,12 @@ def second_training(bench):
     bench.afresh()
     first = bench.begun()
     bench.at_work(first)
-    second = sittings.begun(bench.context, bench.root, bench.stage, bench.root / "second.log")
+    second = harness.begun(bench.context, bench.root, bench.stage, bench.root / "second.log")
     second.join()
     text = (bench.root / "second.log").read_text(encoding="utf8")
     (bench.root / "second.log").unlink()
     first.join()
-    same = first.exitcode == 0 and sittings.hashes(bench.root, bench.stage) == bench.expected
+    same = first.exitcode == 0 and harness.hashes(bench.root, bench.stage) == bench.expected
     return line_with(text, "another process"), second.exitcode == 1 and same
 
 
@@ -206,7 +206,7 @@ def interrupt_button(bench):
     from jupyter_client.manager import start_new_kernel
 
     bench.afresh()
-    env = sittings.environment(bench.root)
+    env = harness.environment(bench.root)
     manager, client = start_new_kernel(kernel_name="python3", env=env, cwd=str(paths.NOTEBOOKS), startup_timeout=300)
     printed = []
 
@@ -214,7 +214,7 @@ def interrupt_button(bench):
         printed.append(message["content"].get("text", "") + message["content"].get("evalue", ""))
 
     try:
-        given = sittings.TRAINING | {"run": sittings.RUN, "stage": bench.stage}
+        given = harness.TRAINING | {"run": harness.RUN, "stage": bench.stage}
         for cell in json.loads((paths.NOTEBOOKS / "04_training.ipynb").read_text(encoding="utf8"))["cells"]:
             code = "".join(cell["source"])
             if cell["cell_type"] != "code":
@@ -243,16 +243,16 @@ def interrupt_button(bench):
 @case("Ctrl-C to `helpers.run`")
 def command_interrupted(bench):
     bench.afresh()
-    env = sittings.environment(bench.root)
-    given = [f"{name}={value}" for name, value in sittings.TRAINING.items() if name != "interactive"]
-    words = [sys.executable, "-m", "helpers.run", "--run", sittings.RUN, "--only", "04", "--set", f"stage={bench.stage}", *given]
+    env = harness.environment(bench.root)
+    given = [f"{name}={value}" for name, value in harness.TRAINING.items() if name != "interactive"]
+    words = [sys.executable, "-m", "helpers.run", "--run", harness.RUN, "--only", "04", "--set", f"stage={bench.stage}", *given]
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not generations.newest_first(bench.folder) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate()
     again = subprocess.run(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    same = again.returncode == 0 and sittings.hashes(bench.root, bench.stage) == bench.expected
+    same = again.returncode == 0 and harness.hashes(bench.root, bench.stage) == bench.expected
     return f"exit code {process.returncode}: {pause_in(text)}", process.returncode == 75 and same
 
 
@@ -276,7 +276,7 @@ def other_settings(bench):
     bench.sat(chunk_steps=30)
     code, text = bench.sat(learning_rate=0.5)
     seen, held = [line_with(text, "other settings")], code == 1 and "learning_rate was 0.002, is 0.5" in text
-    listed = bench.root / "data_lists" / sittings.RUN / "train_chunk_01.csv"
+    listed = bench.root / "data_lists" / harness.RUN / "train_chunk_01.csv"
     whole = listed.read_bytes()
     listed.write_bytes(b"\n".join(whole.splitlines()[:-1]) + b"\n")
     code, text = bench.sat()
@@ -323,7 +323,7 @@ def extended(bench, first, longer, moments):
     after = rate_in(bench)
     rng = np.random.default_rng(11)
     kills.killed_to_the_end(bench.context, bench.root, bench.stage, bench.seconds, moments, rng, fresh=False, **longer)
-    return sittings.hashes(bench.root, bench.stage), before, after
+    return harness.hashes(bench.root, bench.stage), before, after
 
 
 def rate_in(bench):
@@ -333,7 +333,7 @@ def rate_in(bench):
 
 @case("a finished training gets two more rounds, untouched and killed three times")
 def finished_extended(bench):
-    longer = {"rounds": sittings.TRAINING["rounds"] + 2}
+    longer = {"rounds": harness.TRAINING["rounds"] + 2}
     (plain, before, after), (killed, *_) = extended(bench, {}, longer, 0), extended(bench, {}, longer, 3)
     same = plain == killed and plain != bench.expected and before == after
     return f"learning rate {before:.2e} before, {after:.2e} after; `final` kept until the new end", same
@@ -341,7 +341,7 @@ def finished_extended(bench):
 
 @case("a paused training gets two more rounds, untouched and killed three times")
 def paused_extended(bench):
-    first, longer = {"chunk_steps": 60}, {"rounds": sittings.TRAINING["rounds"] + 2}
+    first, longer = {"chunk_steps": 60}, {"rounds": harness.TRAINING["rounds"] + 2}
     (plain, before, after), (killed, *_) = extended(bench, first, longer, 0), extended(bench, first, longer, 3)
     return f"learning rate {before:.2e} before, {after:.2e} a step later", plain == killed and abs(after / before - 1) < 0.01
 
@@ -358,7 +358,7 @@ def fewer_rounds(bench):
 def patience(bench):
     bench.afresh()
     _, text = bench.sat(patience=1)
-    plain = sittings.hashes(bench.root, bench.stage)
+    plain = harness.hashes(bench.root, bench.stage)
     rng = np.random.default_rng(12)
     killed = kills.killed_to_the_end(bench.context, bench.root, bench.stage, bench.seconds, 3, rng, patience=1)["hashes"]
     seen = line_with(text, "stopped early").partition(": ")[2] or line_with(text, "stopped early")
@@ -388,7 +388,7 @@ def price_of_saving(bench):
 
 def main():
     began = time.monotonic()
-    bench = Bench(sittings.server(), kills.prepared(kills.WORK / "root"))
+    bench = Bench(harness.server(), kills.prepared(kills.WORK / "root"))
     bench.expected, bench.seconds = kills.untouched(bench.context, bench.root, bench.stage)
     rows, failed = [], []
     wanted = sys.argv[1:]

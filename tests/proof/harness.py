@@ -35,7 +35,7 @@ def server():
     os.environ.update({"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "PYTHONPATH": searched})
     context = multiprocessing.get_context("forkserver")
     ours = ["cascade", "doctor", "losses", "machine", "plots", "rates", "trackers", "validation", "viewer"]
-    theirs = ["sittings", "monai.losses", "lightning_fabric", "lightning_fabric.loggers", "pandas"]
+    theirs = ["harness", "monai.losses", "lightning_fabric", "lightning_fabric.loggers", "pandas"]
     context.set_forkserver_preload(theirs + [f"helpers.{name}" for name in ours])
     forkserver.ensure_running()
     os.environ.clear()
