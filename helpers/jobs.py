@@ -7,7 +7,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from helpers import interrupts, paths, stages
+from helpers import processes, runs, steps
+from helpers.parameters import parameters_of
 
 DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes
 
@@ -22,16 +23,16 @@ class Job:
 
     @property
     def name(self):
-        return stages.name_of(self.notebook, self.part, self.parameters.get("trial", ""))
+        return steps.name_of(self.notebook, self.part, self.parameters.get("trial", ""))
 
     def stage(self, run):
         """The Stage that the notebook will begin: whether it is up to date, and if not, why."""
-        return stages.Stage(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
+        return steps.Stage(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
 
 
 def training(run, **changes):
     """The job that trains a stage by notebook 04; `changes` are parameters that differ from their defaults."""
-    parameters = stages.parameters_of(paths.NOTEBOOKS / "04_training.ipynb") | changes
+    parameters = parameters_of(runs.NOTEBOOKS / "04_training.ipynb") | changes
     return Job("04_training", parameters | {"run": run.name, "interactive": False}, parameters["stage"])
 
 
@@ -59,14 +60,14 @@ def _outcome(job, stage, out, error):
     if isinstance(error, OSError) and error.filename in (None, str(out)):  # the executed notebook, which is not written whole
         out.unlink(missing_ok=True)
         room = "; make room, then run again" if error.errno == errno.ENOSPC else ""
-        print(f"{job.name}: failed. {paths.shown(out)} can't be written: {error.strerror or error}{room}", file=sys.stderr)
+        print(f"{job.name}: failed. {runs.relative(out)} can't be written: {error.strerror or error}{room}", file=sys.stderr)
         return FAILED
     if error is not None:
-        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {paths.shown(out)}", file=sys.stderr)
+        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {runs.relative(out)}", file=sys.stderr)
         return FAILED
     state = stage.state
     if state not in ("paused", "done"):
-        print(f"{job.name}: ended without its last cell; see {paths.shown(out)}", file=sys.stderr)
+        print(f"{job.name}: ended without its last cell; see {runs.relative(out)}", file=sys.stderr)
         return FAILED
     return PAUSED if state == "paused" else DONE
 
@@ -75,7 +76,7 @@ def executed(job, run, out):
     """Execute a notebook in a thread, so that signals reach us and not papermill; returns (error or None, signals)."""
     outcome, stop = [], run.training(job.parameters.get("trial", "")) / job.part / "stop"
     worker = threading.Thread(target=_papermill, args=(job, out, outcome), daemon=True)
-    with interrupts.collected() as signals:
+    with processes.collected() as signals:
         worker.start()
         told_to_stop = False
         while worker.is_alive():
@@ -104,7 +105,7 @@ def _papermill(job, out, outcome):
     warnings.filterwarnings("ignore", module="(papermill|nbformat|jupyter_client|zmq).*")
     try:
         papermill.execute_notebook(
-            paths.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3", cwd=paths.NOTEBOOKS,
+            runs.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3", cwd=runs.NOTEBOOKS,
             progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
             extra_arguments=["--log-level=ERROR"],  # or each kernel warns that its port on this machine isn't encrypted
         )  # fmt: skip

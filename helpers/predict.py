@@ -5,9 +5,14 @@ import os
 import sys
 from pathlib import Path
 
-from helpers import ct, layouts, names, paths, pictures, readers, series
-from helpers.findings import FINDINGS, Unfit, advised
-from helpers.given import of_type, values_given
+from helpers import files, runs
+from helpers.cascade import inference, pipeline
+from helpers.intake import checks, quality_control
+from helpers.parameters import of_type, values_given
+from helpers.scans import names, pictures, reading, series
+from helpers.scans.findings import FINDINGS, Unfit, advised
+from helpers.scans.folder import scan
+from helpers.scans.volume import is_own_mask, write_mask
 
 DONE, FAILED, USAGE = 0, 1, 2
 SHIPPED = "lits18"  # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
@@ -66,11 +71,11 @@ def chosen_case(source, number=None):
     if source.is_file():
         if number is not None:
             raise ValueError(f"{source}: is a file; --series chooses from a folder")
-        return readers.case_of(source)
+        return reading.case_of(source)
     if not source.is_dir():
         there = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
         raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if there else "no such file"))
-    cases = [case for case in layouts.scan(source) if case.layout == "DICOM"]
+    cases = [case for case in scan(source) if case.layout == "DICOM"]
     if not cases:
         raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
     if number is None and len(cases) > 1:
@@ -89,7 +94,7 @@ def checked_output(case, out):
     endings = (".png",) if names.is_picture(case.image) else (".nii.gz", ".nii")
     if out is None:
         out = Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
-        if out.exists() and not ct.is_own_mask(out):
+        if out.exists() and not is_own_mask(out):
             raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; name another file with -o")
         return out
     if not out.name.endswith(endings):
@@ -103,9 +108,9 @@ def checked_output(case, out):
 
 def checked_run(name):
     """The checkpoint folder of a run; raises ValueError when there is none."""
-    folder = paths.Run(name).checkpoints
+    folder = runs.Run(name).checkpoints
     if not folder.is_dir():
-        known = ", ".join(paths.known_runs())
+        known = ", ".join(runs.known_runs())
         raise ValueError(f"run {name!r} has no checkpoints; " + (f"there are {known}" if known else "train one first: make demo"))
     return folder
 
@@ -114,9 +119,8 @@ def checked_rules(words):
     """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they can't mean."""
     if not words:
         return {}
-    from helpers import cascade
 
-    known, given = vars(cascade.Rules()), values_given(words)
+    known, given = vars(pipeline.Rules()), values_given(words)
     if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"--set {unknown[0]}: is no rule; there are {', '.join(known)}")
     return {name: of_type(name, text, known[name]) for name, text in given.items()}
@@ -128,12 +132,11 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     rules  what differs from `cascade.Rules`, a dict.
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    from helpers import content, doctor
 
     volume = _read(case, window, channel)
     picture = names.is_picture(case.image)
-    found, low, high, _ = ([], *window, None) if picture else doctor.of_scan(case, volume)
-    in_hu = not picture and not doctor.NOT_HU.intersection(code for code, _ in found)
+    found, low, high, _ = ([], *window, None) if picture else quality_control.of_scan(case, volume)
+    in_hu = not picture and not quality_control.NOT_HU.intersection(code for code, _ in found)
     for code, seen in found:
         verdict, meaning, _ = FINDINGS[code]
         said = f"{case.image.parent if case.layout == 'DICOM' else case.image}: {meaning}" + (f": {seen}" if seen else "")
@@ -142,24 +145,23 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
         print(f"helpers.predict: {said}", file=sys.stderr)
     import torch  # after the scan: reading and learning that it is damaged take no torch
 
-    from helpers import cascade
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
-    loaded = cascade.load(folder, device, unfinished)
-    result = cascade.segment(volume, loaded, cascade.Rules(**(rules or {})))
-    for code, seen in content.orientation(volume, low, high, result.labels)[0] if in_hu else []:
+    loaded = inference.load(folder, device, unfinished)
+    result = pipeline.segment(volume, loaded, pipeline.Rules(**(rules or {})))
+    for code, seen in checks.orientation(volume, low, high, result.labels)[0] if in_hu else []:
         print(f"helpers.predict: {case.image}: {FINDINGS[code][1]}: {seen}", file=sys.stderr)
     if picture:
         write_picture(result.labels[0], out)
     else:
-        ct.write_mask(result.labels, volume, out)
+        write_mask(result.labels, volume, out)
     return result.log
 
 
 def _read(case, window, channel):
     try:
-        return pictures.stack([case.image], window, channel) if names.is_picture(case.image) else readers.read_scan(case.image)
+        return pictures.stack([case.image], window, channel) if names.is_picture(case.image) else reading.read_scan(case.image)
     except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever else a bad file makes a reader do
@@ -172,7 +174,7 @@ def write_picture(labels, out):
     import numpy as np
 
     _, data = cv2.imencode(".png", np.array([0, 127, 255], np.uint8)[labels])
-    with paths.written_whole(out) as beside:
+    with files.written_whole(out) as beside:
         data.tofile(beside)
 
 

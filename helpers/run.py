@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers import paths, stages
-from helpers.given import Usage, listed, of_type, values_given
+from helpers import files, runs, steps
 from helpers.jobs import DONE, PAUSED, USAGE, Job, carried_out
+from helpers.parameters import Usage, listed, of_type, parameters_of, values_given
+from helpers.scans.folder import scan
 
 SEQUENCE = ("01", "02", "03", "04", "05", "06")
 TRAINED = ("gate", "liver", "tumour")
@@ -24,7 +25,7 @@ def main(words=None):
     """Run the command line `words`; returns the exit code."""
     try:
         ask = asked(words)
-        run = paths.Run(ask.run)
+        run = runs.Run(ask.run)
         jobs = planned(ask, run)
     except (ValueError, FileNotFoundError) as error:
         print(f"helpers.run: {error}", file=sys.stderr)
@@ -37,7 +38,7 @@ def main(words=None):
             print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to go on", file=sys.stderr)
             return PAUSED
     report = run.reports / "report.html"
-    print(f"\nreport: {paths.shown(report)}" if report.is_file() else "\ndone")
+    print(f"\nreport: {runs.relative(report)}" if report.is_file() else "\ndone")
     return DONE
 
 
@@ -58,7 +59,7 @@ def planned(ask, run):
     Raises Usage, ValueError or FileNotFoundError with one sentence.
     """
     chosen = [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
-    declared = {name: stages.parameters_of(paths.NOTEBOOKS / f"{name}.ipynb") for name in chosen}
+    declared = {name: parameters_of(runs.NOTEBOOKS / f"{name}.ipynb") for name in chosen}
     given = values_given(ask.set)
     for name, text in given.items():
         having = [d[name] for d in declared.values() if name in d]
@@ -76,7 +77,7 @@ def planned(ask, run):
     if given.get("trial"):
         run.training(given["trial"])  # raises ValueError for a name that could leave its folder
     if not first and not run.known():
-        known = sorted({p.name for p in (paths.ROOT / "data_lists").glob("*") if p.is_dir()})
+        known = sorted({p.name for p in (runs.ROOT / "data_lists").glob("*") if p.is_dir()})
         raise Usage(f"there is no run {run.name!r} yet; begin with notebook 01, or choose one of: {', '.join(known) or 'none'}")
     jobs = []
     for name in chosen:
@@ -100,7 +101,7 @@ def parts_of(notebook, given):
 
 
 def found_notebook(word):
-    names = sorted(p.stem for p in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    names = sorted(p.stem for p in runs.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     matches = [name for name in names if name == word or name.split("_")[0] == word.zfill(2)]
     if not matches:
         raise Usage(f"there is no notebook {word!r}; there are {', '.join(names)}")
@@ -109,10 +110,9 @@ def found_notebook(word):
 
 def checked_data(folder):
     """The absolute path of a folder that holds scans."""
-    from helpers import layouts
 
     try:
-        layouts.scan(folder)
+        scan(folder)
     except (FileNotFoundError, ValueError) as error:
         raise Usage(str(error)) from error
     folder = Path(folder).expanduser().absolute()
@@ -121,8 +121,8 @@ def checked_data(folder):
 
 def data_of_before(run):
     """The data folder that the run was made from: leaving --data out must not turn it into another run."""
-    stamp = stages.Stage("01_exploration", run, {}).stamp
-    return paths.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
+    stamp = steps.Stage("01_exploration", run, {}).stamp
+    return files.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
 
 
 if __name__ == "__main__":

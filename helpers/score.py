@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import case_scores, ct, label_files, names, nifti, paths, run_scores
+from helpers.files import files_below
+from helpers.scans import labels, names, nifti, volume
+from helpers.scoring import case_scores, report, run_scores
 
 DONE, FAILED = 0, 1
 PREFIX = re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE)
@@ -24,7 +26,7 @@ def names_in(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = {}
-    for path in sorted(paths.files_below(folder)):
+    for path in sorted(files_below(folder)):
         if path.name.lower().endswith(names.NIFTI):
             name = names.stem(path)
             if name in found:
@@ -87,7 +89,7 @@ def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM):
     """
     case, reference_path, prediction_path, scan_path = job
     try:
-        scan = ct.read(scan_path) if scan_path else None
+        scan = volume.read_volume(scan_path) if scan_path else None
         grid, reference = read_reference(reference_path, scan)
     except ValueError as error:
         return str(error)
@@ -114,9 +116,9 @@ def read_reference(path, scan=None):
     if not nifti.usable(affine):
         raise ValueError(f"{path}: its affine is singular or absurd; give the scans with --scans, geometry is taken from them")
     nothing = np.broadcast_to(np.int16(0), array.shape)
-    grid = replace(ct.from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
-    grid.hu = ct.to_canonical(nothing, affine)
-    return grid, run_scores.labels_of(label_files.place_mask(array, affine, grid, path), path)
+    grid = replace(volume.volume_from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
+    grid.hu = volume.to_canonical(nothing, affine)
+    return grid, run_scores.labels_of(labels.place_mask(array, affine, grid, path), path)
 
 
 def _note(path, grid):
@@ -169,10 +171,9 @@ def main(arguments=None):
 
 def _write(options, scored, unusable):
     """All files of the output folder, and the few lines that a person reads at once."""
-    from helpers import outputs
 
     tables = case_scores.tables(scored)
-    values = outputs.write(Path(options.output), tables, f"{options.predictions} against {options.references}", unusable)
+    values = report.write_outputs(Path(options.output), tables, f"{options.predictions} against {options.references}", unusable)
     for organ in ("liver", "tumour"):
         key = f"{organ}.dice_per_case"
         low, high = values[f"{key}.low"], values[f"{key}.high"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import paths
+from helpers import runs
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = [
@@ -25,7 +25,7 @@ def command(root, module, *words, **more):
 @pytest.fixture
 def own_root(tmp_path, monkeypatch):
     """Runs of this test are written below tmp_path."""
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -41,5 +41,5 @@ def tiny(tmp_path_factory):
 @pytest.fixture
 def tiny_run(tiny, monkeypatch):
     """paths.Run of the tiny run, for tests that read what it wrote."""
-    monkeypatch.setattr(paths, "ROOT", tiny[0])
-    return paths.Run("tiny")
+    monkeypatch.setattr(runs, "ROOT", tiny[0])
+    return runs.Run("tiny")

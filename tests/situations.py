@@ -11,7 +11,9 @@ import numpy as np
 from conftest import command
 from corpus import Place
 
-from helpers import case_table, doctor, layouts, paths, predict, run
+from helpers import predict, run, runs
+from helpers.intake import case_table, quality_control
+from helpers.scans.folder import scan
 
 SITUATIONS = []  # functions (root) -> (exit codes as text, what a person sees, True when all is as it should be)
 
@@ -110,7 +112,7 @@ def nothing_to_read(root):
 def dotted(root):
     sound(root / "scans", [1])
     asked = run.asked(["--run", "r", "--only", "01", "--data", str(root / "scans" / ".." / "scans")])
-    (job,) = run.planned(asked, paths.Run("r"))
+    (job,) = run.planned(asked, runs.Run("r"))
     return "–", f"data={job.parameters['data']}".replace(str(root), "…"), ".." not in job.parameters["data"]
 
 
@@ -174,7 +176,7 @@ def two_at_once(root):
         time.sleep(0.3)
     texts = [process.communicate()[0] for process in both]
     codes = [process.returncode for process in both]
-    single, *_ = doctor.examine_all(layouts.scan(data), workers=1)
+    single, *_ = quality_control.examine_all(scan(data), workers=1)
     table = case_table.read_table(root / "data_lists" / "r" / "cases.csv")
     held = set(codes) <= {0, 1, 75} and 0 in codes and table.equals(case_table.table(single))
     again = command(root, *words[2:])  # whatever happened, the run is whole, or made whole by the same command

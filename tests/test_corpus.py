@@ -11,8 +11,11 @@ from corpus import KINDS, folder_of, made
 from situations import SITUATIONS, can_mount, half_files, refused
 from test_cascade import loaded
 
-from helpers import cascade, case_table, paths, predict
-from helpers.findings import FINDINGS
+from helpers import predict, runs
+from helpers.cascade import inference
+from helpers.files import sha256
+from helpers.intake import case_table
+from helpers.scans.findings import FINDINGS
 
 
 def hashes(folder):
@@ -22,7 +25,7 @@ def hashes(folder):
         for name in files:
             path = os.path.join(here, name)
             link = os.path.islink(path)
-            found[path] = os.readlink(path) if link else paths.sha256(path) if os.path.isfile(path) else "no file"
+            found[path] = os.readlink(path) if link else sha256(path) if os.path.isfile(path) else "no file"
     return found
 
 
@@ -80,11 +83,11 @@ def test_good_cases_finish_and_bad_ones_stay_out(corpus, taken_in):
 @pytest.fixture
 def known(monkeypatch, tmp_path):
     """A run "known" whose networks answer by grey values, and an empty working folder."""
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
     (tmp_path / "checkpoints" / "known").mkdir(parents=True)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(cascade, "load", lambda *_: loaded(gate=lambda g: g > 90))
+    monkeypatch.setattr(inference, "load", lambda *_: loaded(gate=lambda g: g > 90))
     return tmp_path
 
 

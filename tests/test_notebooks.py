@@ -5,9 +5,9 @@ import statistics
 
 import pytest
 
-from helpers import paths
+from helpers import files, runs
 
-NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(runs.NOTEBOOKS.glob("*.ipynb"))
 
 
 def cells_of(notebook, kind):
@@ -83,7 +83,7 @@ def test_the_experiments_in_small(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # and a cache without weights
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     shutil.copytree(tiny[0], tmp_path / "copy")
-    root, before = tmp_path / "copy", paths.sha256(tiny[0] / "checkpoints" / "tiny" / "tumour" / "final.safetensors")
+    root, before = tmp_path / "copy", files.sha256(tiny[0] / "checkpoints" / "tiny" / "tumour" / "final.safetensors")
     asked = ["--run", "tiny", "--only", "07", "--set", "models=convlstm,resnet34-imagenet", "validations=1"]
     done = command(root, "helpers.run", *asked)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -99,7 +99,7 @@ def test_the_experiments_in_small(tiny, tmp_path, monkeypatch):
     assert {p.name for p in trials.iterdir()} == {"unet.r1s7v1q", "convlstm.r1s7v1q"}
     scores = pd.read_csv(trials / "convlstm.r1s7v1q" / "tumour" / "validation.csv")
     assert scores.score.mean() == pytest.approx(table.score["convlstm"])
-    assert paths.sha256(root / "checkpoints" / "tiny" / "tumour" / "final.safetensors") == before  # the run's own stay
+    assert files.sha256(root / "checkpoints" / "tiny" / "tumour" / "final.safetensors") == before  # the run's own stay
     assert {p.name for p in (root / "reports" / "tiny" / "figures").glob("07_*")} == {"07_speed.png", "07_patients.png"}
     assert "up to date" in command(root, "helpers.run", *asked).stdout
 

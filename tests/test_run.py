@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import TINY, command
 
-from helpers import given, paths, run
+from helpers import parameters, run, runs
 
 
 @pytest.mark.parametrize(
@@ -38,24 +38,24 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, 
 
 
 def test_values_get_the_type_of_the_default():
-    assert given.values_given(["a=1", "f='7'", "g=b=c"]) == {"a": "1", "f": "'7'", "g": "b=c"}
+    assert parameters.values_given(["a=1", "f='7'", "g=b=c"]) == {"a": "1", "f": "'7'", "g": "b=c"}
     read = {("5", 50.0): 5.0, ("true", False): True, ("[[1, 2]]", ()): ([1, 2],), ("'7'", "demo"): "7", ("7", "demo"): "7",
             ("1e3", ""): "1e3", ("0,1,2", ""): "0,1,2", ("3", 4): 3}  # fmt: skip
     for (text, default), wanted in read.items():
-        found = given.of_type("name", text, default)
+        found = parameters.of_type("name", text, default)
         assert found == wanted and type(found) is type(wanted)
-    with pytest.raises(given.Usage):
-        given.of_type("rounds", "1.5", 3)
-    assert given.listed(" cv1, cv2,") == ["cv1", "cv2"] and given.listed("") == []
+    with pytest.raises(parameters.Usage):
+        parameters.of_type("rounds", "1.5", 3)
+    assert parameters.listed(" cv1, cv2,") == ["cv1", "cv2"] and parameters.listed("") == []
 
 
 def test_a_trial_lies_apart_under_its_own_name(own_root):
     (own_root / "data_lists" / "r").mkdir(parents=True)
     asked = run.asked(["--run", "r", "--only", "04", "--set", "stage=tumour", "trial=wide"])
-    (job,) = run.planned(asked, paths.Run("r"))
+    (job,) = run.planned(asked, runs.Run("r"))
     assert (job.name, job.part, job.parameters["stage"]) == ("04_training_tumour_wide", "tumour", "tumour")
-    assert paths.shown(paths.Run("r").training("wide")) == "checkpoints/r/trials/wide"
-    assert paths.Run("r").training() == paths.Run("r").checkpoints
+    assert runs.relative(runs.Run("r").training("wide")) == "checkpoints/r/trials/wide"
+    assert runs.Run("r").training() == runs.Run("r").checkpoints
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):
@@ -64,7 +64,7 @@ def test_whole_sequence_leaves_a_report(tiny, tiny_run):
     for part in ("lists/cases.csv", "lists/val.csv", "reports/summary.json", "reports/report.html"):
         folder, name = part.split("/")
         assert (getattr(tiny_run, folder) / name).is_file(), part
-    assert not list(paths.ROOT.rglob("*.part.*"))
+    assert not list(runs.ROOT.rglob("*.part.*"))
 
 
 def test_second_call_does_nothing_and_says_so(tiny):

@@ -11,7 +11,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from helpers import chunks, generations, paths
+from helpers import runs
+from helpers.learning import checkpoints, sittings
 
 RUN = "proof"
 STAGES = ("gate", "liver", "tumour")
@@ -56,14 +57,14 @@ def _sit(root, given, log):
     os.dup2(written, 1)
     os.dup2(written, 2)
     torch.set_num_threads(1)
-    chunks.SAVING_SHARE = 1.0  # these networks are saved in no time: more saves, more kills within one
-    paths.ROOT = Path(root)
+    sittings.SAVING_SHARE = 1.0  # these networks are saved in no time: more saves, more kills within one
+    runs.ROOT = Path(root)
     run_cells(given)
 
 
 def run_cells(given):
     """Run the code cells of 04 one after the other, as a kernel would, with these parameters."""
-    cells = json.loads((paths.NOTEBOOKS / "04_training.ipynb").read_text(encoding="utf8"))["cells"]
+    cells = json.loads((runs.NOTEBOOKS / "04_training.ipynb").read_text(encoding="utf8"))["cells"]
     names = {"__name__": "__main__", "display": lambda *_: None}
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "code":
@@ -93,7 +94,7 @@ def finished(root, stage):
 def hashes(root, stage):
     """A SHA-256 for everything that a training ends with: part of the state -> hex digest."""
     folder = folder_of(root, stage)
-    state, damaged = generations.read_newest(folder)
+    state, damaged = checkpoints.read_newest(folder)
     assert not damaged, damaged
     found = {name: state["parts"][name] for name in ("network", "ema", "optimiser", "scheduler")}
     found |= {"history": [state["history"], state["losses"]]}
@@ -131,4 +132,4 @@ def digest(value):
 
 def steps_done(root, stage):
     """The step of the newest generation, -1 before there is one."""
-    return max((generations.step_of(path) for path in generations.newest_first(folder_of(root, stage))), default=-1)
+    return max((checkpoints.step_of(path) for path in checkpoints.newest_first(folder_of(root, stage))), default=-1)

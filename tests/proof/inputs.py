@@ -14,7 +14,9 @@ from conftest import command  # noqa: E402
 from corpus import KINDS, folder_of, made  # noqa: E402
 from test_cascade import loaded  # noqa: E402
 
-from helpers import cascade, case_table, paths, predict  # noqa: E402
+from helpers import predict, runs
+from helpers.cascade import inference
+from helpers.intake import case_table
 
 MOST = 230  # letters of a sentence in the table
 SOUND = "all sound cases came through, and no half file was left"
@@ -64,11 +66,11 @@ Around the files:
 
 def ready(root):
     """A run "known" with networks that answer by grey values, so that a prediction takes no training."""
-    paths.ROOT = root
+    runs.ROOT = root
     (root / "checkpoints" / "known").mkdir(parents=True)
     (root / "here").mkdir()
     os.chdir(root / "here")
-    cascade.load = lambda *_: loaded(gate=lambda grey: grey > 90)
+    inference.load = lambda *_: loaded(gate=lambda grey: grey > 90)
 
 
 def seen_by_intake(kind, own, printed):
@@ -92,7 +94,7 @@ def around(function, root):
     root.mkdir(parents=True)
     if function.needs_mount and not situations.can_mount(root):
         return [function.done, "–", "not tried: this user may not mount a disk", "yes"]
-    paths.ROOT = root
+    runs.ROOT = root
     (root / "checkpoints" / "known").mkdir(parents=True)
     codes, seen, held = function(root)
     return [function.done, codes, seen.replace(f"{root}{os.sep}", ""), "yes" if held else "NO"]

@@ -14,14 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+import harness
 import numpy as np
 import psutil
 import sections
-import harness
 
-from helpers import paths
+from helpers.files import sha256, write_json
+from helpers.runs import HERE, NOTEBOOKS
 
-WORK = paths.HERE / "data" / "proof"
+WORK = HERE / "data" / "proof"
 RUNS = 2  # trainings a stage that the kills are spread over
 
 
@@ -166,8 +167,8 @@ def kernel_of(process):
 
 def code_now():
     """A hash of everything that a result of this proof rests on."""
-    files = [*sorted((paths.HERE / "helpers").rglob("*.py")), paths.NOTEBOOKS / "04_training.ipynb", Path(harness.__file__)]
-    return harness.digest([paths.sha256(file) for file in files])[:16]
+    files = [*sorted((HERE / "helpers").rglob("*.py")), NOTEBOOKS / "04_training.ipynb", Path(harness.__file__)]
+    return harness.digest([sha256(file) for file in files])[:16]
 
 
 def remembered():
@@ -244,7 +245,7 @@ def main():
                 known["killed"].append(run)
                 known["stamp"] = sections.stamp(sum(run["minutes"] for run in known["killed"]))
                 WORK.mkdir(parents=True, exist_ok=True)
-                paths.write_json(WORK / "kills.json", known)
+                write_json(WORK / "kills.json", known)
     sections.write("kills", "Killed trainings", told(known))
     different = [run["stage"] for run in known["killed"] if run["hashes"] != known["untouched"][run["stage"]][0]]
     return f"not the same: {', '.join(different)}" if different else 0

@@ -13,6 +13,9 @@ import numpy as np
 import psutil
 import sections
 
+from helpers.intake import quality_control
+from helpers.scans.folder import Case
+
 SHAPE, ROUNDS = (512, 512, 200), 9
 
 
@@ -41,9 +44,8 @@ def loaded(files):
 
 
 def examined(files):
-    from helpers import doctor, layouts
 
-    row, *_ = doctor.examine(layouts.Case("volume-1", "LiTS pairs", *files))
+    row, *_ = quality_control.examine(Case("volume-1", "LiTS pairs", *files))
     assert row["verdict"] == "ok", row["reason"]
 
 

@@ -4,9 +4,10 @@ import time
 
 import torch
 
-from helpers import machine, paths
+from helpers import files, runs
+from helpers.learning import sittings
 
-FILE = paths.HERE / "reports" / "proof.md"
+FILE = runs.HERE / "reports" / "proof.md"
 OPENING = """# What has been proved, by doing it
 
 Written by `make proof`. Each section says when and where it was made; running its proof again rewrites it alone.
@@ -23,12 +24,12 @@ def write(name, title, text, file=FILE):
         new = before + section + rest.split(end, 1)[1].lstrip("\n")
     else:
         new = old.rstrip() + "\n\n" + section
-    paths.write_text(file, new)
+    files.write_text(file, new)
 
 
 def stamp(minutes):
     """The line that says when, where and with what a section was made."""
-    made = machine.described()
+    made = sittings.described()
     return (f"{time.strftime('%Y-%m-%d')}, {made['processor']}, {made['system']}, {torch.get_num_threads()} thread, Python "
             f"{made['python']}, torch {made['torch']}, commit {made['commit'] or 'unknown'}; {minutes:.0f} minutes.")  # fmt: skip
 

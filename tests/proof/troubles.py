@@ -10,14 +10,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import harness
 import kills
 import numpy as np
 import psutil
 import sections
-import harness
 import torch
 
-from helpers import generations, networks, paths, rates, training
+from helpers import files, runs
+from helpers.cascade import weights
+from helpers.learning import checkpoints, schedules, training
 
 CASES = []  # (what is done, function) in the order below
 
@@ -89,11 +91,11 @@ def damaged_newest(bench):
         bench.afresh()
         for _ in range(3):
             bench.sat(chunk_steps=30)
-        newest, before = generations.newest_first(bench.folder)[:2]
+        newest, before = checkpoints.newest_first(bench.folder)[:2]
         newest.write_bytes(harm(newest.read_bytes()))
         _, text = bench.sat(chunk_steps=1)
         seen = line_with(text, "is damaged")
-        held &= newest.name in seen and f"goes on at step {generations.step_of(before)} " in text and bench.ends_the_same()
+        held &= newest.name in seen and f"goes on at step {checkpoints.step_of(before)} " in text and bench.ends_the_same()
     return seen, held
 
 
@@ -101,11 +103,11 @@ def damaged_newest(bench):
 def everything_damaged(bench):
     bench.afresh()
     bench.sat(chunk_steps=30)
-    for path in generations.newest_first(bench.folder):
+    for path in checkpoints.newest_first(bench.folder):
         path.write_bytes(path.read_bytes()[:-1])
-    before = {path.name: paths.sha256(path) for path in bench.folder.glob("*.*")}
+    before = {path.name: files.sha256(path) for path in bench.folder.glob("*.*")}
     code, text = bench.sat()
-    same = before == {path.name: paths.sha256(path) for path in bench.folder.glob("*.*")}
+    same = before == {path.name: files.sha256(path) for path in bench.folder.glob("*.*")}
     return line_with(text, "all generations"), code == 1 and same
 
 
@@ -113,10 +115,10 @@ def everything_damaged(bench):
 def generations_gone(bench):
     bench.afresh()
     bench.sat(chunk_steps=45)
-    for path in generations.newest_first(bench.folder):
+    for path in checkpoints.newest_first(bench.folder):
         path.unlink()
     code, text = bench.sat()
-    return line_with(text, "no generation to go on from"), code == 1 and not generations.newest_first(bench.folder)
+    return line_with(text, "no generation to go on from"), code == 1 and not checkpoints.newest_first(bench.folder)
 
 
 class mounted:
@@ -207,7 +209,7 @@ def interrupt_button(bench):
 
     bench.afresh()
     env = harness.environment(bench.root)
-    manager, client = start_new_kernel(kernel_name="python3", env=env, cwd=str(paths.NOTEBOOKS), startup_timeout=300)
+    manager, client = start_new_kernel(kernel_name="python3", env=env, cwd=str(runs.NOTEBOOKS), startup_timeout=300)
     printed = []
 
     def hook(message):
@@ -215,7 +217,7 @@ def interrupt_button(bench):
 
     try:
         given = harness.TRAINING | {"run": harness.RUN, "stage": bench.stage}
-        for cell in json.loads((paths.NOTEBOOKS / "04_training.ipynb").read_text(encoding="utf8"))["cells"]:
+        for cell in json.loads((runs.NOTEBOOKS / "04_training.ipynb").read_text(encoding="utf8"))["cells"]:
             code = "".join(cell["source"])
             if cell["cell_type"] != "code":
                 continue
@@ -223,7 +225,7 @@ def interrupt_button(bench):
                 code += "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
             if "chunks.sitting(" in code:  # pressed while the loop runs
                 asked = client.execute(code)
-                while not generations.newest_first(bench.folder):
+                while not checkpoints.newest_first(bench.folder):
                     time.sleep(0.05)
                 time.sleep(0.5)
                 manager.interrupt_kernel()
@@ -247,7 +249,7 @@ def command_interrupted(bench):
     given = [f"{name}={value}" for name, value in harness.TRAINING.items() if name != "interactive"]
     words = [sys.executable, "-m", "helpers.run", "--run", harness.RUN, "--only", "04", "--set", f"stage={bench.stage}", *given]
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not generations.newest_first(bench.folder) and process.poll() is None:
+    while not checkpoints.newest_first(bench.folder) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate()
@@ -297,7 +299,7 @@ def free_settings(bench):
 def other_machine(bench):
     bench.afresh()
     bench.sat(chunk_steps=30)
-    state, _ = generations.read_newest(bench.folder)
+    state, _ = checkpoints.read_newest(bench.folder)
     held = all(tensor.device.type == "cpu" for tensor in tensors_in(state))
     code, text = bench.sat(precision="bf16-mixed", chunk_steps=5)
     return line_with(text, "precision was"), held and code == 0 and "paused at step 35" in text
@@ -316,10 +318,10 @@ def extended(bench, first, longer, moments):
     bench.sat(**first)
     before = rate_in(bench)
     final = bench.folder / "final.safetensors"
-    old = paths.sha256(final) if final.exists() else None
+    old = files.sha256(final) if final.exists() else None
     _, text = bench.sat(**longer, chunk_steps=1)
     assert "without a jump" in text
-    assert old is None or paths.sha256(final) == old
+    assert old is None or files.sha256(final) == old
     after = rate_in(bench)
     rng = np.random.default_rng(11)
     kills.killed_to_the_end(bench.context, bench.root, bench.stage, bench.seconds, moments, rng, fresh=False, **longer)
@@ -328,7 +330,7 @@ def extended(bench, first, longer, moments):
 
 def rate_in(bench):
     """The learning rate that the newest generation goes on with."""
-    return generations.read_newest(bench.folder)[0]["parts"]["optimiser"]["param_groups"][0]["lr"]
+    return checkpoints.read_newest(bench.folder)[0]["parts"]["optimiser"]["param_groups"][0]["lr"]
 
 
 @case("a finished training gets two more rounds, untouched and killed three times")
@@ -367,12 +369,12 @@ def patience(bench):
 
 @case("what saving costs: the default liver network, default `save_seconds`")
 def price_of_saving(bench):
-    network = networks.build("unet", 3, 1, 16, 4)
+    network = weights.build("unet", 3, 1, 16, 4)
     optimiser = torch.optim.AdamW(network.parameters())
     network(torch.zeros(1, 3, 64, 64)).mean().backward()
     optimiser.step()
-    parts = {"network": network, "ema": networks.averaged(network), "optimiser": optimiser}
-    parts["scheduler"] = rates.schedule("cosine", optimiser, 100, 5)
+    parts = {"network": network, "ema": weights.averaged(network), "optimiser": optimiser}
+    parts["scheduler"] = schedules.schedule("cosine", optimiser, 100, 5)
     with tempfile.TemporaryDirectory(dir=bench.root) as folder:
         state = training.Training(folder, {}, parts, 100, {"network": {}}, 10)
         state.judge(network, score=0.5)
@@ -381,7 +383,7 @@ def price_of_saving(bench):
             state.step = step
             state.save()
             took.append(state.save_took)
-        size = generations.newest_first(folder)[0].stat().st_size / 1e6
+        size = checkpoints.newest_first(folder)[0].stat().st_size / 1e6
     share = statistics.median(took) / max(state.save_seconds, statistics.median(took) * 100)
     return f"{size:.0f} MB in {statistics.median(took):.2f} s (median of 9), {share:.2%} of the time", share <= 0.01
 

@@ -1,0 +1,1 @@
+"""Other networks, other libraries and other recipes, side by side."""

@@ -1,0 +1,165 @@
+"""nnU-Net 2-D beside ours, in notebook 08: its untrained predictor for the speed, its trainer as a contestant of the race."""
+
+import os
+
+import numpy as np
+import torch
+
+from helpers import files
+from helpers.comparing import baseline_recipes
+from helpers.scans import reading
+from helpers.scans.volume import in_our_axes, write_on_grid
+
+LABELS = {"background": 0, "liver": 1, "tumour": 2}
+DATASET = {"channel_names": {"0": "CT"}, "labels": LABELS, "file_ending": ".nii.gz"}
+NUMBER, NAME = 3, "Dataset003_Liver"
+
+
+class Contestant:
+    """nnU-Net's own 2-D plans, preprocessing, augmentation, network, loss and optimiser; see `contestants.Contestant`.
+
+    folder  where its raw, preprocessed and result folders are, made once.
+    rows    rows of cases.csv to learn from.
+    Its rate falls to 0 over the race as it usually does over 1,000 epochs, whose sequence is kept and whose length is not.
+    """
+
+    start = "random weights"
+
+    def __init__(self, folder, rows):
+        plans = prepared(folder, rows)
+        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+        self._drawn_from(0)
+        os.environ |= {"nnUNet_n_proc_DA": "0"}  # no workers beside it: they would outlive a race that is killed
+        self.trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", dataset(rows), torch.device("cpu"))
+        self.trainer.on_train_start()
+
+    def _drawn_from(self, steps):
+        """Seed what it draws by, anew after a pause: not the first patches over again."""
+        self.steps = steps
+        torch.manual_seed(baseline_recipes.SEED + steps)
+        np.random.seed(baseline_recipes.SEED + steps)
+
+    def step(self, share):
+        trainer = self.trainer
+        self.steps += 1
+        trainer.network.train()
+        trainer.lr_scheduler.step(min(int(share * trainer.num_epochs), trainer.num_epochs - 1))
+        return float(trainer.train_step(next(trainer.dataloader_train))["loss"])
+
+    def predict(self, volume):
+        """Labels uint8 (z, y, x); of one view, as all in the race predict: nnU-Net's four take four times as long."""
+        trainer = self.trainer
+        predictor = _predictor(mirror=False)
+        axes = trainer.inference_allowed_mirroring_axes
+        weights = [trainer.network.state_dict()]
+        predictor.manual_initialization(trainer.network, trainer.plans_manager, trainer.configuration_manager, weights,
+                                        trainer.dataset_json, "nnUNetTrainer", axes)  # fmt: skip
+        trainer.set_deep_supervision_enabled(False)
+        trainer.network.eval()
+        properties = {"spacing": list(volume.spacing_mm)}
+        labels = predictor.predict_single_npy_array(volume.hu[None].astype(np.float32), properties)
+        trainer.set_deep_supervision_enabled(True)
+        return baseline_recipes.with_one_liver(labels.astype(np.uint8))
+
+    def state_dict(self):
+        network, optimiser = self.trainer.network.state_dict(), self.trainer.optimizer.state_dict()
+        return {"network": network, "optimiser": optimiser, "steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.trainer.network.load_state_dict(state["network"])
+        self.trainer.optimizer.load_state_dict(state["optimiser"])
+        self._drawn_from(state["steps"])
+
+
+def prepared(folder, rows):
+    """Write cases as nnU-Net wants them, plan and preprocess them, once for these cases; returns its plans.
+
+    Sets the environment variables by which nnU-Net finds its folders. Raises ModuleNotFoundError where it isn't installed.
+    """
+    import shutil
+
+    os.environ |= {f"nnUNet_{part}": str(folder / part) for part in ("raw", "preprocessed", "results")}
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    raw, plans, done = folder / "raw" / NAME, folder / "preprocessed" / NAME / "nnUNetPlans.json", folder / "done"
+    made_of = "".join(f"{row.case} {row.bytes}\n" for row in rows.itertuples())
+    if not done.is_file() or done.read_text(encoding="utf8") != made_of:
+        shutil.rmtree(folder, ignore_errors=True)
+        for row in rows.to_dict("records"):
+            volume, labels = reading.read_row(row)
+            plain = in_our_axes(volume.hu, volume.spacing_mm)
+            write_on_grid(volume.hu, plain, raw / "imagesTr" / f"{row['case']}_0000.nii.gz")
+            write_on_grid(labels, plain, raw / "labelsTr" / f"{row['case']}.nii.gz")
+        files.write_json(raw / "dataset.json", dataset(rows))
+        api.extract_fingerprints([NUMBER], num_processes=1)
+        api.plan_experiments([NUMBER])
+        api.preprocess([NUMBER], configurations=["2d"], num_processes=[1])
+        files.write_text(done, made_of)
+    return files.read_json(plans)
+
+
+def dataset(rows):
+    """What dataset.json says."""
+    return DATASET | {"numTraining": len(rows)}
+
+
+def _predictor(mirror):
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    return nnUNetPredictor(use_mirroring=mirror, device=torch.device("cpu"), allow_tqdm=False)
+
+
+def predict_untrained(scan, out, mirror):
+    """nnU-Net's 2-D configuration as it is planned for LiTS, untrained, through its own predictor, from file to file."""
+    import nibabel as nib
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    header = nib.load(scan).header
+    manager = PlansManager(plans_2d(header.get_data_shape(), [float(mm) for mm in header.get_zooms()]))
+    configuration = manager.get_configuration("2d")
+    network = get_network_from_plans(
+        configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import, 1, 3, deep_supervision=False,
+    )  # fmt: skip
+    predictor = _predictor(mirror)
+    weights = [network.state_dict()]
+    predictor.manual_initialization(network, manager, configuration, weights, DATASET, "nnUNetTrainer", (0, 1))
+    predictor.predict_from_files_sequential([[str(scan)]], [str(out).removesuffix(".nii.gz")])
+
+
+def plans_2d(shape_xyz, spacing_xyz):
+    """nnU-Net's plans for whole slices of this size, with the network that it plans for LiTS: eight levels, from 32 channels."""
+    levels = min(8, int(np.log2(min(shape_xyz[:2]))) - 1)
+    network = {
+        "n_stages": levels, "features_per_stage": [min(512, 32 * 2**k) for k in range(levels)],
+        "conv_op": "torch.nn.modules.conv.Conv2d", "kernel_sizes": [[3, 3]] * levels,
+        "strides": [[1, 1]] + [[2, 2]] * (levels - 1), "n_conv_per_stage": [2] * levels,
+        "n_conv_per_stage_decoder": [2] * (levels - 1), "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d", "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True},
+    }  # fmt: skip
+    resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    name = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    planned = {
+        "data_identifier": "nnUNetPlans_2d", "preprocessor_name": "DefaultPreprocessor", "batch_size": 12,
+        "patch_size": [n - n % 2 ** (levels - 1) for n in shape_xyz[1::-1]], "spacing": spacing_xyz[1::-1],
+        "median_image_size_in_voxels": list(shape_xyz[1::-1]), "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False], "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape", "resampling_fn_data_kwargs": resampling,
+        "resampling_fn_seg_kwargs": resampling | {"is_seg": True, "order": 1},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": resampling | {"order": 1}, "batch_dice": True,
+        "architecture": {"network_class_name": name, "arch_kwargs": network,
+                         "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]},
+    }  # fmt: skip
+    grey = {"mean": 100.0, "std": 40.0, "percentile_00_5": -20.0, "percentile_99_5": 200.0, "min": -1000.0, "max": 3000.0}
+    return {
+        "dataset_name": NAME, "plans_name": "nnUNetPlans",
+        "image_reader_writer": "NibabelIO",
+        "original_median_spacing_after_transp": spacing_xyz[::-1], "original_median_shape_after_transp": list(shape_xyz[::-1]),
+        "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2], "configurations": {"2d": planned},
+        "experiment_planner_used": "ExperimentPlanner", "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": grey | {"median": 100.0}},
+    }  # fmt: skip

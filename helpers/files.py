@@ -1,0 +1,120 @@
+"""Files that are written whole or not at all, what lies below a folder, and how a change of a file is seen."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
+
+
+def files_below(folder, closed=lambda error: None):
+    """Every file below a folder but hidden ones; linked folders are followed, each folder is visited once.
+
+    closed  called with the OSError of a folder that can't be opened.
+    """
+    visited = set()
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=closed):
+        if (real := os.path.realpath(here)) in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(here, name) for name in files if not name.startswith("."))
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Give a temporary path beside `path`; on leaving, flush it to disk and rename it, or remove it after an error.
+
+    The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them, and says which process
+    writes it, so that `remove_leftovers` knows the files of killed ones.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
+    try:
+        yield beside
+        _flush(beside, os.O_RDWR)
+        os.replace(beside, path)
+        if os.name != "nt":  # Windows can't open folders, and writes their entries through by itself
+            _flush(path.parent, os.O_RDONLY)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(beside)):
+            raise
+        full = "; make room, then run again" if error.errno in FULL else ""
+        raise OSError(error.errno, f"{error.strerror}{full}", str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _flush(path, mode):
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder):
+    """Remove the temporary files in a folder whose processes were killed while writing them; returns their names."""
+    import psutil
+
+    leftovers = []
+    for file in Path(folder).glob(".*-*.part.*"):
+        process = file.name[1:].partition("-")[0]
+        if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+            file.unlink(missing_ok=True)
+            leftovers.append(file.name)
+    return leftovers
+
+
+def link(source, target):
+    """Give a file a second name, or copy it where the disk has no links."""
+    try:
+        os.link(source, target)  # there at once and whole, so nothing is flushed: it is done for thousands of files
+    except OSError:
+        with written_whole(target) as beside:
+            shutil.copyfile(source, beside)
+
+
+def write_text(path, text):
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf8")
+
+
+def write_json(path, value):
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf8"))
+
+
+def write_csv(path, frame):
+    """Write a pandas DataFrame without its index."""
+    with written_whole(path) as beside:
+        frame.to_csv(beside, index=False)
+
+
+def signs(path):
+    """Size, times and inode of a file as text, "missing" for none.
+
+    The time of change (ctime) and the inode differ for a file that was put in place of another, even one of the same size
+    whose time of modification was copied with it (`cp -p`, `rsync -t`).
+    """
+    try:
+        seen = os.stat(path)
+    except OSError:  # also a link that leads nowhere
+        return "missing"
+    return f"{seen.st_size}-{seen.st_mtime_ns}-{seen.st_ctime_ns}-{seen.st_ino}"
+
+
+def sha256(path):
+    """Hex digest of a file's bytes, read in blocks."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""A verdict for every case, and synthetic CTs to try everything on."""

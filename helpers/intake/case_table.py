@@ -1,0 +1,109 @@
+"""cases.csv: a row a case, its columns and their types."""
+
+import hashlib
+import json
+
+from helpers import files, runs
+from helpers.scans import reading
+
+# columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
+COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
+COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str", "mask_flip": "str"}
+COLUMNS |= {"bytes": "str", "axes": "str"}
+COLUMNS |= dict.fromkeys(("slices", "rows", "columns"), "Int64")
+COLUMNS |= dict.fromkeys(("spacing_z_mm", "spacing_y_mm", "spacing_x_mm"), "float64")
+COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver_ml": "float64", "tumour_ml": "float64"}
+COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
+COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
+COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str")
+COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `twins` compares
+
+
+def table(rows):
+    """The rows of `doctor.examine_all` as a DataFrame with the columns and types of cases.csv."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    text = [name for name, kind in COLUMNS.items() if kind == "str"]
+    return frame.assign(**frame[text].fillna(""))
+
+
+def read_table(path):
+    """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text is ""."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # pandas' own errors are some
+        raise ValueError(f"{path}: can't be read as a table ({error}); run 01_exploration again") from error
+    if missing := {"case", "verdict", "image", "bytes"} - set(frame.columns):
+        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}; run 01_exploration again")
+    frame = frame.reindex(columns=list(COLUMNS), fill_value="")
+    numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
+    return frame.assign(**frame[list(numbers)].apply(pd.to_numeric).astype(numbers))
+
+
+def files_of(case):
+    """The files that a case is read from, those of its mask last; a path that leads nowhere stands for itself."""
+    parts = filter(None, (case.image, case.mask))
+    return [file for path in parts for file in (reading.files_of(path) if path.is_file() else [path])]
+
+
+def fingerprint(case, how, known=()):
+    """A short hash of the bytes of a case's files and of how they are read: it changes when any of them does.
+
+    how    settings that change the voxels: the flips, and of pictures window and channel.
+    known  dict path -> hex digest, for files that have been read already.
+    """
+    together = hashlib.sha256(json.dumps(how).encode())
+    for file in files_of(case):
+        together.update((known[file] if file in known else _digest(file)).encode())
+    return together.hexdigest()[:16]
+
+
+def _digest(file):
+    if not file.is_file():
+        return "-no file"
+    try:
+        return files.sha256(file)
+    except OSError as error:
+        return f"-{type(error).__name__}"
+
+
+def signs(case):
+    """dict file -> `paths.signs` of it, for all files of a case."""
+    return {runs.relative(file): files.signs(file) for file in files_of(case)}
+
+
+def is_kept(folder, case, settings, how):
+    """What was found out about a case, when neither its bytes nor the settings have changed since; None otherwise.
+
+    As long as the signs of its files are the same they are not read. Where a sign differs the bytes are hashed: a scan that
+    was only copied or touched isn't examined again.
+    """
+    record, now = read_kept(folder, case, settings), signs(case)
+    if record is None or record["signs"] == now:
+        return record and record["result"]
+    if record["signs"].keys() != now.keys() or fingerprint(case, how) != record["bytes"]:
+        return None
+    files.write_json(_record(folder, case), record | {"signs": now})
+    return record["result"]
+
+
+def read_kept(folder, case, settings):
+    """The record of a case with these settings, or None; a damaged one counts as none."""
+    try:
+        record = files.read_json(_record(folder, case))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("settings") == settings else None
+
+
+def keep(folder, case, settings, before, result):
+    """Write a case's result; `before` are the signs of its files before they were read."""
+    record = {"settings": settings, "bytes": result[0]["bytes"], "signs": before, "result": result}
+    files.write_json(_record(folder, case), record)
+
+
+def _record(folder, case):
+    return folder / f"{case.name}.json"

@@ -1,0 +1,210 @@
+"""Looks at every case once: file, geometry, intensities, labels; a verdict with its reason; one row of cases.csv."""
+
+import hashlib
+import itertools
+import json
+import os
+from functools import partial
+
+import numpy as np
+
+from helpers import runs
+from helpers.intake import case_table, checks, duplicates
+from helpers.processes import Died, each
+from helpers.scans import names, nifti, pictures, reading
+from helpers.scans.findings import FINDINGS, verdict_of
+from helpers.scans.volume import flipped, read_volume, turned_over, with_likely_spacing
+
+RULES = 4  # raise when a finding or a measure changes, so that kept results are looked at again
+NOT_HU = {"constant", "not-hu", "not-rescaled"}  # findings that say that grey values have another meaning
+
+
+def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
+    """Read one case and say what it is.
+
+    case     layouts.Case.
+    window   HU that grey 0 and 255 of 2-D slices stand for; `channel` of a colour picture.
+    flip     axes ("x", "yz" …) along which scan and mask are turned over on request; `mask_flip` the mask alone.
+    returns  (row of cases.csv as dict, histogram rows, lesion rows). Never raises for bad data: the verdict says it.
+    """
+    row = _begun(case, window, channel, flip, mask_flip)
+    findings, digests, histograms, lesions = [], {}, [], []
+    try:
+        data = _bytes(case.image, digests)
+        volume = reading.read_scan(case.image, window, channel) if data is None else read_volume(case.image, data)
+        del data  # before the mask is read: memory holds one scan
+        volume = flipped(volume, flip)
+        found, low, high, counts = of_scan(case, volume)
+        in_hu = not NOT_HU.intersection(code for code, _ in found)  # else the values say nothing about what is where
+        row |= {"voxels": duplicates.voxel_hash(volume.hu), "thumbnail": duplicates.thumbnail(volume.hu) if in_hu else ""}
+        row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": checks.median(counts)}
+        findings += found
+        findings += [("flipped", f"the scan along {flip}")] if flip else []
+        histograms += checks.histogram(case.name, "scan", counts)
+        labels = None
+        if case.mask is None:
+            findings.append(("no-labels", ""))
+        else:
+            labels, found, box = checks.read_and_place(case, volume, _bytes(case.mask, digests), mask_flip)
+            columns, more, rows, lesions = checks.mask_findings(case.name, volume, labels, box)
+            row, findings, histograms = row | columns, findings + found + more, histograms + rows
+            if columns["liver_slices"] and in_hu:
+                found, row["mask_flip_proposed"], middle = checks.mask_against_flips(volume.hu, labels, box)
+                findings += found or ([("liver-hu", f"median {middle:.0f}")] if not -50 <= middle <= 250 else [])
+        trusted = labels if not row.get("mask_flip_proposed") else None
+        found, row["flip_proposed"] = checks.orientation(volume, low, high, trusted) if in_hu else ([], "")
+        findings += found
+    except (ValueError, OSError) as error:
+        usual = "no-access" if isinstance(error, OSError) else "unreadable"
+        code = getattr(error, "code", usual)
+        findings.append((code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")))  # `to_do` says that
+    except MemoryError as error:
+        findings.append(("killed", f"not enough memory: {error}"))
+    except Exception as error:  # whatever a bad file makes a reader do, it must not cost the other cases
+        findings.append(("unreadable", _by_name(f"{type(error).__name__}: {error}", case)))
+    row["bytes"] = case_table.fingerprint(case, _how(case, window, channel, flip, mask_flip), digests)
+    return _judged(row, findings), histograms, lesions
+
+
+def of_scan(case, volume):
+    """What a scan alone tells: (findings, lowest HU, highest HU, `content.counted` of every second voxel along each axis)."""
+    low, high, counts = int(volume.hu.min()), int(volume.hu.max()), checks.counted(volume.hu[::2, ::2, ::2])
+    values = checks.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
+    return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
+
+
+def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None, folder=None):
+    """`examine` for many cases on all cores, with a progress bar; the results keep the order of the cases.
+
+    workers  processes; 1 stays in this one, None takes one for each core. One that dies costs its own case only.
+    flips    dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
+    folder   where each finished case is kept, so that an interrupted intake goes on; None keeps nothing.
+    returns  three lists: rows of cases.csv, histogram rows, lesion rows.
+    Raises ValueError for a window, a channel or a flip that can't be.
+    """
+    from tqdm import tqdm
+
+    asked = _checked(cases, window, channel, flips or {}, mask_flips or {})
+    look = partial(_looked_at, window=window, channel=channel, folder=folder)
+    results, to_do = {}, []
+    for number, (case, *turns) in enumerate(asked):
+        record = folder and case_table.read_kept(folder, case, _settings(window, channel, *turns))
+        if record and record["signs"] == case_table.signs(case):
+            results[number] = record["result"]
+        else:
+            to_do.append(number)
+    with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
+        items = [asked[number] for number in to_do]
+        done = enumerate(map(look, items)) if workers == 1 else each(look, items, workers or os.cpu_count())
+        for number, result in done:
+            if isinstance(result, Died):
+                case, *turns = items[number]
+                row = _judged(_begun(case, window, channel, *turns), [("killed", f"it ended with {result.how}")])
+                result = row, [], []
+            results[to_do[number]] = result
+            bar.update()
+    rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))), strict=True) if cases else ((), (), ())
+    return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
+
+
+def compared(rows):
+    """Rows of `examine` with what only shows between cases: scans that are there twice."""
+    seen = duplicates.findings(case_table.table(rows))
+    return [_and_findings(row, seen[row["case"]]) if row["case"] in seen else row for row in rows]
+
+
+def _checked(cases, window, channel, flips, mask_flips):
+    """A tuple (case, its flip, its mask's flip) for every case."""
+    if not window[1] > window[0] or channel not in (0, 1, 2):
+        raise ValueError(f"window {window}, channel {channel}: the window rises, and the channel is 0 blue, 1 green or 2 red")
+    for name, turns in (("flips", flips), ("mask_flips", mask_flips)):
+        if unknown := sorted(set(turns) - {case.name for case in cases}):
+            raise ValueError(f"{name}: there is no case {', '.join(unknown)}")
+        for axes in turns.values():
+            turned_over(np.zeros((1, 1, 1)), axes)
+    return [(case, flips.get(case.name, ""), mask_flips.get(case.name, "")) for case in cases]
+
+
+def _looked_at(asked, window, channel, folder):
+    """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes from the disk or not."""
+    case, *turns = asked
+    settings = _settings(window, channel, *turns)
+    if folder and (known := case_table.is_kept(folder, case, settings, _how(case, window, channel, *turns))):
+        return known
+    before = case_table.signs(case)
+    result = json.loads(json.dumps(examine(case, window, channel, *turns)))
+    if folder and "killed" not in result[0]["findings"].split():  # there may be more memory next time
+        case_table.keep(folder, case, settings, before, result)
+    return result
+
+
+def _settings(window, channel, flip, mask_flip):
+    """All that a result depends on besides the files."""
+    return {"rules": RULES, "window": list(window), "channel": channel, "flip": flip, "mask_flip": mask_flip}
+
+
+def _how(case, window, channel, flip, mask_flip):
+    """The settings that change the voxels of this case: with its bytes they decide whether a store is still right."""
+    return [flip, mask_flip, *((*window, channel) if case.layout == "2-D slices" else ())]
+
+
+def _begun(case, window, channel, flip, mask_flip):
+    """The columns of a row that are known before anything is read."""
+    return {
+        "case": case.name, "layout": case.layout, "image": runs.relative(case.image),
+        "mask": runs.relative(case.mask) if case.mask else "", "channel": channel,
+        "window_low": window[0], "window_high": window[1], "flip": flip, "mask_flip": mask_flip,
+    }  # fmt: skip
+
+
+def _bytes(path, digests):
+    """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading. None for other files."""
+    if not path.name.lower().endswith(names.NIFTI):
+        return None
+    data = nifti.read_bytes(path)
+    digests[path] = hashlib.sha256(data).hexdigest()
+    return data
+
+
+def _geometry(volume):
+    z, y, x = volume.spacing_mm
+    slices, rows, columns = volume.hu.shape
+    return {
+        "axes": volume.axes, "slices": slices, "rows": rows, "columns": columns,
+        "spacing_z_mm": round(z, 4), "spacing_y_mm": round(y, 4), "spacing_x_mm": round(x, 4),
+    }  # fmt: skip
+
+
+def _grid(volume, case):
+    found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
+    if case.layout != "2-D slices":
+        likely = with_likely_spacing(volume).spacing_mm
+        told = "too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely) if likely != volume.spacing_mm else ""
+        return found + ([("spacing-1-1-1", told)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
+    steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
+    if len(steps) and steps.max() > steps.min():
+        found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
+    return [*found, ("spacing-stand-in", "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
+
+
+def _by_name(text, case):
+    """A message on one line with the names of the files only: their folder stands in the columns `image` and `mask`."""
+    for path in filter(None, (case.image, case.mask)):
+        text = text.replace(f"{path.parent}{os.sep}", "").replace(str(path.parent), path.parent.name)
+    return " ".join(text.split())
+
+
+def _judged(row, findings):
+    """The row with its verdict, and in words why and what to do."""
+    codes = list(dict.fromkeys(code for code, _ in findings))
+    reason = "; ".join(FINDINGS[code][1] + (f": {seen}" if seen else "") for code, seen in findings)
+    to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
+    return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason, "to_do": to_do}
+
+
+def _and_findings(row, more):
+    """A row of `_judged` with findings added to those that it has."""
+    added = _judged(row, more)
+    texts = {"findings": " ", "reason": "; ", "to_do": "; "}
+    joined = {name: between.join(filter(None, (row[name], added[name]))) for name, between in texts.items()}
+    return row | joined | {"verdict": verdict_of(joined["findings"].split())}

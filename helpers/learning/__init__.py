@@ -1,0 +1,1 @@
+"""Batches, augmentation, losses and trainings that can be killed."""

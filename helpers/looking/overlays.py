@@ -1,0 +1,107 @@
+"""The best and the worst slices as pictures: the scan in grey, reference and prediction as lines."""
+
+import numpy as np
+
+from helpers import runs
+from helpers.looking import plots, viewer
+from helpers.looking.viewer import COLOURS
+from helpers.scans import reading
+from helpers.scoring import run_scores
+
+PIXELS = 420  # along a side of a panel
+
+
+def pick(slices, count=4, least_voxels=30):
+    """The slices to look at: most wrong tumour voxels first, and the best Dice among slices with a sizeable tumour.
+
+    slices   DataFrame of slices.csv. At most two slices of one case are taken on either side.
+    returns  (worst, best), two DataFrames with the columns of `slices`.
+    """
+    table = slices.assign(wrong=slices.tumour_reference + slices.tumour_prediction - 2 * slices.tumour_both)
+    worst = table[table.wrong > 0].sort_values(["wrong", "case"], ascending=[False, True], kind="stable")
+    best = table[(table.tumour_reference >= least_voxels) & (table.tumour_both > 0)]
+    best = best.sort_values(["tumour_dice", "case"], ascending=[False, True], kind="stable")
+    return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
+
+
+def layers(reference, prediction):
+    """Layers of `viewer.painted` for one slice: livers as thin lines, tumours filled (reference) and outlined (prediction)."""
+    return [
+        (reference == 2, COLOURS["reference"], "fill"), (reference >= 1, COLOURS["reference"], "line"),
+        (prediction >= 1, COLOURS["liver"], "line"), (prediction == 2, COLOURS["prediction"], "line"),
+    ]  # fmt: skip
+
+
+def read(row):
+    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing prediction is empty."""
+    volume, reference = reading.read_row(row)
+    try:
+        return volume, reference, run_scores.read_prediction(runs.Run(row["run"]).prediction(row["case"]), volume)
+    except ValueError:
+        return volume, reference, reference * 0
+
+
+def sheet(read_case, chosen, title):
+    """A still figure of chosen slices, cut to the liver's surroundings.
+
+    read_case  function of a case's name that gives (Volume, reference, prediction).
+    chosen     DataFrame with case, index_z and the tumour columns of slices.csv.
+    """
+    panels, titles, kept = [], [], {}
+    for row in chosen.itertuples():
+        if row.case not in kept:
+            kept = {row.case: read_case(row.case)}  # one case at a time in memory
+        volume, *labels = kept[row.case]
+        r, p = (part[row.index_z] for part in labels)
+        y, x = square((r | p) > 0, volume.spacing_mm[1:])
+        panels.append(panel(volume.hu[row.index_z][y, x], layers(r[y, x], p[y, x]), volume.spacing_mm[1:]))
+        titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
+    drawn = plots.contact_sheet(panels, titles, columns=4, width=12)
+    drawn.suptitle(
+        f"{title} · green: reference, tumour filled · blue: predicted liver · pink: predicted tumour", x=0.01, ha="left"
+    )
+    return drawn
+
+
+def uncertain(read_case, case, spread_of):
+    """A still figure of a case's slice with most spread in the predicted liver: the scan with both masks, and the map.
+
+    spread_of  function of (case, volume) that gives the map, uint8 (z, y, x); outside the predicted liver it means nothing.
+    """
+    volume, reference, prediction = read_case(case)
+    spread = np.where(prediction >= 1, spread_of(case, volume), np.uint8(0))
+    z = int(spread.sum((1, 2), dtype=np.int64).argmax())
+    y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
+    hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
+    left = panel(hu, layers(r, p), volume.spacing_mm[1:])
+    drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
+    axes[0].imshow(left)
+    aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
+    shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)
+    if (wrong := (r == 2) != (p == 2)).any():
+        axes[1].contour(wrong, levels=[0.5], colors="white", linewidths=0.8)
+    for axis, title in zip(axes, ("reference (green), prediction (pink)", "spread over four views; white: wrong voxels")):
+        axis.set_title(title)
+        axis.set_axis_off()
+    drawn.colorbar(shown, ax=axes[1], shrink=0.8, label="standard deviation of the probability")
+    drawn.suptitle(f"{case}, slice {z}: the case with most uncertainty", x=0.01, ha="left")
+    return drawn
+
+
+def panel(hu_plane, painted, edges_mm):
+    """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
+    return viewer.painted(*viewer.enlarged(hu_plane, painted, edges_mm, PIXELS), opacity=0.3, line_px=3)
+
+
+def square(mask, edges_mm):
+    """The smallest square in mm round a mask (y, x) and 15 mm more, moved or cut to lie in the plane; two slices (y, x)."""
+    kept = [np.flatnonzero(mask.any(1 - axis)) for axis in (0, 1)]
+    if not len(kept[0]):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    side_mm = max((k[-1] + 1 - k[0]) * mm for k, mm in zip(kept, edges_mm, strict=True)) + 2 * 15
+    parts = []
+    for k, mm, length in zip(kept, edges_mm, mask.shape, strict=True):
+        side = min(length, round(side_mm / mm))
+        start = int(np.clip((k[0] + k[-1] + 1 - side) // 2, 0, length - side))
+        parts.append(slice(start, start + side))
+    return tuple(parts)

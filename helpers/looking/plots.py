@@ -1,0 +1,90 @@
+"""Still figures, kept beside the report, and curves that grow while a network trains."""
+
+import numpy as np
+
+from helpers.files import written_whole
+
+
+def figure(rows=1, columns=1, width=10.0, height=3.6, **more):
+    """A calm matplotlib (figure, axes) in inches: thin spines left and below, light grid behind, room for titles."""
+    import matplotlib.pyplot as plt
+
+    look = {
+        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999", "axes.linewidth": 0.8,
+        "axes.grid": True, "axes.axisbelow": True, "grid.color": "#eeeeee", "axes.titlesize": 11, "axes.titlelocation": "left",
+        "axes.labelsize": 10, "axes.labelcolor": "#444444", "xtick.color": "#666666", "ytick.color": "#666666",
+        "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.frameon": False, "legend.fontsize": 9,
+    }  # fmt: skip
+    plt.rcParams.update(look)  # for the session: matplotlib asks for some of these only when a title or label is set
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **more)
+
+
+def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
+    """A still figure of several planes (uint8 (y, x, 3), as `painted` gives them), a title above each.
+
+    spacing_mm  (z, y, x) of all panels, or a list of one for each; None means square pixels.
+    """
+    panels = list(panels)
+    if not panels:
+        raise ValueError("no panels to show")
+    used, per_panel = min(columns, len(panels)), isinstance(spacing_mm, list)
+    width, columns, rows = width * used / columns, used, -(-len(panels) // used)  # few panels: a small figure, not big panels
+    aspects = [(s[1] / s[2] if s else 1.0) for s in (spacing_mm if per_panel else [spacing_mm] * len(panels))]
+    tall = max(p.shape[0] * a / p.shape[1] for p, a in zip(panels, aspects, strict=True))
+    sheet, axes = figure(rows, columns, width, rows * (width / columns * tall + 0.35), squeeze=False)
+    for k, axis in enumerate(axes.ravel()):
+        axis.set_axis_off()
+        if k < len(panels):
+            axis.imshow(panels[k], aspect=aspects[k], interpolation="antialiased")
+            axis.set_title(titles[k] if k < len(titles) else "", fontsize=9)
+    return sheet
+
+
+def still(drawn, path=None):
+    """Save a figure (the rename comes last), and give it back closed: as a cell's last line it is shown once."""
+    import matplotlib.pyplot as plt
+
+    if path is not None:
+        with written_whole(path) as beside:
+            drawn.savefig(beside, dpi=120, facecolor="white")
+    plt.close(drawn)
+    return drawn
+
+
+def curves(history, columns, along="step"):
+    """Learning curves: one panel for each of `columns`, a name or a tuple of names drawn together.
+
+    history  list of dicts; a row may lack a column (validation is rarer than steps). `along` is the x axis.
+    """
+    groups = [(c,) if isinstance(c, str) else tuple(c) for c in columns]
+    drawn, axes = figure(1, len(groups), 4.6 * len(groups) + 0.6, 3.0, squeeze=False)
+    for axis, group in zip(axes[0], groups, strict=True):
+        said = []
+        for name in group:
+            points = [(row.get(along, k), row[name]) for k, row in enumerate(history) if row.get(name) is not None]
+            if points:
+                x, y = map(np.asarray, zip(*points, strict=True))
+                axis.plot(x, y, lw=1.5, marker="o" if len(x) < 40 else "", ms=3, label=name)
+                said.append(f"{name} {y[0]:.3g} → {y[-1]:.3g}")
+        axis.set(title=", ".join(said) or f"{', '.join(group)}: nothing yet", xlabel=along, ylabel=", ".join(group))
+        if len(said) > 1:
+            axis.legend()
+    return drawn
+
+
+class LiveCurves:
+    """`curves` in one place of a notebook, redrawn there by each call; outside a notebook a call does nothing."""
+
+    def __init__(self, columns, along="step"):
+        self.columns, self.along, self.handle = columns, along, None
+
+    def __call__(self, history):
+        from IPython import display, get_ipython
+
+        if get_ipython() is None or not history:
+            return
+        drawn = still(curves(history, self.columns, self.along))
+        if self.handle is None:
+            self.handle = display.display(drawn, display_id=True)
+        else:
+            self.handle.update(drawn)

@@ -1,0 +1,58 @@
+"""What a person gives on a command line or in a parameter: NAME=VALUE words, lists with commas."""
+
+import ast
+
+from helpers import files
+
+
+class Usage(ValueError):
+    """Something on the command line can't be meant; nothing has been written."""
+
+
+def listed(text):
+    """The words of a text with commas between them; none for an empty one."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def values_given(words):
+    """NAME=VALUE words as a dict of texts; `of_type` reads them."""
+    given = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise Usage(f"--set {word!r}: write NAME=VALUE")
+        given[name] = text
+    return given
+
+
+def of_type(name, text, default):
+    """What a text means for a parameter with this default: a Python literal of its type, or for text itself, quoted or not.
+
+    Raises Usage for a literal of another type.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(default, str):
+        return value if isinstance(value, str) else text  # 1e3 and 0,1 are names, too
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        kinds = f"{type(value).__name__}, the default {default!r} is {type(default).__name__}"
+        raise Usage(f"{name}={value!r}: is {kinds}")
+    return value
+
+
+def parameters_of(notebook):
+    """Names and defaults in the notebook's cell tagged `parameters`, in order."""
+    cells = files.read_json(notebook)["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook}: has {len(tagged)} cells tagged 'parameters'; one is needed")
+    found = {}
+    for line in ast.parse("".join(tagged[0]["source"])).body:
+        found[line.targets[0].id] = ast.literal_eval(line.value)
+    return found

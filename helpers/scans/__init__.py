@@ -1,0 +1,1 @@
+"""Reading scans and masks, whatever their format, onto one axis order."""

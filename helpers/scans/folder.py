@@ -1,0 +1,209 @@
+"""What a folder of scans holds: which files are scans, which masks belong to them, and how to read each case."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+from helpers.files import files_below
+from helpers.scans import names, pictures, series
+
+KINDS = ("NIfTI", "picture", "DICOM")
+# endings of scans and archives that aren't read, and what to do about it
+FOREIGN = dict.fromkeys((".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".minc"), "another format: save it as .nii.gz")
+FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive: unpack it first")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan as found on disk.
+
+    image   a NIfTI file, the first picture of a stack, or the first file of a DICOM series: enough to read all of it again.
+    mask    a NIfTI file, the first picture of a stack of masks, or None.
+    notes   findings that only a look at the whole folder gives: pairs (code, text) as in findings.FINDINGS.
+    """
+
+    name: str
+    layout: str
+    image: Path
+    mask: Path | None
+    notes: tuple = ()
+
+
+def scan(folder):
+    """The cases below a folder, in natural order of their names: `survey` without what it leaves out."""
+    return survey(folder)[0]
+
+
+def survey(folder):
+    """Recognise the cases below a folder, and say what isn't one.
+
+    Layouts: "LiTS pairs" (volume-N, segmentation-N, in one folder or several), "MSD" (imagesTr, labelsTr), "pairs by name"
+    (images/a.nii with masks/a.nii, a_ct.nii with a_seg.nii), "DICOM", "2-D slices" (images/volume-V_slice_Z.jpg with masks/ of
+    the same names), "scans without labels".
+
+    returns   (list of Case, dict: why files were left out -> those files).
+    Raises FileNotFoundError for a missing folder, ValueError for one without any scan.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds the scans")
+    kinds, left_out = files_by_kind(folder)
+    found, others = series.find(kinds["DICOM"])
+    masked = [names.holds_mask(s.files[0], folder) for s in found]
+    masked = [yes and not all(masked) for yes in masked]
+    left_out |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in compress(found, masked)]}
+    stacks, spare = pictures.find(kinds["picture"], folder)
+    cases, lonely = _volumes(kinds["NIfTI"], [s for s, yes in zip(found, masked, strict=True) if not yes], folder)
+    cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
+    left_out |= {"pictures that aren't slices of a scan": spare, "masks whose scan is missing": lonely}
+    left_out = {why: files for why, files in left_out.items() if files}
+    if not cases:
+        raise ValueError(
+            f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg, DICOM series "
+            f"or any other .nii(.gz) below it (there is {in_words(left_out) or 'no file that could be one'})"
+        )
+    return _named_once(cases, folder), left_out
+
+
+def in_words(left_out):
+    """What `survey` left out in one line: "3 × pictures that aren't slices of a scan (logo.png …)"; "" for nothing."""
+    return "; ".join(f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in left_out.items())
+
+
+def _volumes(nifti, found, root):
+    """(cases of NIfTI files and DICOM series, masks that belong to none of them)."""
+    says = {path: names.holds_mask(path, root) for path in nifti}
+    if all(says.values()) and not found:  # nothing but files in a folder called "labels", say: they are the scans
+        says = {path: names.says_mask(names.stem(path)) for path in nifti}
+    named = _named_series(found, root)
+    scans, masks, partner = _matched(says, named, root)
+    used = set(partner.values())
+    if strays := [m for m in masks if m not in used and not names.says_mask(names.stem(m)) and names.says_scan(names.stem(m))]:
+        scans, masks, partner = _matched(says | dict.fromkeys(strays, False), named, root)  # no_mask/volume-3.nii is a scan
+    cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path)) for path in scans]
+    for s, (name, _) in named.items():
+        notes = [("series-split", ", ".join(f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]))]
+        cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]), tuple(notes if s.elsewhere else ())))
+    lonely, used = [], set(partner.values())
+    for mask in (mask for mask in masks if mask not in used):  # its scan is missing: a case that says so
+        image = _image_of(mask)
+        if image is None:
+            lonely.append(mask)
+        else:
+            cases.append(Case(_name(image), _layout(image, mask), image, mask))
+    return sorted(cases, key=lambda case: names.natural(Path(case.name))), lonely
+
+
+def _matched(says, named, root):
+    """(scans, masks, dict scan -> its mask), from what each NIfTI file says that it is: True for a mask."""
+    scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
+    keyed = {path: names.keys(path, root) for path in scans}
+    keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
+    return scans, masks, names.match(keyed, {path: names.keys(path, root) for path in masks})
+
+
+def _name(path):
+    return re.sub(r"_0000$", "", names.stem(path)) if path.parent.name.startswith("images") else names.stem(path)
+
+
+def _layout(path, mask):
+    if path.parent.name in ("imagesTr", "imagesTs"):
+        return "MSD"
+    if mask is None:
+        return "scans without labels"
+    return "LiTS pairs" if names.stem(mask).lower().startswith("segmentation-") else "pairs by name"
+
+
+def _image_of(mask):
+    """Where the scan of a mask would lie in LiTS and MSD; None in other layouts."""
+    if mask.parent.name == "labelsTr":
+        return mask.parent.parent / "imagesTr" / mask.name
+    if names.stem(mask).startswith("segmentation-"):
+        return mask.with_name(mask.name.replace("segmentation-", "volume-", 1))
+    return None
+
+
+def _named_series(found, root):
+    """dict Series -> its name and the keys of its mask.
+
+    The name is its folder's, and where that holds several, the number of the series or the end of its UID follows. A mask lies
+    beside the folder or in it: a/p7/*.dcm with a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz.
+    """
+    per_folder = defaultdict(list)
+    for s in found:
+        per_folder[s.folder].append(s)
+    named = {}
+    for folder, together in per_folder.items():
+        parts, home = folder.relative_to(root).parts, (folder if folder != root else root.resolve()).name
+        if len(together) == 1:
+            named[together[0]] = home, {names.place(*parts), names.place(*parts[:-1], home)}
+            continue
+        numbers = Counter(s.header.number for s in together)
+        for s in together:
+            alone = s.header.number and numbers[s.header.number] == 1
+            name = f"{home}-{s.header.number if alone else f'{s.header.uid[-6:]}-{s.header.plane}'}"
+            named[s] = name, {names.place(*parts, name), names.place(*parts[:-1], name)}
+    return named
+
+
+def _named_once(cases, folder):
+    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go in front.
+
+    "volume-3" and "3" are alike: their masks would be written to one file.
+    """
+
+    def plain(text):
+        return names.shortened(re.sub(r"[^\w.-]+", "_", text))
+
+    def key(name):
+        return name.casefold().removeprefix("volume-")  # macOS and Windows don't tell "Scan" from "scan"
+
+    named = {}
+    short = [plain(case.name) for case in cases]
+    often = Counter(map(key, short))
+    for case, name in zip(cases, short, strict=True):
+        if often[key(name)] > 1:
+            above = case.image.parent.parent if case.layout == "DICOM" and case.image.parent != folder else case.image.parent
+            name = plain("-".join((*above.relative_to(folder).parts, name)))
+        if key(name) in named:  # one folder, two endings
+            name = plain(f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}")
+        while key(name) in named:
+            name += "-again"
+        named[key(name)] = replace(case, name=name)
+    return list(named.values())
+
+
+def files_by_kind(folder):
+    """Files below a folder by what they are; linked folders are followed, a circle of links ends.
+
+    Hidden files, those of macOS (._volume-0.nii) among them, and files that have nothing to do with scans are passed over.
+
+    returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files were left out -> those files).
+    """
+    kinds, left_out = defaultdict(list), defaultdict(list)
+    closed = left_out["closed to you: can't be opened"]
+    for path in files_below(folder, lambda error: closed.append(Path(error.filename))):
+        try:
+            kind = kind_of(path)
+        except OSError:
+            closed.append(path)
+            continue
+        if kind in KINDS:
+            kinds[kind].append(path)
+        elif kind:
+            left_out[kind].append(path)
+    for found in (*kinds.values(), *left_out.values()):
+        found.sort(key=names.natural)
+    return kinds, left_out
+
+
+def kind_of(path):
+    """Say what a file is: NIfTI, picture or DICOM; else why it isn't read, or "" when it has nothing to do with scans."""
+    name = path.name.lower()
+    if name.endswith(names.NIFTI):
+        return "NIfTI"
+    if name.endswith(names.PICTURES):
+        return "picture"
+    return "DICOM" if series.is_dicom(path) else FOREIGN.get(path.suffix.lower(), "")

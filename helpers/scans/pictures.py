@@ -1,0 +1,180 @@
+"""Scans that come as 2-D pictures, a JPEG or PNG per slice: which belong together, and how they become a volume."""
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.scans import names, nifti
+from helpers.scans.findings import Unfit
+from helpers.scans.volume import HU_RANGE, in_our_axes
+
+STAND_IN_MM = (1.5, 0.75, 0.75)  # (z, y, x) for 2-D slices, which carry no spacing; z for slices whose numbers grow by 1
+MOST_STEP = 4  # slices are taken to be no further apart than so many, whatever their numbers
+NAME = re.compile(
+    r"(?P<volume>.+?)_(?:(?P<part>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
+    r"(?:_(?P<end>mask|seg|label|livermask|lesionmask|tumou?rmask))?",
+    flags=re.IGNORECASE,
+)
+BINARY = {"livermask": "liver", "lesionmask": "lesion", "tumourmask": "lesion", "tumormask": "lesion"}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What a picture's name says: the scan it is of, the slice's number, and "scan", "mask", "liver" or "lesion"."""
+
+    volume: str
+    z: int
+    part: str
+
+
+def read_name(path):
+    """The Slice that a picture's name tells of, or None.
+
+    volume-3_slice_7 (also other words than volume-3) and volume-3_7 are scans; segmentation-3_slice_7, volume-3_slice_7_mask
+    and volume-3_mask_7 are masks; volume-3_livermask_7 and segmentation-3_lesionmask_7 are binary ones.
+    """
+    found = NAME.fullmatch(names.stem(Path(path)))
+    if not found:
+        return None
+    volume, said = found["volume"], (found["end"] or found["part"] or "").lower()
+    if not said and not re.fullmatch(r"(volume|segmentation)-\d+", volume, flags=re.IGNORECASE):
+        return None  # IMG_2031 is no slice
+    part = BINARY.get(said) or ("mask" if names.says_mask(f"{volume} {said}") else "scan")
+    return Slice(re.sub(r"^segmentation-", "volume-", volume, flags=re.IGNORECASE), int(found["z"]), part)
+
+
+def find(files, root):
+    """Gather pictures into scans.
+
+    files     paths below `root` in natural order.
+    returns   (list of (name, first picture, first mask or None), pictures that belong to none).
+    """
+    stacks, masks, spare = defaultdict(list), defaultdict(list), []
+    for path in files:
+        told = read_name(path)
+        if told is None:
+            spare.append(path)
+        elif told.part != "scan" or names.holds_mask(path, root):
+            masks[path.parent, told.volume].append(path)
+        else:
+            stacks[path.parent, told.volume].append(path)
+
+    def keyed(groups):
+        return {paths[0]: _keys(folder.relative_to(root), volume) for (folder, volume), paths in groups.items()}
+
+    partner = names.match(keyed(stacks), keyed(masks))
+    used = set(partner.values())
+    spare += [path for paths in masks.values() if paths[0] not in used for path in paths]
+    return [(volume, paths[0], partner.get(paths[0])) for (_, volume), paths in stacks.items()], spare
+
+
+def _keys(folder, volume):
+    number = names.lits_number(volume)
+    return {("LiTS", number)} if number else {names.place(*folder.parts, volume)}
+
+
+def pictures_of(first):
+    """All pictures of the scan, or of the mask, that `first` belongs to, feet first; of two binary masks all of both."""
+    first = Path(first)
+    own = read_name(first)
+    together = {"liver", "lesion"} if own.part in ("liver", "lesion") else {own.part}
+    begins = tuple(f"{v.lower()}_" for v in (own.volume, re.sub("^volume-", "segmentation-", own.volume)))
+    found = (n for n in os.listdir(first.parent) if n.lower().startswith(begins) and n.lower().endswith(names.PICTURES))
+    same = [first.parent / n for n in found if (told := read_name(n)) and told.volume == own.volume and told.part in together]
+    return sorted(same, key=lambda p: (slice_number(p), p.name))
+
+
+def slice_number(picture):
+    return read_name(picture).z
+
+
+def read_grey(path, channel=1):
+    """One 2-D picture as uint8 (y, x); of a colour picture the channel 0 blue, 1 green or 2 red.
+
+    Raises Unfit, a ValueError that names the file, when it is no 8-bit picture.
+    """
+    import cv2
+
+    if channel not in (0, 1, 2):
+        raise ValueError(f"channel {channel}: 0 is blue, 1 green, 2 red")
+    path = Path(path)
+    data = np.frombuffer(nifti.read_bytes(path), np.uint8)
+    end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2].tobytes())
+    if end and end not in data[-4096:].tobytes():
+        raise Unfit("truncated", f"{path}: the picture is cut off; copy or download it again")  # OpenCV would fill up with grey
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # imread fails on non-ASCII names on Windows
+    if picture is None:
+        raise Unfit("unreadable", f"{path}: can't be read as a JPEG or PNG picture; copy or convert it again")
+    if picture.dtype != np.uint8:
+        raise Unfit("no-numbers", f"{path}: has {8 * picture.itemsize} bits; save it with 8, windowed, or as NIfTI in HU")
+    return picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, channel])
+
+
+def stack(files, window, channel=1):
+    """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window` in HU.
+
+    The spacing is STAND_IN_MM, along z times the smallest step between slice numbers, because pictures carry none: millimetres
+    are approximate. So a scan of which every second slice was kept is as long as the whole scan.
+    Raises Unfit when a picture can't be read or differs in shape from the first, or two carry one slice number.
+    """
+    low, high = window
+    if not high > low:
+        raise ValueError(f"window {window}: its high end must lie above its low end")
+    steps = [slice_number(after) - slice_number(path) for path, after in zip(files, files[1:], strict=False)]
+    for path, after, step in zip(files, files[1:], steps, strict=False):
+        if not step:
+            raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
+    planes = [read_grey(path, channel) for path in files]
+    for path, plane in zip(files, planes, strict=True):
+        if plane.shape != planes[0].shape:
+            raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
+    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).clip(*HU_RANGE).astype(np.int16)
+    dz, dy, dx = STAND_IN_MM
+    dz *= min(*steps, MOST_STEP) if steps else 1
+    return in_our_axes(hu, (dz, dy, dx), Path(files[0]))
+
+
+def read_labels(mask, like):
+    """The labels of a scan of pictures as uint8 (z, y, x), with the files' own values; binary masks become 1 and 2.
+
+    mask   any mask picture of the scan; the others lie beside it.
+    like   the Volume of the scan.
+    Raises Unfit when a slice has no mask, or one of another shape.
+    """
+    mask = Path(mask)
+    parts = defaultdict(dict)
+    for path in sorted(pictures_of(mask), key=lambda p: p.suffix.lower() == ".png"):  # of two endings the lossless one
+        parts[read_name(path).part][slice_number(path)] = path
+    wanted = pictures_of(like.path)
+    layers = {part: np.stack([_plane(p, of_z, mask, like) for p in wanted]) for part, of_z in parts.items()}
+    if not layers.keys() & {"liver", "lesion"}:
+        return next(iter(layers.values()))
+    labels = np.zeros(like.hu.shape, np.uint8)
+    for part, label in (("liver", 1), ("lesion", 2)):
+        if part in layers:
+            labels[_inside(layers[part], mask)] = label
+    return labels
+
+
+def _plane(picture, masks_of_z, mask, like):
+    own = masks_of_z.get(slice_number(picture))
+    if own is None:
+        kind = "" if (part := read_name(mask).part) in ("scan", "mask") else f"{part} "
+        raise Unfit("mask-slices", f"{picture}: has no {kind}mask of the same slice in {mask.parent}")
+    plane = read_grey(own)
+    if plane.shape != like.hu.shape[1:]:
+        raise Unfit("mask-shape", f"{own}: is {plane.shape}, its slice {like.hu.shape[1:]}")
+    return plane
+
+
+def _inside(layer, mask):
+    """Where a binary mask, 0/1 or 0/255, is set; JPEG smears its edges, so half of its height is the border."""
+    high = int(layer.max())
+    if mask.suffix.lower() == ".png" and not np.isin(layer, (0, high)).all() or 1 < high < 128:
+        values = np.unique(layer)[:6].tolist()
+        raise Unfit("labels-unexpected", f"{mask}: holds the values {values}; a binary mask holds 0 and 1, or 0 and 255")
+    return layer > high // 2 if high else layer > 0

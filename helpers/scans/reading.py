@@ -1,0 +1,71 @@
+"""Reads a case, whichever layout it came in: its scan, its labels, or a row of cases.csv."""
+
+from pathlib import Path
+
+import numpy as np
+
+from helpers import runs
+from helpers.scans import dicom, folder, names, pictures, series
+from helpers.scans.folder import Case
+from helpers.scans.labels import read_mask, standard_labels
+from helpers.scans.volume import flipped, read_volume, turned_over
+
+
+def case_of(file):
+    """The Case of one file by itself: a NIfTI file, a single picture, or the series that a DICOM file belongs to."""
+    file = Path(file)
+    kind = folder.kind_of(file)
+    name = file.resolve().parent.name if kind == "DICOM" else names.stem(file) if kind in folder.KINDS else file.stem
+    return Case(name, {"DICOM": "DICOM", "picture": "2-D slices"}.get(kind, "scans without labels"), file, None)
+
+
+def files_of(path):
+    """All files that a case's image or mask consists of, from the one that stands for them."""
+    path = Path(path)
+    if names.is_picture(path):
+        return pictures.pictures_of(path)
+    return series.files_of(path)[0] if folder.kind_of(path) == "DICOM" else [path]
+
+
+def read_scan(image, window=(-40, 160), channel=1):
+    """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures only."""
+    image = Path(image)
+    if names.is_picture(image):
+        return pictures.stack(pictures.pictures_of(image), window, channel)
+    kind = folder.kind_of(image)
+    if kind == "DICOM":
+        return dicom.read(image)
+    if kind in folder.FOREIGN.values():
+        raise ValueError(f"{image}: is {kind}")
+    return read_volume(image)
+
+
+def read_labels(mask, like):
+    """The labels of a case as uint8 (z, y, x) on the grid of `like`, with the files' own values."""
+    mask = Path(mask)
+    if names.is_picture(mask):
+        return turned_over(pictures.read_labels(mask, like), like.flip)
+    return read_mask(mask, like)
+
+
+def read_row_scan(row):
+    """The Volume of one row of cases.csv, turned over where its column `flip` says so.
+
+    row   a pandas Series, a tuple of `itertuples`, or a dict.
+    """
+    row = row._asdict() if hasattr(row, "_asdict") else row  # by key: `.mask` of a Series is a method of pandas
+    volume = read_scan(runs.absolute(row["image"]), (row["window_low"], row["window_high"]), int(row["channel"]))
+    return flipped(volume, row.get("flip", "") or "")
+
+
+def read_row(row):
+    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+
+    row   as in `read_row_scan`; its column `mask_flip` turns the labels over once more.
+    """
+    row = row._asdict() if hasattr(row, "_asdict") else row
+    volume, mask = read_row_scan(row), row["mask"]
+    if not isinstance(mask, str) or not mask:
+        return volume, None
+    labels = turned_over(read_labels(runs.absolute(mask), volume), row.get("mask_flip", "") or "")
+    return volume, np.ascontiguousarray(standard_labels(labels)[0])

@@ -1,0 +1,244 @@
+"""A CT volume in one axis order, how to read one from disk, and how a mask finds its way back to the scan's grid."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from helpers.files import written_whole
+from helpers.scans import nifti
+from helpers.scans.findings import Unfit
+
+CANONICAL = ("L", "P", "S")  # x to the patient's left, y to the back, z to the head
+HU_RANGE = (-1100, 4000)  # outside lies no tissue; values are clipped there and counted
+MATRIX = (512, 768, 1024)  # pixels along a slice as scanners make them; at 1 mm it would be wider than their usual field
+LIKELY_MM = (2.0, 0.75, 0.75)  # (z, y, x) of a voxel, common in abdominal scans
+MADE_BY = b"Cascade Liver CT"  # in the header of masks: they may be written anew, those of others may not
+
+
+@dataclass
+class Volume:
+    """A scan with z from feet to head, y from front to back, x from the patient's right to left.
+
+    hu          int16 (z, y, x); `imshow(hu[k])` is the radiological view.
+    spacing_mm  (z, y, x) edges of a voxel.
+    affine      float64 (4, 4) of the file, in the file's own axes.
+    file_shape  shape of the file's array without a trailing axis of 1.
+    axes        the file's own axis codes, "RAS" for example.
+    clipped     how many voxels lay outside HU_RANGE.
+    flip        axes ("x", "xy" …) along which `hu` was turned over on request, because the file's header is wrong about them.
+    notes       what the reader noticed and mended: (code of findings.FINDINGS, text) each.
+    """
+
+    hu: np.ndarray
+    spacing_mm: tuple
+    affine: np.ndarray
+    file_shape: tuple
+    axes: str
+    path: Path = None
+    clipped: int = 0
+    flip: str = ""
+    notes: tuple = ()
+
+    @property
+    def voxel_ml(self):
+        return float(np.prod(self.spacing_mm)) / 1000.0
+
+
+def in_our_axes(hu, spacing_mm, path=None):
+    """The Volume of an array int16 (z, y, x) whose file has our own axes: its array is `hu` turned to (x, y, z), nothing else."""
+    z, y, x = spacing_mm
+    return Volume(hu, (z, y, x), np.diag([-x, -y, z, 1.0]), hu.shape[::-1], "LPS", path)
+
+
+def with_likely_spacing(volume):
+    """The Volume with the edges that networks and rules go by: its own, or LIKELY_MM where 1 × 1 × 1 mm can't be true.
+
+    It hardly can on slices of a scanner's own matrix: LiTS carries it in its 3D-IRCADb scans, whose true edges were lost. A scan
+    that was resampled to 1 mm has another number of pixels.
+    What is measured in mm of finished masks keeps to the header, as others do.
+    """
+    stand_in = np.allclose(volume.spacing_mm, 1, atol=1e-6) and max(volume.hu.shape[1:]) in MATRIX
+    return replace(volume, spacing_mm=LIKELY_MM) if stand_in else volume
+
+
+def _orientation(affine, back=False):
+    """The nibabel orientation transform from the file's axes to CANONICAL, or back."""
+    import nibabel as nib
+
+    own, ours = nib.io_orientation(affine), nib.orientations.axcodes2ornt(CANONICAL)
+    return nib.orientations.ornt_transform(ours, own) if back else nib.orientations.ornt_transform(own, ours)
+
+
+def axes_of(affine):
+    """Where the file's axes point: "RAS" for right, anterior, superior."""
+    import nibabel as nib
+
+    return "".join(nib.aff2axcodes(affine))
+
+
+def to_canonical(array, affine, flip=""):
+    """Turn a file's (i, j, k) array into our (z, y, x), then over along the axes of `flip`; a view where numpy can give one."""
+    import nibabel as nib
+
+    return turned_over(nib.apply_orientation(array, _orientation(affine)).transpose(2, 1, 0), flip)
+
+
+def to_file_axes(array_zyx, affine, flip=""):
+    """Turn our (z, y, x) array back into the file's own (i, j, k): the exact inverse of `to_canonical`."""
+    import nibabel as nib
+
+    return nib.apply_orientation(turned_over(array_zyx, flip).transpose(2, 1, 0), _orientation(affine, back=True))
+
+
+def turned_over(array_zyx, flip):
+    """The array (z, y, x) mirrored along the axes named in `flip`, "" for none; a view. Raises ValueError for other letters."""
+    if set(flip) - set("xyz") or len(set(flip)) < len(flip):
+        raise ValueError(f"flip {flip!r}: use x (left and right), y (front and back), z (head and feet), each once")
+    return np.flip(array_zyx, ["zyx".index(axis) for axis in flip]) if flip else array_zyx
+
+
+def both_flips(one, other):
+    """The axes along which a scan is turned over when it is turned by `one` and then by `other`, as "xy"; "" for none."""
+    return "".join(axis for axis in "xyz" if (axis in one) != (axis in other))
+
+
+def flipped(volume, flip):
+    """The Volume turned over along the axes of `flip`; a mask written for it lands on the file's own grid all the same."""
+    if not flip:
+        return volume
+    return replace(volume, hu=np.ascontiguousarray(turned_over(volume.hu, flip)), flip=both_flips(volume.flip, flip))
+
+
+def read_volume(path, data=None):
+    """Read a scan (NIfTI) into a Volume; `data` are its bytes where they are in memory already.
+
+    Raises Unfit, a ValueError, for a file that can't be read, has no usable affine, or holds NaN or Inf.
+    """
+    array, affine, notes = nifti.load(path, data)
+    nifti.check_affine(affine, path)
+    return volume_from_array(array, affine, path, notes)
+
+
+def volume_from_array(array, affine, path=None, notes=()):
+    """A Volume from a file's (i, j, k) array and affine; values are rounded and clipped to HU_RANGE.
+
+    Raises Unfit for NaN, Inf, complex or structured values.
+    """
+    import nibabel as nib
+
+    if array.dtype.kind not in "iufb":
+        raise Unfit("no-numbers", f"{path}: values of type {array.dtype} are no Hounsfield units")
+    low, high = array.min(), array.max()  # NaN where there is one
+    if not np.isfinite([low, high]).all():
+        raise Unfit("not-finite", f"{path}: {int((~np.isfinite(array)).sum()):,} of {array.size:,} voxels are NaN or infinite")
+    hu, clipped = _whole_hu(array, affine, low < HU_RANGE[0] or high > HU_RANGE[1])
+    axis_of_xyz = np.argsort(nib.io_orientation(affine)[:, 0])  # which file axis runs along x, y and z
+    edges_mm = nib.affines.voxel_sizes(affine)[axis_of_xyz]
+    return Volume(
+        hu=hu,
+        spacing_mm=tuple(float(edge) for edge in edges_mm[::-1]),
+        affine=affine,
+        file_shape=tuple(array.shape),
+        axes=axes_of(affine),
+        path=Path(path) if path else None,
+        clipped=clipped,
+        notes=tuple(notes),
+    )
+
+
+def _whole_hu(array, affine, beyond, slab=16):
+    """(int16 (z, y, x), how many voxels were clipped), a slab of the file's last axis at a time, so without another copy.
+
+    beyond  True when some voxels lie outside HU_RANGE.
+    """
+    hu = np.empty(to_canonical(np.broadcast_to(np.int16(0), array.shape), affine).shape, np.int16)
+    own, clipped = to_file_axes(hu, affine), 0  # a view: what is written in the file's axes lies in ours
+    for k in range(0, array.shape[2], slab):
+        part = array[..., k : k + slab]
+        if beyond:
+            clipped += int(np.count_nonzero((part < HU_RANGE[0]) | (part > HU_RANGE[1])))
+            part = np.clip(part.astype(np.float32), *HU_RANGE)  # an unsigned type can't hold the lower end
+        own[..., k : k + slab] = np.rint(part) if part.dtype.kind == "f" else part
+    return hu, clipped
+
+
+def write_mask(mask, like, path):
+    """Write a mask (z, y, x) as uint8 NIfTI on exactly the grid, shape, affine and axes of the Volume `like`.
+
+    Raises ValueError for values that aren't whole numbers from 0 to 255, or a shape that isn't the scan's.
+    """
+    mask = np.asarray(mask)
+    labels = mask if mask.dtype == np.uint8 else mask.astype(np.uint8)
+    if labels is not mask and not np.array_equal(labels, mask):
+        raise ValueError(f"{path}: a mask holds whole numbers from 0 to 255, not {mask.min()} to {mask.max()} of {mask.dtype}")
+    write_on_grid(labels, like, path, MADE_BY)
+
+
+def is_own_mask(path):
+    """True for a NIfTI file that `write_mask` has written, by what its header says; False for all others, damaged ones too."""
+    import zlib
+
+    import nibabel as nib
+
+    try:
+        return nib.load(path).header["descrip"].item() == MADE_BY
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, KeyError):
+        return False
+
+
+def write_on_grid(array, like, path, made_by=b""):
+    """Write any (z, y, x) array of the volume's shape as NIfTI on the file's own grid; the rename comes last.
+
+    made_by  bytes for the header's description.
+    """
+    import nibabel as nib
+
+
+    if array.shape != like.hu.shape:
+        raise ValueError(f"an array of shape {array.shape} doesn't fit the scan of shape {like.hu.shape}")
+    own = to_file_axes(array, like.affine, like.flip)
+    header = nib.Nifti1Image(np.broadcast_to(array.dtype.type(0), own.shape), like.affine).header
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1, 0)
+    header["descrip"] = made_by
+    with written_whole(path) as beside, nib.openers.Opener(beside, "wb") as out:
+        header.write_to(out)
+        for k in range(own.shape[2]):  # compressed while it is written, a plane at a time
+            out.write(own[..., k].tobytes(order="F"))
+
+
+def box_of(*masks):
+    """The smallest box with all that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty."""
+    ends = []
+    for axis in range(3):
+        if axis == 1:  # the z range is known now: look no further than it
+            masks = [mask[ends[0]] for mask in masks]
+        kept = np.flatnonzero(np.logical_or.reduce([_profile(mask, axis) for mask in masks]))
+        if not len(kept):
+            return None
+        ends.append(slice(int(kept[0]), int(kept[-1]) + 1))
+    return tuple(ends)
+
+
+def widened(box, margins, shape):
+    """A box of three slices with so many voxels more on either side of each axis, cut to an array of that shape."""
+    sides = zip(box, margins, shape, strict=True)
+    return tuple(slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, margin, n in sides)
+
+
+def _profile(mask, axis):
+    """Which planes across an axis hold something; rows are read eight voxels at a time where memory allows."""
+    if mask.flags.c_contiguous and mask.itemsize == 1 and axis < 2:
+        flat = mask.view(np.uint8).reshape(*mask.shape[: axis + 1], -1)
+        words = flat.view(np.uint64) if flat.shape[-1] % 8 == 0 else flat
+        found = np.bitwise_or.reduce(words, axis=-1) != 0
+        return found if axis == 0 else found.any(0)
+    if axis == 2:
+        return np.logical_or.reduce([plane.any(0) for plane in mask], axis=0)
+    return mask.any(tuple(a for a in range(3) if a != axis))
+
+
+def diameter_mm(volume_ml):
+    """Diameter of the ball with this volume."""
+    return float((6000.0 * volume_ml / np.pi) ** (1 / 3))

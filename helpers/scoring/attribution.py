@@ -1,0 +1,220 @@
+"""Which stage of the cascade lost a lesion, and what its probabilities say: from the files that notebook 05 leaves."""
+
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from helpers.cascade.tumour import kept_lesions, smoothed, with_surroundings
+from helpers.files import read_json
+from helpers.scans import labels
+from helpers.scans.volume import box_of
+from helpers.scoring import metrics
+from helpers.scoring.statistics import patients, spread
+from helpers.slices import recipe
+
+STAGES = {
+    "gate": "the gate dropped all its slices",
+    "liver": "half of it or more lies outside the predicted liver",
+    "tumour": "the tumour network gives it no probability above the threshold",
+    "clean-up": "the network saw it, post-processing removed it",
+    "outline": "it was met, but outlined too poorly (IoU at most 0.5)",
+}
+ORACLE_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+ORACLES = {
+    "tumour_dice": "as it is",
+    "oracle_gate_dice": "gate: no tumour on slices without liver",
+    "oracle_components_dice": "components: none that touches no lesion",
+    "oracle_threshold_dice": "threshold: the best one for each case",
+    "oracle_liver_dice": "liver: the reference in place of the predicted",
+}
+ORACLES_RULE = (
+    "tumour Dice per case, over cases that have every oracle named in the table; no usable prediction 0. Liver and threshold are "
+    "replayed from saved probabilities with the rules of the run: where the predicted region ended there are none, so what a "
+    "perfect liver gives is a lower bound. The gate can only lose here: what its slices lost can't be replayed, and stands apart"
+)
+
+
+@dataclass
+class Evidence:
+    """What the cascade left about a case: its log, and probabilities and their spread, uint8 (z, y, x), where they were kept."""
+
+    log: dict
+    liver: np.ndarray | None = None
+    tumour: np.ndarray | None = None
+    spread: np.ndarray | None = None
+
+    @property
+    def threshold(self):
+        """The least grey level of the tumour probability that counts as tumour."""
+        return self.log["rules"]["tumour_threshold"] * recipe.PEAK
+
+
+def read(run, case, volume):
+    """The Evidence that notebook 05 wrote for a case of a run; None when there is no log.
+
+    Raises ValueError, naming the file, for one that can't be read or doesn't fit the scan.
+    """
+    path = run.log(case)
+    if not path.is_file():
+        return None
+    try:
+        log = read_json(path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: is no JSON ({error})") from error
+    if log.get("outcome") != "failed" and not {"gate_slices", "rules"} <= log.keys():
+        raise ValueError(f"{path}: was written by an older notebook 05; run it again")
+    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES} | {"spread": run.spread(case)}
+    return Evidence(log, **{name: labels.read_mask(file, volume) for name, file in files.items() if file.is_file()})
+
+
+def slices_kept(log):
+    """Which slices the gate let through, bool (slices,), feet first; all of them when there was no gate."""
+    kept = np.zeros(int(log["slices"]), bool)
+    kept[slice(*log["gate_slices"])] = True
+    return kept
+
+
+def blame(pieces, evidence):
+    """Which stage lost each reference lesion: a key of STAGES, "" for a lesion that was found.
+
+    pieces    case_scores.Pieces.
+    returns   dict of piece number (1 … n) to the stage.
+    """
+    predicted = pieces.labels[1]
+    kept = slices_kept(evidence.log)[pieces.box[0]]
+    likely = None if evidence.tumour is None else evidence.tumour[pieces.box]
+    corner = [edge.start for edge in pieces.box]
+    dropped = [found for found in evidence.log.get("removed", []) if found["why"] == "gallbladder"]  # left the liver as well
+    bladders = [np.subtract(found["index_zyx"], corner) for found in dropped]
+    out = {}
+    for k, (found, touched) in enumerate(zip(pieces.found.found, pieces.found.touched, strict=True), start=1):
+        if found:
+            out[k] = ""
+            continue
+        z, y, x = pieces.sides[0].at[pieces.sides[0].number == k].T
+        if not kept[np.unique(z)].any():
+            out[k] = "gate"
+        elif (predicted[z, y, x] >= 1).mean() <= 0.5:
+            out[k] = "clean-up" if _lies_on(bladders, z, y, x) else "liver"
+        elif touched:
+            out[k] = "outline"
+        else:
+            seen = likely is not None and (likely[z, y, x] >= evidence.threshold).any()
+            out[k] = "clean-up" if seen else "tumour"
+    return out
+
+
+def _lies_on(spots, z, y, x):
+    """Whether one of some spots (z, y, x) lies in the box of a lesion's voxels."""
+    return any(all(c.min() <= at <= c.max() for c, at in zip((z, y, x), spot, strict=True)) for spot in spots)
+
+
+def of_masks(slices, pieces):
+    """Oracles that the masks alone give, as columns of cases.csv.
+
+    slices   rows of slices.csv of the case, counts a slice.
+    pieces   pieces.Pieces of the case.
+    returns  oracle_gate_dice, oracle_gate_removed_voxels (tumour on slices without liver in the reference),
+             oracle_components_dice.
+    """
+    liver, truth, said, both = (
+        np.array([row[name] for row in slices])
+        for name in ("liver_reference", "tumour_reference", "tumour_prediction", "tumour_both")
+    )
+    kept = liver > 0
+    false = int(pieces.found.prediction_voxels[~pieces.found.touching].sum())
+    return {
+        "oracle_gate_dice": float(metrics.dice(truth.sum(), said[kept].sum(), both.sum())),
+        "oracle_gate_removed_voxels": int(said[~kept].sum()),
+        "oracle_components_dice": float(metrics.dice(truth.sum(), said.sum() - false, both.sum())),
+    }
+
+
+def of_gate(slices, kept):
+    """What the gate lost: columns gate_lost_slices, with liver in the reference, and gate_lost_tumour_voxels on them.
+
+    kept  bool (slices,), as `attribution.slices_kept` gives it.
+    """
+    lost = [row for row, here in zip(slices, kept, strict=True) if not here and row["liver_reference"]]
+    return {"gate_lost_slices": len(lost), "gate_lost_tumour_voxels": sum(row["tumour_reference"] for row in lost)}
+
+
+def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
+    """Oracles that need the tumour's probabilities, as columns of cases.csv.
+
+    reference  uint8 (z, y, x); liver: the predicted one with its tumours, bool; likely: uint8 as 05 saved it.
+    hu         int16 (z, y, x), the scan.
+    log        what 05 wrote: its rules, and the region of interest, which the probabilities end with.
+    returns    oracle_liver_dice, oracle_threshold_dice, best_threshold (of equal ones the nearest to the run's own), and
+               tumour_dice_at_10 … _95, the Dice with each of THRESHOLDS.
+    """
+    rules, own = log["rules"], log["rules"]["tumour_threshold"]
+    box = tuple(slice(*edge) for edge in log["roi"] or [[0, 1]] * 3)
+    truth, voxels = reference[box] == 2, int(np.count_nonzero(reference == 2))
+
+    def dice_at(where, thresholds):
+        inside = smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
+        small = box_of(inside >= min(thresholds) * recipe.PEAK) or (slice(0, 1),) * 3
+        small = with_surroundings(small, spacing_mm, inside.shape)
+        parts = inside[small], truth[small], hu[box][small]
+        return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
+
+    at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, own}))
+    best = max(at, key=lambda t: (at[t], -abs(t - own)))
+    return {
+        "oracle_liver_dice": dice_at(reference >= 1, [own])[own],
+        "oracle_threshold_dice": at[best], "best_threshold": best,
+    } | {column(t): at[t] for t in ORACLE_THRESHOLDS}  # fmt: skip
+
+
+def _dice(likely, truth, hu, voxels, rules, spacing_mm):
+    """Tumour Dice of the lesions that rules leave of probabilities, when the whole scan holds `voxels` of tumour."""
+    said = kept_lesions(likely, SimpleNamespace(**rules), spacing_mm, hu)[0]
+    return float(metrics.dice(voxels, np.count_nonzero(said), np.count_nonzero(truth & said)))
+
+
+def column(threshold):
+    """The column of cases.csv that holds the Dice at a threshold, a share."""
+    return f"tumour_dice_at_{100 * threshold:.0f}"
+
+
+def oracle_table(cases):
+    """The oracles side by side: a DataFrame with oracle, what, mean, low, high, gain, cases; the actual one first.
+
+    Oracles that no case has are left out; failed cases count as 0 in each, and the others only where all oracles exist.
+    """
+    values, whose = _comparable(cases)
+    rows = []
+    for name in values:
+        found = spread("x", values[name], "", whose)
+        rows.append({"oracle": name, "what": ORACLES[name]} | {part: found[f"x.{part}"] for part in ("mean", "low", "high")})
+    out = pd.DataFrame(rows)
+    return out.assign(gain=out["mean"] - out["mean"].iloc[0], cases=len(values))
+
+
+def _comparable(cases):
+    """(Dice under every oracle that any case has, of the cases that have all, failed ones 0; whose those cases are)."""
+    names = [name for name in ORACLES if name in cases and cases[name].notna().any()]
+    failed = cases.failed.fillna("").astype(str) != ""
+    values = cases[names].where(~failed, 0.0).dropna()
+    return values, patients(cases)[values.index]
+
+
+def oracle_summary(cases):
+    """The keys `oracle.<name>.mean` with its interval, the gate's losses, and the mean Dice at each threshold."""
+    values, whose = _comparable(cases)
+    out = {}
+    for name in values:
+        key = "actual" if name == "tumour_dice" else name.removeprefix("oracle_").removesuffix("_dice")
+        out |= spread(f"oracle.{key}", values[name], ORACLES_RULE, whose)
+    out["oracle.gate.removed_ml"] = (cases.oracle_gate_removed_voxels * cases.voxel_ml).sum()
+    if "gate_lost_slices" in cases:
+        out["oracle.gate.lost_slices"] = int(cases.gate_lost_slices.fillna(0).sum())
+        out["oracle.gate.lost_tumour_ml"] = (cases.gate_lost_tumour_voxels.fillna(0) * cases.voxel_ml).sum()
+    for threshold in ORACLE_THRESHOLDS:
+        if column(threshold) in cases:
+            out[f"oracle.{column(threshold)}"] = cases[column(threshold)].mean()
+    return out

@@ -1,0 +1,185 @@
+"""Everything that is measured on one case: a row for it, a row per lesion, a row per slice."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from helpers.scans import volume
+from helpers.scoring import attribution, metrics
+from helpers.scoring.lesions import Pieces
+from helpers.scoring.statistics import interval, patients, ratio
+
+TOLERANCES_MM = (2.0, 5.0)
+TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
+COUNTED = {"probabilities": ("organ", "label", "level", "voxels"), "uncertainty": ("measure", "level", "wrong", "voxels")}
+TEXTS = ("failed", "lost_by", "place", "kind", "looks_like", "outcome", "split", "run", "group", "note")
+FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
+FALSE_SLICES_MIN_ML = 0.05  # as notebook 05 drops smaller lesions by default; other programs' masks may be full of specks
+FALSE_SLICES_KINDS = ("any", "sizeable", "false")
+FALSE_SLICES_RULE = (
+    "slices with liver and without tumour in the reference; any: a predicted tumour voxel on it; sizeable: one of a predicted "
+    f"lesion of {FALSE_SLICES_MIN_ML:g} ml or more; false: one of a predicted lesion that touches no reference lesion on any slice; those "
+    "of a case without usable prediction all count; no such slice: no value"
+)
+
+
+@dataclass
+class Scored:
+    """row: dict of cases.csv; the others: lists of dicts of the CSV files of their names."""
+
+    row: dict
+    lesions: list = field(default_factory=list)
+    slices: list = field(default_factory=list)
+    probabilities: list = field(default_factory=list)
+    uncertainty: list = field(default_factory=list)
+
+
+def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, tolerances_mm=TOLERANCES_MM, failed=""):
+    """Measure one case.
+
+    reference, prediction  uint8 (z, y, x), labels 0 background, 1 liver, 2 tumour.
+    spacing_mm             (z, y, x).
+    affine                 of the file (4, 4); it decides nothing but the order in which the organisers number lesions.
+    hu                     int16 (z, y, x) for the lesions' contrast, or None.
+    failed                 why there is no prediction; `prediction` is then ignored, and every overlap counts as 0.
+    returns                (Scored, Pieces) where Pieces is what `attribution` needs to say why a lesion was missed.
+    """
+    if failed:
+        prediction = np.zeros_like(reference)
+    if reference.shape != prediction.shape:
+        raise ValueError(f"{case}: reference of shape {reference.shape}, prediction of shape {prediction.shape}")
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    slices, diagonal = len(reference), float(np.linalg.norm(np.array(reference.shape) * spacing_mm))
+    row = {"case": case, "failed": failed, "slices": slices, "voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
+    box = volume.box_of(reference, prediction) or (slice(0, 1),) * 3
+    reference, prediction = reference[box], prediction[box]
+    confusion = np.zeros((slices, 3, 3), np.int64)
+    confusion[box[0]] = metrics.confusion_by_slice(reference, prediction)
+    inner, surfaces = {}, {}
+    for first, organ in enumerate(metrics.CLASSES, start=1):
+        masks = [labels >= first for labels in (reference, prediction)]
+        inner[organ] = volume.box_of(*masks) or (slice(0, 1),) * 3
+        surfaces[organ] = [metrics.surface(mask[inner[organ]]) for mask in masks]
+        distances = metrics.distances_between(*surfaces[organ], spacing_mm)
+        row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
+    row |= _together(row, confusion.sum(0))
+    liver = surfaces["liver"], inner["liver"]
+    pieces = Pieces.of(reference, prediction, spacing_mm, box, inner["tumour"], liver, None if hu is None else hu[box])
+    by_slice = _slices(case, confusion)
+    row |= pieces.counts(voxel_ml, affine) | attribution.of_masks(by_slice, pieces)
+    return Scored(row, pieces.rows(case, voxel_ml), by_slice), pieces
+
+
+def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
+    """The columns of one class."""
+    voxels = metrics.counts(confusion, organ)
+    r, p, both = (int(n) for n in voxels)
+    overlap = metrics.jaccard(*voxels) if not failed else 0.0  # tumour-free and no prediction: failed, not "both empty"
+    own, table = metrics.volume_differences(r, p)
+    values = {
+        "dice": metrics.dice(*voxels) if not failed else 0.0, "jaccard": overlap, "voe": 1 - overlap,
+        "rvd_organisers": own, "rvd_2017": table,
+        "assd_mm": distances.assd_mm(), "rmsd_mm": distances.rmsd_mm(), "msd_mm": distances.msd_mm(),
+        "hd95_mm": distances.hd95_mm(),
+    }  # fmt: skip
+    values |= {f"surface_dice_{mm:g}mm": distances.surface_dice(mm) for mm in tolerances_mm}
+    values |= {"reference_ml": r * voxel_ml, "prediction_ml": p * voxel_ml}
+    values |= {"reference_voxels": r, "prediction_voxels": p, "both_voxels": both}
+    return {f"{organ}_{name}": value for name, value in values.items()}
+
+
+def _together(row, confusion):
+    """The columns that need both classes."""
+    truth, said = metrics.burden(confusion)
+    return {
+        "macro_dice": (row["liver_dice"] + row["tumour_dice"]) / 2,
+        "macro_jaccard": (row["liver_jaccard"] + row["tumour_jaccard"]) / 2,
+        "burden_reference": truth, "burden_prediction": said, "burden_error": said - truth,
+    }  # fmt: skip
+
+
+def _slices(case, confusion):
+    """A row per slice: voxels and overlaps of both classes."""
+    liver, tumour = (metrics.counts(confusion, organ) for organ in metrics.CLASSES)
+    columns = {"index_z": np.arange(len(confusion))}
+    for organ, (r, p, both) in (("liver", liver), ("tumour", tumour)):
+        columns |= {f"{organ}_reference": r, f"{organ}_prediction": p, f"{organ}_both": both}
+        columns |= {f"{organ}_dice": metrics.dice(r, p, both), f"{organ}_jaccard": metrics.jaccard(r, p, both)}
+    names = list(columns)
+    return [{"case": case} | dict(zip(names, values, strict=True)) for values in zip(*(columns[n].tolist() for n in names))]
+
+
+def tables(scored):
+    """DataFrames of the names TABLES from a list of Scored, with their columns even when empty."""
+    import pandas as pd
+
+    tumour = np.pad(np.full((1, 1, 1), 2, np.uint8), ((0, 0), (1, 1), (1, 1)))
+    blank = score("", tumour, tumour, (1.0, 1.0, 1.0))[0]  # has a row of every kind
+    out = {"cases": pd.DataFrame([s.row for s in scored], columns=None if scored else list(blank.row))}
+    for name in ("lesions", "slices"):
+        rows = [row for s in scored for row in getattr(s, name)]
+        out[name] = pd.DataFrame(rows, columns=None if rows else list(getattr(blank, name)[0]))
+    out["cases"] = false_slices_by_case(*out.values())
+    for name, columns in COUNTED.items():
+        rows = [{"case": s.row["case"]} | row for s in scored for row in getattr(s, name)]
+        out[name] = pd.DataFrame(rows, columns=["case", *columns])
+    return {name: _texts_filled(table) for name, table in out.items()}
+
+
+def read_tables(files):
+    """The tables back from CSV files, a dict of name to path."""
+    import pandas as pd
+
+    texts, out = dict.fromkeys(("case", *TEXTS), str), {}  # as they were written: "NA" and "007" are names
+    for name, path in files.items():
+        numbers = {column: [""] for column in pd.read_csv(path, nrows=0) if column not in texts}
+        out[name] = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
+    return out
+
+
+def _texts_filled(table):
+    texts = [column for column in TEXTS if column in table]
+    return table.assign(**{column: table[column].fillna("").astype(str) for column in texts})
+
+
+def worst_first(cases):
+    """The cases by the lower of their two Dice, so that a lost liver isn't hidden by a tumour that never was."""
+    order = cases.assign(worse=cases[["liver_dice", "tumour_dice"]].min(axis=1))
+    return order.sort_values(["worse", "tumour_dice", "case"], kind="stable").drop(columns="worse").reset_index(drop=True)
+
+
+def false_slices_by_case(cases, lesions, slices):
+    """`cases` with columns tumour_free_slices, and false_slices_any, _sizeable and _false, counts; see RULE.
+
+    A lesion is joined by faces, so it shows on every slice from its first to its last.
+    """
+    free = slices[(slices.liver_reference > 0) & (slices.tumour_reference == 0)]
+    said = lesions[lesions.side == "prediction"]
+    kinds = {"any": said.volume_ml > 0, "sizeable": said.volume_ml >= FALSE_SLICES_MIN_ML, "false": said.kind == "false"}
+    failed = cases.case[cases.failed.fillna("").astype(str) != ""]
+    number = free.groupby("case").size()
+    out = cases.assign(tumour_free_slices=cases.case.map(number).fillna(0).astype(int))
+    for name, keep in kinds.items():
+        count = {case: _shown(part.index_z, said[keep & (said.case == case)]) for case, part in free.groupby("case")}
+        count |= {case: number.get(case, 0) for case in failed}
+        out[f"false_slices_{name}"] = out.case.map(count).fillna(0).astype(int)
+    return out
+
+
+def _shown(index_z, lesions):
+    """How many of some slices show any of some lesions."""
+    z = index_z.to_numpy()[:, None]
+    return int(((z >= lesions.first_slice.to_numpy(int)) & (z <= lesions.last_slice.to_numpy(int))).any(1).sum())
+
+
+def false_slices_summary(cases):
+    """The keys `tumour_free_slices` and `false_slices.<kind>` with intervals, from a table of `by_case`."""
+    free = cases.tumour_free_slices.to_numpy(float)
+    out = {"tumour_free_slices": int(free.sum()), "false_slices.rule": FALSE_SLICES_RULE}
+    for kind in FALSE_SLICES_KINDS:
+        false = cases[f"false_slices_{kind}"].to_numpy(float)
+        out[f"false_slices.{kind}"] = false.sum() / free.sum() if free.sum() else np.nan
+        out[f"false_slices.{kind}.slices"] = int(false.sum())
+        ends = interval(np.stack([false, free], 1), ratio, patients(cases))
+        out[f"false_slices.{kind}.low"], out[f"false_slices.{kind}.high"] = ends
+    return out

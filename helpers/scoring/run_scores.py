@@ -1,0 +1,172 @@
+"""Scores of a run: what notebook 05 predicted for the cases of a split, against their references."""
+
+import concurrent.futures
+import multiprocessing
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers import files
+from helpers.intake import case_table
+from helpers.parameters import listed
+from helpers.runs import Run
+from helpers.scans import reading
+from helpers.scans.labels import read_mask
+from helpers.scans.volume import with_likely_spacing
+from helpers.scoring import attribution, case_scores, metrics, probabilities
+
+
+def cases_of(run, splits):
+    """Rows of the run's cases.csv that belong to the named splits and have a usable reference, with columns split, group, run.
+
+    splits  "test", or several with commas, "val,test".
+    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split without such cases.
+    """
+    for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
+        if not (run.lists / name).is_file():
+            raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
+    cases = case_table.read_table(run.lists / "cases.csv")
+    split = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
+    split = split.reindex(columns=["case", "split", "group"])
+    wanted = listed(splits)
+    absent = set(wanted) - set(split["split"])
+    if absent or not wanted:
+        raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
+    chosen = cases.drop(columns=["split", "group"], errors="ignore").merge(split, on="case")
+    usable = (chosen["mask"] != "") & (chosen["verdict"] != "quarantined")
+    chosen = chosen[chosen["split"].isin(wanted) & usable].reset_index(drop=True)
+    if chosen.empty:
+        raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score against")
+    return chosen.assign(run=run.name)
+
+
+def cases_of_all(runs, splits):
+    """`cases_of` of several runs together, such as the folds of a cross-validation.
+
+    runs  list of paths.Run. Raises what `cases_of` raises, and ValueError for a case that two runs have.
+    """
+    pooled = pd.concat([cases_of(run, splits) for run in runs], ignore_index=True)
+    twice = pooled[pooled.duplicated("case", keep=False)].sort_values("case", kind="stable")
+    if len(twice):
+        case, names = twice.case.iloc[0], twice.run[twice.case == twice.case.iloc[0]].tolist()
+        raise ValueError(
+            f"{case} is in the split {splits!r} of {' and '.join(names)}, so it would count {len(names)} times "
+            f"({twice.case.nunique()} such cases); pool only runs whose cases differ, such as the folds of one cross-validation"
+        )
+    return pooled
+
+
+def agree(rows):
+    """Raise ValueError when masks of one run are of different weights or rules: that is two results, and no mean of them."""
+    for name, part in rows.groupby("run"):
+        first = {}
+        for file in filter(Path.is_file, map(Run(name).log, part.case)):
+            if origin := files.read_json(file).get("origin"):
+                first.setdefault((origin["rules"], *origin["weights"]), file.stem)
+        if len(first) > 1:
+            one, other = list(first.values())[:2]
+            splits = ",".join(sorted(set(part.split)))
+            raise ValueError(
+                f"run '{name}': {one} and {other} tell of different weights or rules, and can't be scored as one result; "
+                f"run 05_cascade_inference again with split='{splits}'"
+            )
+
+
+def found_elsewhere(rows, runs):
+    """Rows of `cases_of` with other runs' predictions: the first of them that has one for the case, or the first at all."""
+    having = [next((run for run in runs if run.prediction(case).is_file()), runs[0]).name for case in rows.case]
+    return rows.assign(run=having)
+
+
+def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM):
+    """The Scored of one row of `cases_of`, a dict, with why each missed lesion was lost where the cascade left a log.
+
+    A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column `failed`.
+    """
+    run, case = Run(row["run"]), row["case"]
+    volume, reference = reading.read_row(row)
+    prediction, failed = None, ""
+    try:
+        prediction = read_prediction(run.prediction(case), volume)
+    except ValueError as error:
+        failed = str(error)
+    evidence, note = None, ""
+    try:
+        evidence = attribution.read(run, case, volume)
+    except ValueError as error:  # a damaged map costs what it would have explained, and no other case
+        note = str(error)
+    if failed and evidence and evidence.log.get("sentence"):
+        failed += f"; the cascade says: {evidence.log['sentence']}"
+    scored, pieces = case_scores.score(
+        case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
+    )
+    scored.row |= {name: row[name] for name in ("split", "group", "run")} | {"note": note}
+    if evidence and not failed and evidence.log.get("outcome") != "failed":
+        _explain(scored, pieces, reference, prediction, evidence, volume)
+    return scored
+
+
+def read_prediction(path, volume):
+    """A predicted mask on the grid of its scan, labels 0, 1, 2. Raises ValueError, naming the file, for any other."""
+    if not path.is_file():
+        raise ValueError(f"{path.name}: there is no prediction")
+    return labels_of(read_mask(path, volume), path)
+
+
+def labels_of(labels, path):
+    """The labels as they came, when they are 0, 1 and 2 only. Raises ValueError, naming the file and the values found."""
+    if labels.max(initial=0) > 2:
+        found = np.unique(labels)
+        shown = ", ".join(map(str, found[:8])) + (" …" if len(found) > 8 else "")
+        raise ValueError(f"{path}: holds the values {shown}; labels are 0 background, 1 liver, 2 tumour")
+    return labels
+
+
+def _explain(scored, pieces, reference, prediction, evidence, volume):
+    """Add to a Scored what only the cascade's own files tell."""
+    scored.row["outcome"] = evidence.log.get("outcome", "")
+    scored.row |= attribution.of_gate(scored.slices, attribution.slices_kept(evidence.log))
+    if evidence.tumour is not None:
+        given = evidence.tumour, evidence.log, with_likely_spacing(volume).spacing_mm, volume.hu
+        scored.row |= attribution.of_probabilities(reference, prediction >= 1, *given)
+        if evidence.spread is not None:
+            scored.uncertainty = probabilities.uncertainty_levels(reference, prediction, evidence.spread, evidence.tumour)
+    lost = attribution.blame(pieces, evidence)
+    for lesion in scored.lesions:
+        lesion["lost_by"] = lost[lesion["piece"]] if lesion["side"] == "reference" else ""
+    for organ in metrics.CLASSES:
+        scores = evidence.log.get(f"{organ}_slice_score") or []
+        for row, value in zip(scored.slices, scores if len(scores) == len(scored.slices) else [], strict=False):
+            row[f"{organ}_score"] = value
+    scored.probabilities = probabilities.levels(reference, evidence)
+
+
+def score_all(jobs, work, workers=None, unit="case"):
+    """`work(job)` for every job on all cores, with a progress bar; results in the order of the jobs.
+
+    work  a function of a module, or a `partial` of one: the processes are spawned and import it.
+    """
+    from tqdm import tqdm
+
+    jobs, workers = list(jobs), workers or os.cpu_count() or 1
+    bar = partial(tqdm, total=len(jobs), desc="scoring", unit=unit)
+    if min(workers, len(jobs)) <= 1:
+        return list(bar(map(work, jobs)))
+    # spawned, because a notebook that calls us has threads, and a fork of those can hang
+    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        return list(bar(pool.map(work, jobs)))
+
+
+def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
+    """The tables (`case_scores.tables`) of rows of `cases_of`, each with the prediction of the run in its column `run`.
+
+    Raises FileNotFoundError when one of the runs has no predictions at all.
+    """
+    for run in map(Run, rows.run.unique()):
+        if not run.predictions.is_dir():
+            raise FileNotFoundError(f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first")
+    work = partial(score_one, tolerances_mm=tuple(tolerances_mm))
+    return case_scores.tables(score_all(rows.to_dict("records"), work, workers))

@@ -1,0 +1,1 @@
+"""From volumes to stored slices, splits and lists."""

@@ -1,0 +1,278 @@
+"""The cascade's decisions, one by one, with networks whose answers are known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.cascade import inference, pipeline
+from helpers.learning import validation
+from helpers.scans.labels import read_mask
+from helpers.scans.volume import Volume, volume_from_array, write_mask
+from helpers.slices import recipe, store
+
+
+class Says(torch.nn.Module):
+    """A network that answers from the grey value of the middle channel: logit 8 where `rule` holds, else −8."""
+
+    def __init__(self, rule, plane=True):
+        super().__init__()
+        self.rule, self.plane = rule, plane
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        grey = x[:, x.shape[1] // 2 : x.shape[1] // 2 + 1] * 255
+        said = self.rule(grey).float() * 16 - 8
+        return said if self.plane else said.amax((2, 3))
+
+
+def loaded(**rules):
+    card = {"neighbours": 1, "norm": (0.0, 255.0), "recipe": recipe.Recipe(windows=((0, 255),), size=64).as_dict()}
+    found = {"liver": lambda g: g > 90, "tumour": lambda g: (g > 190) & (g < 245)} | rules
+    return {stage: inference.Loaded(Says(rule, stage != "gate"), card | {"stage": stage}) for stage, rule in found.items()}
+
+
+@pytest.fixture
+def scan():
+    """A liver of 100 HU with a lesion of 200 HU and a speck, a second bright thing elsewhere, in a file with axes R A S."""
+    hu = np.zeros((20, 64, 64), np.int16)
+    hu[5:15, 10:40, 10:40] = 100
+    hu[8:11, 20:28, 20:28] = 200  # the lesion: 3 × 8 × 8 voxels
+    hu[13, 12, 12] = 200  # a speck
+    hu[6:9, 50:56, 50:56] = 200  # looks like tumour, lies outside the liver
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    return Volume(hu, (2.0, 1.0, 1.0), affine, (64, 64, 20), "RAS")
+
+
+RULES = pipeline.Rules(gate_threshold=0.5, least_liver_ml=1.0, least_lesion_ml=0.05, smooth_mm=0.0)
+
+
+def test_every_step_of_the_cascade(scan):
+    result = pipeline.segment(scan, loaded(gate=lambda g: g > 90), RULES)
+    assert result.log["outcome"] == "ok"
+    assert result.log["gate_kept"] == 10 + 2 * RULES.gate_margin
+    assert result.log["liver_pieces"] == 2 and result.log["liver_ml"] == 18.0  # 10 · 30 · 30 voxels of 2 mm³
+    assert result.log["roi"] == [[0, 20], [0, 55], [0, 55]]  # 15 mm are 8 slices and 15 pixels
+    assert result.log["lesions"] == 1
+    assert [(found["why"], found["index_zyx"]) for found in result.log["removed"]] == [("too small", [13, 12, 12])]
+    assert np.array_equal(result.labels == 2, np.pad(np.ones((3, 8, 8), bool), ((8, 9), (20, 36), (20, 36))))
+    assert not result.labels[:, 45:].any()  # the second piece is no liver, so nothing in it is tumour
+    assert "gate kept 14 of 20 slices; liver 18 ml (largest of 2 pieces)" in result.log["sentence"]
+    assert "1 lesions, 0.4 ml, 1 removed" in result.log["sentence"]
+
+
+def test_the_log_says_which_slices_the_gate_kept_and_by_which_rules(scan):
+    """Two bright slices far from the liver are over the threshold too: nothing from there to the liver is left out."""
+    scan.hu[0:2, :, 50:] = 100
+    log = pipeline.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.5)).log
+    assert log["gate_probability"][0] > 0.5 and log["gate_slices"] == [0, 17] and log["gate_kept"] == 17
+    assert pipeline.Rules(**log["rules"]).gate_smooth_mm == 0.5
+    assert pipeline.segment(scan, loaded(), RULES).log["gate_slices"] == [0, 20]  # no gate
+    assert pipeline.segment(scan, loaded(gate=lambda g: g > 999), RULES).log["gate_slices"] == [0, 0]
+
+
+def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
+    """A network that calls the first 32 columns tumour, in a region of 55: turned over, these are its columns 23 to 54.
+
+    So columns 23 to 31 are tumour in all four views, the others in two of them: a mean and a deviation of a half.
+    """
+
+    def forward(x):
+        return ((torch.arange(x.shape[-1]) < 32) * 16.0 - 8).expand(len(x), 1, *x.shape[-2:])
+
+    networks_ = loaded()
+    networks_["tumour"].network.forward = forward
+    once = pipeline.segment(scan, networks_, RULES, keep_probability=True)
+    rules = dataclasses.replace(RULES, mirrored=True, tumour_threshold=0.6)
+    four = pipeline.segment(scan, networks_, rules, keep_probability=True)
+    assert once.spread is None and four.log["rules"]["mirrored"] and four.log["roi"][2] == [0, 55]
+    assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
+    assert four.probability["tumour"][8, 0].tolist() == [128] * 23 + [255] * 9 + [128] * 23 + [0] * 9
+    assert four.spread[8, 0].tolist() == [128] * 23 + [0] * 9 + [128] * 23 + [0] * 9
+    assert not (four.labels[8, :, :23] == 2).any() and (four.labels[8, 12:38, 23:32] == 2).all()  # the mean decides
+
+
+def test_a_network_that_mirrors_leave_alone_has_no_spread(scan):
+    one = pipeline.segment(scan, loaded(), RULES, keep_probability=True)
+    flipped = pipeline.segment(scan, loaded(), dataclasses.replace(RULES, mirrored=True), keep_probability=True)
+    assert not flipped.spread.any() and np.array_equal(flipped.labels, one.labels)
+    assert np.array_equal(flipped.probability["tumour"], one.probability["tumour"])
+
+
+def test_mask_lands_on_the_files_own_grid(scan, tmp_path):
+    import nibabel as nib
+
+    labels = pipeline.segment(scan, loaded(), RULES).labels
+    write_mask(labels, scan, tmp_path / "m.nii.gz")
+    image = nib.load(tmp_path / "m.nii.gz")
+    assert image.shape == (64, 64, 20) and np.array_equal(image.affine, scan.affine) and image.get_data_dtype() == np.uint8
+    assert np.array_equal(read_mask(tmp_path / "m.nii.gz", scan), labels)
+
+
+@pytest.mark.parametrize(
+    "rules, outcome",
+    [
+        ({"gate": lambda g: g > 999}, "no liver found"),
+        ({"liver": lambda g: g > 999}, "no liver found"),
+        ({"tumour": lambda g: g > 999}, "ok"),
+    ],
+)
+def test_empty_results_have_names(scan, rules, outcome):
+    result = pipeline.segment(scan, loaded(**rules), RULES)
+    assert result.log["outcome"] == outcome and (outcome in result.log["sentence"] or outcome == "ok")
+    assert not (result.labels == 2).any()
+
+
+def test_nan_is_an_outcome(scan):
+    networks_ = loaded()
+    networks_["tumour"].network.rule = None
+    networks_["tumour"].network.forward = lambda x: x[:, :1] * float("nan")
+    result = pipeline.segment(scan, networks_, RULES)
+    assert result.log["outcome"] == "not a number" and not result.labels.any()
+    assert "the tumour network gives NaN" in result.log["sentence"]
+
+
+def test_small_liver_is_no_liver(scan):
+    assert pipeline.segment(scan, loaded(), pipeline.Rules(least_liver_ml=100)).log["outcome"] == "no liver found"
+
+
+def test_batch_size_changes_nothing(scan):
+    one, many = (pipeline.segment(scan, loaded(), pipeline.Rules(least_liver_ml=1, batch_size=b)).labels for b in (1, 16))
+    assert np.array_equal(one, many)
+
+
+def test_probabilities_are_kept_when_asked_for(scan):
+    assert not pipeline.segment(scan, loaded(), RULES).probability
+    kept = pipeline.segment(scan, loaded(), RULES, keep_probability=True).probability
+    assert np.array_equal(kept["liver"] > 127, scan.hu > 90)
+    assert np.array_equal(kept["tumour"][:, :55, :55] > 127, scan.hu[:, :55, :55] > 190)  # outside the liver too
+
+
+def test_long_scans_need_a_few_slices_at_a_time(scan, monkeypatch):
+    """No array is made that holds as many working slices as the scan has."""
+    asked = []
+
+    class Watched(recipe.Slices):
+        def __getitem__(self, rows):
+            asked.append(len(rows))
+            return super().__getitem__(rows)
+
+    monkeypatch.setattr(recipe, "Slices", Watched)
+    pipeline.segment(scan, loaded(gate=lambda g: g > 90), RULES)
+    assert set(asked) == {3}  # a slice and its neighbours
+
+
+def in_a_store(folder, mask, box=((3, 5), (0, 32), (0, 32)), spacing_mm=(3.0, 1.0, 1.0)):
+    """A store with case c of two bright slices of 32 × 32, and a tumour network that finds all that is bright."""
+    import json
+
+    np.save(folder / "c.image.npy", np.full((2, 1, 32, 32), 200, np.uint8))
+    np.save(folder / "c.mask.npy", mask)
+    (folder / "c.json").write_text(json.dumps({"box": box, "shape": [32, 32], "spacing_mm": spacing_mm}))
+    return inference.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
+
+
+def judged(net, folder, case="c", z=(3, 4), tumour_px=1024):
+    import pandas as pd
+
+    slices = pd.DataFrame({"case": case, "z": list(z), "liver_px": 1024, "tumour_px": tumour_px})
+    return validation.judge(net, store.Store(folder), slices)
+
+
+def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
+    net = in_a_store(tmp_path, np.full((2, 32, 32), 2 + store.INSIDE, np.uint8))
+    assert judged(net, tmp_path)[1]["c"] == 1
+    assert judged(net, tmp_path, z=(3, 4, 7))[1]["c"] == pytest.approx(2 * 2048 / (2048 + 3072))  # a slice beyond it
+    assert judged(net, tmp_path, tumour_px=2048)[1]["c"] == pytest.approx(2 * 2048 / (2048 + 4096))  # half lies beside it
+
+
+def test_validation_counts_a_scans_tumour_in_the_regions_pixels(tmp_path):
+    """64 × 64 of the scan's pixels are 32 × 32 of the region's."""
+    net = in_a_store(tmp_path, np.full((2, 32, 32), 2 + store.INSIDE, np.uint8), box=((3, 5), (0, 64), (0, 64)))
+    assert judged(net, tmp_path, tumour_px=4096)[1]["c"] == 1
+
+
+def test_a_case_without_a_region_is_missed_in_validation(tmp_path):
+    net = in_a_store(tmp_path, np.full((2, 32, 32), 2 + store.INSIDE, np.uint8))
+    scores, by_case = judged(net, tmp_path, case="no liver found")
+    assert by_case == {"no liver found": 0.0} and scores == {"score": 0.0, "slices_found": 0.0}
+    assert judged(net, tmp_path, case="no liver found", tumour_px=0)[1] == {"no liver found": 1.0}
+
+
+def test_validation_looks_for_tumour_inside_the_predicted_liver_only(tmp_path):
+    """On the second slice no liver was predicted: there the cascade finds nothing, whatever the reference says."""
+    mask = np.full((2, 32, 32), 2, np.uint8)
+    mask[0] += store.INSIDE
+    assert judged(in_a_store(tmp_path, mask), tmp_path)[1]["c"] == pytest.approx(2 * 1024 / (1024 + 2048))
+
+
+def test_a_spacing_that_cannot_be_true_is_not_gone_by():
+    """3D-IRCADb's scans carry 1 × 1 × 1 mm in LiTS; on 512 pixels that is hardly true. On 64 or 600 it is."""
+
+    def said(pixels, *spacing_mm):
+        volume = volume_from_array(np.zeros((pixels, pixels, 4), np.int16), np.diag([*spacing_mm, 1.0]))
+        return pipeline.segment(volume, loaded(), RULES).log["spacing_mm"]
+
+    assert said(512, 1.0, 1.0, 1.0) == [2.0, 0.75, 0.75]
+    assert said(64, 1.0, 1.0, 1.0) == said(600, 1.0, 1.0, 1.0) == [1.0, 1.0, 1.0]
+    assert said(512, 1.0, 1.0, 1.5) == [1.5, 1.0, 1.0]
+
+
+def test_the_gate_can_go_unsmoothed(scan):
+    assert pipeline.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.0)).labels.any()
+
+
+def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
+    def step(spacing_z_mm, **how):
+        volume = volume_from_array(np.zeros((4, 4, 4), np.int16), np.diag([1, 1, spacing_z_mm, 1.0]))
+        return pipeline.Rules(**how).neighbour_step(volume)
+
+    assert [step(z) for z in (0.7, 1.0, 1.5, 2.5, 5.0)] == [4, 3, 2, 1, 1]
+    assert step(0.7, neighbour_mm=0.0) == 1
+
+
+def test_smoothing_along_z_drops_what_no_other_slice_shows(scan):
+    kept = {mm: pipeline.segment(scan, loaded(), dataclasses.replace(RULES, smooth_mm=mm)).labels == 2 for mm in (0.0, 4.0)}
+    assert kept[0.0].any((1, 2)).sum() == 3 and kept[4.0].any((1, 2)).sum() < 3  # three slices of 2 mm; the outer ones fade
+
+
+def test_a_tumour_that_the_liver_left_out_at_its_edge_is_found(scan):
+    """The liver's network knows 100 HU only, so the lesion at its edge is a notch 8 mm wide; the disk rounds its mouth."""
+    scan.hu[8:11, 20:28, 20:28], scan.hu[8:11, 20:28, 10:18] = 100, 200
+    networks = loaded(liver=lambda g: (g > 90) & (g < 150))
+    found = {mm: pipeline.segment(scan, networks, dataclasses.replace(RULES, reach_mm=mm)) for mm in (0.0, 8.0)}
+    assert not (found[0.0].labels == 2).any()
+    assert (found[8.0].labels[8:11, 20:28, 11:18] == 2).all() and not found[8.0].labels[:, 50:].any()
+    for one in found.values():  # the volume that is told is the mask's
+        assert one.log["liver_ml"] == pytest.approx(np.count_nonzero(one.labels) * scan.voxel_ml, abs=0.06)
+
+
+def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
+    """A finding of 4.8 ml in the liver's corner, with fat on two sides; the lesion deep in the liver stays."""
+    scan.hu[8:11, 20:28, 20:28] = 100
+    scan.hu[5:13, 10:30, 25:40], scan.hu[8:11, 20:28, 12:20] = 50, 50
+    scan.hu[:, :10], scan.hu[:, :, 40:] = -100, -100
+    networks = loaded(liver=lambda g: g > 40, tumour=lambda g: (g > 40) & (g < 60))
+    found = {share: pipeline.segment(scan, networks, dataclasses.replace(RULES, most_fat=share)) for share in (0.04, 1.0)}
+    assert (found[1.0].labels[5:13, 10:30, 25:40] == 2).all() and not found[0.04].labels[5:13, 10:30, 25:40].any()
+    assert (found[0.04].labels[8:11, 20:28, 12:20] == 2).all() and (found[0.04].labels[14, 10:40, 10:40] == 1).all()
+    assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["why"] == "gallbladder"] == [4.8]
+    assert "; 4.8 ml about slice 8 taken for the gallbladder" in found[0.04].log["sentence"]
+
+
+def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():
+    """A ball of 24 mm radius and 160 HU that a bridge 8 mm wide joins to a liver of 100 HU; with the liver's HU it stays."""
+    z, y, x = np.indices((32, 140, 90))
+    ball, bridge = (2 * z - 32) ** 2 + (y - 100) ** 2 + (x - 40) ** 2 <= 24**2, abs(x - 40) <= 4
+    hu = np.zeros((32, 140, 90), np.int16)
+    hu[4:28, 10:60, 10:70] = 100
+    hu[12:20, 55:80][:, bridge[0, 55:80]] = 100
+    for level, kept in ((160, False), (105, True)):
+        hu[ball] = level
+        scan = Volume(hu.copy(), (2.0, 1.0, 1.0), np.diag([1.0, 1.0, 2.0, 1.0]), (90, 140, 32), "RAS")
+        found = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), RULES)
+        assert (found.labels[16, 100, 40] == 1) == kept and found.labels[5:27, 13:52, 13:67].all()
+        assert bool(found.log["neighbours"]) != kept and ("ml of other organs cut off" in found.log["sentence"]) != kept
+    part = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, unlike_hu=1.0)).log["neighbours"]
+    assert len(part) == 1 and part[0]["hu"] == 5 and part[0]["volume_ml"] == pytest.approx(ball.sum() * 0.002, rel=0.1)

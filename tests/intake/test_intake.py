@@ -1,0 +1,160 @@
+"""An intake that is killed goes on where it was; one that is run again reads only what changed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from helpers import runs
+from helpers.intake import case_table, quality_control
+from helpers.scans.folder import scan
+
+AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
+SCRIPT = """
+import sys
+from pathlib import Path
+from helpers import case_table, doctor, layouts, paths
+
+if __name__ == "__main__":
+    data, out = map(Path, sys.argv[1:])
+    rows, _, _ = doctor.examine_all(layouts.scan(data), workers=2, folder=out / "intake")
+    paths.write_csv(out / "cases.csv", case_table.table(rows))
+"""
+
+
+def make_case(folder, number, size=30):
+    rng = np.random.default_rng(number)
+    hu, labels = np.full((size, 24, 10), -1000, np.int16), np.zeros((size, 24, 10), np.uint8)
+    hu[4:26, 4:20] = 100 + rng.integers(-9, 10, (22, 16, 10))
+    labels[6:16, 6 : 12 + number % 4, 2:8] = 1
+    labels[8:10, 8:10, 3:5] = 2
+    nib.save(nib.Nifti1Image(hu, AFFINE), folder / f"volume-{number}.nii.gz")
+    nib.save(nib.Nifti1Image(labels, AFFINE), folder / f"segmentation-{number}.nii.gz")
+
+
+@pytest.fixture
+def scans(own_root):
+    folder = own_root / "scans"
+    folder.mkdir()
+    for number in range(3):
+        make_case(folder, number)
+    return folder
+
+
+@pytest.fixture
+def examined(monkeypatch):
+    """The names of the cases that were really examined since."""
+    names, examine = [], quality_control.examine
+    monkeypatch.setattr(quality_control, "examine", lambda case, *how: names.append(case.name) or examine(case, *how))
+    return names
+
+
+def look(scans, **how):
+    return quality_control.examine_all(scan(scans), workers=1, folder=scans.parent / "intake", **how)
+
+
+def test_nothing_is_examined_twice_and_the_answer_is_the_same(scans, examined):
+    first = look(scans)
+    assert examined == ["volume-0", "volume-1", "volume-2"]
+    assert look(scans) == first and len(examined) == 3
+    assert quality_control.examine_all(scan(scans), workers=1) == first  # nor does keeping change anything
+
+
+def test_a_scan_replaced_under_its_name_is_read_again(scans, examined):
+    """The other scan has the same size, and its time of modification is set back to that of the first: only ctime tells."""
+    look(scans)
+    del examined[:]
+    victim = scans / "segmentation-1.nii.gz"
+    was, data = victim.stat(), bytearray(victim.read_bytes())
+    data[-12] ^= 255  # of the same length
+    victim.write_bytes(bytes(data))
+    os.utime(victim, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (victim.stat().st_size, victim.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    rows, *_ = look(scans)
+    assert examined == ["volume-1"] and rows[1]["verdict"] == "quarantined"
+
+
+def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
+    first = look(scans)
+    shutil.copy(scans / "volume-2.nii.gz", scans / "beside")
+    os.replace(scans / "beside", scans / "volume-2.nii.gz")
+    del examined[:]
+    assert look(scans) == first and examined == []
+    record = case_table.read_kept(scans.parent / "intake", scan(scans)[2], quality_control._settings((-40, 160), 1, "", ""))
+    assert record["signs"] == case_table.signs(scan(scans)[2])  # noted, so that it isn't hashed the next time
+
+
+def test_settings_and_files_that_come_and_go_count(scans, examined):
+    look(scans)
+    del examined[:]
+    look(scans, flips={"volume-0": "x"})
+    assert examined == ["volume-0"]
+    (scans / "segmentation-2.nii.gz").unlink()
+    rows, *_ = look(scans)
+    assert examined == ["volume-0", "volume-0", "volume-2"] and "no-labels" in rows[2]["findings"]
+    look(scans, window=(-100, 200))
+    assert len(examined) == 6
+
+
+def test_a_damaged_record_is_made_again(scans, examined):
+    first = look(scans)
+    record = scans.parent / "intake" / "volume-0.json"
+    for wrong in ("", "[]", record.read_text()[:-40]):
+        record.write_text(wrong)
+        assert look(scans) == first
+    assert examined[3:] == ["volume-0"] * 3
+
+
+def test_fingerprint_changes_with_the_bytes_of_either_file_and_with_how_they_are_read(scans):
+    case = scan(scans)[0]
+    seen = {case_table.fingerprint(case, []), case_table.fingerprint(case, ["x"])}
+    make_case(scans, 0, size=31)
+    seen.add(case_table.fingerprint(case, []))
+    case.mask.unlink()
+    assert len({*seen, case_table.fingerprint(case, [])}) == 4
+
+
+def test_killed_and_resumed_writes_the_same_table_byte_for_byte(scans, tmp_path):
+    """SIGKILL after the first case is kept; then the same command again, beside one that nobody touched."""
+    for number in range(3, 10):
+        make_case(scans, number)
+    (scans / "volume-4.nii.gz").write_bytes(b"")
+    (scans / "segmentation-5.nii.gz").unlink()
+    script = tmp_path / "look.py"
+    script.write_text(SCRIPT)
+
+    def start(out):
+        env = os.environ | {"CASCADE_LIVER_ROOT": str(runs.ROOT)}
+        return subprocess.Popen([sys.executable, script, scans, out], env=env, stderr=subprocess.DEVNULL)
+
+    killed = start(tmp_path / "a")
+    while not (kept := list((tmp_path / "a" / "intake").glob("volume-*.json"))) and killed.poll() is None:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert 0 < len(kept) < 10 and not (tmp_path / "a" / "cases.csv").exists()
+    again, whole = start(tmp_path / "a"), start(tmp_path / "b")
+    assert (again.wait(), whole.wait()) == (0, 0)
+    assert (tmp_path / "a" / "cases.csv").read_bytes() == (tmp_path / "b" / "cases.csv").read_bytes()
+    assert b"killed" not in (tmp_path / "b" / "cases.csv").read_bytes()
+
+
+def killing(asked, window, channel, folder):
+    """Stands in for `doctor._looked_at` in a worker: one case is too much for the machine."""
+    if asked[0].name == "volume-1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quality_control.examine(asked[0], window, channel)
+
+
+def test_a_worker_that_dies_costs_its_case_only(scans, monkeypatch):
+    monkeypatch.setattr(quality_control, "_looked_at", killing)
+    rows, *_ = quality_control.examine_all(scan(scans), workers=2)
+    assert [row["verdict"] for row in rows] == ["ok", "quarantined", "ok"]
+    assert rows[1]["findings"] == "killed" and "killed the worker: it ended with SIGKILL" in rows[1]["reason"]
+    assert "memory" in rows[1]["to_do"]

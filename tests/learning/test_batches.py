@@ -1,0 +1,140 @@
+"""Batches are functions of their step, masks stay on their organs, and the balance is what was promised."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.learning import augmentation, batches
+from helpers.slices import lists, store
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A store of two cases whose grey values say where they come from, and one chunk over it."""
+    for case, base in (("a", 10), ("b", 110)):
+        image = np.zeros((6, 1, 64, 64), np.uint8) + np.arange(base, base + 6, dtype=np.uint8)[:, None, None, None]
+        mask = np.zeros((6, 64, 64), np.uint8)
+        mask[1:5, 16:48, 16:48] = 1
+        mask[2, 20:28, 20:28] = 2
+        image[:, 0][mask == 2] = 250
+        np.save(tmp_path / f"{case}.image.npy", image)
+        np.save(tmp_path / f"{case}.mask.npy", mask)
+        (tmp_path / f"{case}.json").write_text('{"box": [[0, 6], [0, 64], [0, 64]], "spacing_mm": [3.0, 1.0, 1.0]}')
+    kinds = {0: "empty", 1: "liver", 2: "tumour", 3: "liver", 4: "liver", 5: "empty"}
+    rows = [(c, z, 100 * (k != "empty"), 64 * (k == "tumour"), k) for c in "ab" for z, k in kinds.items()]
+    chunk = pd.DataFrame(rows, columns=["case", "z", "liver_px", "tumour_px", "kind"])
+
+    def make(stage="liver", bends=augmentation.NONE, **more):
+        options = {"seed": 1, "batch_size": 4, "patch": 0, "neighbours": 1, "bends": bends} | more
+        return batches.Batches([chunk, chunk], store.Store(tmp_path), stage, **options)
+
+    return make
+
+
+def test_same_step_same_batch_other_step_other_batch(made):
+    draw, again = made(bends=augmentation.Augmentation(flips=True)), made(bends=augmentation.Augmentation(flips=True))
+    for _ in range(3):
+        draw(5)  # what was drawn before doesn't matter
+    assert torch.equal(draw(4)[0], again(4)[0]) and torch.equal(draw(4)[1], again(4)[1])
+    assert not torch.equal(draw(4)[0], draw(3)[0])
+
+
+def test_untouched_batch_is_what_the_store_holds(made):
+    draw = made()
+    image, target = draw(0)
+    assert image.shape == (4, 3, 64, 64) and target.shape == (4, 1, 64, 64) and target.dtype == torch.int64
+    for row, x, y in zip(draw.rows(0).itertuples(), image, target, strict=True):
+        base = {"a": 10, "b": 110}[row.case]
+        near = [max(row.z - 1, 0), row.z, min(row.z + 1, 5)]
+        assert torch.allclose(x[:, 0, 0] * 255, torch.tensor([base + z for z in near], dtype=torch.float32))
+        assert int(y.sum()) == (32 * 32 if 1 <= row.z <= 4 else 0)
+
+
+def test_neighbours_of_a_dense_scan_are_those_that_the_cascade_will_take(made, tmp_path):
+    meta = tmp_path / "a.json"
+    meta.write_text(meta.read_text().replace("3.0", "1.4"))
+    image, _ = made()(0)
+    for row, x in zip(made().rows(0).itertuples(), image, strict=True):
+        base, step = {"a": (10, 2), "b": (110, 1)}[row.case]
+        near = np.clip([row.z - step, row.z, row.z + step], 0, 5)
+        assert torch.allclose(x[:, 0, 0] * 255, torch.tensor(base + near, dtype=torch.float32))
+
+
+def test_place_counts_rounds_chunks_and_batches(made):
+    draw = made()
+    assert draw.steps_per_round == 6
+    assert [draw.place(s) for s in (0, 2, 3, 5, 6)] == [(0, 0, 0), (0, 0, 2), (0, 1, 0), (0, 1, 2), (1, 0, 0)]
+
+
+def test_a_round_shows_every_slice_of_every_chunk_once(made):
+    drawn = batches.drawn_balance(made(), 3)
+    assert sorted(zip(drawn.case, drawn.z, strict=True)) == sorted((c, z) for c in "ab" for z in range(6))
+
+
+def test_tumour_and_other_slices_are_spread_over_the_batches(made):
+    drawn = batches.drawn_balance(made("tumour", patch=32), 4)
+    assert (drawn.kind != "empty").all()
+    assert drawn.groupby("step").kind.apply(lambda k: (k == "tumour").sum()).max() <= 2
+
+
+def test_augmentation_moves_image_and_mask_together(made):
+    draw = made("tumour", augmentation.Augmentation(30, 0.3, 0.1, True, 0, 0, 0, 0, 0), patch=48, batch_size=8)
+    seen = 0
+    for step in range(6):
+        image, target = draw(step)
+        bright = image[:, 1:2] > 200 / 255  # the tumour is painted bright in the slice itself
+        assert float((bright != (target == 1)).float().mean()) < 0.02  # interpolation blurs the rim only
+        seen += int((target == 1).any())
+    assert seen >= 4
+
+
+def test_intensity_augmentation_stays_in_range_and_does_something(made):
+    how = augmentation.Augmentation(0, 0, 0)
+    image, target = made(bends=how)(0)
+    plain, same_target = made()(0)
+    assert torch.equal(target, same_target)
+    assert float(image.min()) >= 0 and float(image.max()) <= 1 and not torch.equal(image, plain)
+
+
+def test_half_of_the_livers_are_brighter_or_darker_and_what_surrounds_them_is_not(made):
+    plain, relit = made(), made(bends=dataclasses.replace(augmentation.NONE, liver_level=0.2))
+    before, after = ([draw(step)[0] for step in range(12)] for draw in (plain, relit))
+    change = (255 * (torch.cat(after) - torch.cat(before))[:, 1]).round()  # of the middle slice
+    assert not change[:, :8].any() and not change[:, -8:].any()
+    inside = change[:, 30, 30]
+    assert 0.2 < (inside != 0).float().mean() < 0.6 and inside.abs().max() <= 51.5  # two slices of six show no liver
+    assert inside.min() < -10 and inside.max() > 10
+
+
+def test_gate_target_is_whether_liver_shows(made):
+    draw = made("gate")
+    _, target = draw(1)
+    assert target[:, 0].tolist() == [int(px > 0) for px in draw.rows(1).liver_px]
+
+
+def test_three_classes_keep_their_labels(made):
+    values = torch.cat([made(classes=3)(s)[1].unique() for s in range(3)]).unique()
+    assert values.tolist() == [0, 1, 2]
+
+
+def test_memory_shortage_halves_the_parts():
+    calls = []
+
+    def work(image, target, parts):
+        calls.append(parts)
+        if parts < 4:
+            raise torch.OutOfMemoryError("too large")
+        return "done"
+
+    assert batches.in_parts(work, torch.zeros(8), torch.zeros(8), 1) == ("done", 4)
+    assert calls == [1, 2, 4]
+    with pytest.raises(torch.OutOfMemoryError):
+        batches.in_parts(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("never")), torch.zeros(2), None, 1)
+
+
+def test_missing_lists_say_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run 02_filtering first"):
+        lists.read_lists(tmp_path)

@@ -1,0 +1,47 @@
+"""Bootstrap intervals over cases, and over patients whose scans err alike."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.scoring import statistics
+
+
+def test_scans_of_one_patient_are_drawn_together():
+    """Two patients with two equal scans each: a resample is one of 0, ½ and 1, so the interval is all of it."""
+    values, whose = [0.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"]
+    assert statistics.interval(values, groups=whose) == (0.0, 1.0)
+    alone = statistics.interval(np.repeat([0.0, 1.0], 20))
+    assert alone[0] > 0.3 and alone[1] < 0.7  # forty cases on their own are surer than
+    assert statistics.interval(np.repeat([0.0, 1.0], 20), groups=np.repeat(["a", "b"], 20)) == (0.0, 1.0)  # two patients
+
+
+def test_a_patient_with_many_scans_weighs_as_many():
+    """Patients with one scan of 1 and three of 0: the resamples' means are 1, ¼ and 0, never ½ as of patients weighed alike."""
+
+    def how_often(mean):
+        def is_it(total, cases):
+            return 1.0 * (np.abs(total / cases - mean) < 1e-9)
+
+        return statistics.interval([1.0, 0.0, 0.0, 0.0], is_it, list("abbb"))
+
+    assert [how_often(mean) for mean in (1, 0.25, 0)] == [(0.0, 1.0)] * 3 and how_often(0.5) == (0.0, 0.0)
+
+
+def test_every_case_a_patient_is_the_plain_bootstrap():
+    values = np.random.default_rng(0).random(12)
+    drawn = np.random.default_rng(statistics.SEED).integers(0, 12, (statistics.RESAMPLES, 12))
+    plain = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+    assert statistics.interval(values) == pytest.approx(plain) == statistics.interval(values, groups=[f"{k:02}" for k in range(12)])
+
+
+def test_one_patient_gives_no_interval():
+    assert np.isnan(statistics.interval([0.2, 0.4], groups=["a", "a"])).all()
+    keys = statistics.spread("x", [0.2, np.nan, 0.4], "a rule", ["a", "b", "a"])
+    assert keys["x.mean"] == pytest.approx(0.3) and np.isnan(keys["x.low"]) and keys["x.left_out"] == 1
+
+
+def test_whose_each_case_is():
+    cases = pd.DataFrame({"case": ["v1", "v2", "v3"], "group": ["p", "p", ""]})
+    assert statistics.patients(cases).tolist() == ["p", "p", "v3"]
+    assert statistics.patients(cases[["case"]]).tolist() == ["v1", "v2", "v3"]

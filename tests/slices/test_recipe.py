@@ -1,0 +1,94 @@
+"""From the scan to the network's pixels and back: where nothing is resampled, nothing may change."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.scans import volume
+from helpers.slices import recipe
+
+side = st.integers(1, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(side, side, side, side)
+def test_padding_and_cutting_undo_each_other(rows, columns, tall, wide):
+    plane = np.random.default_rng(0).integers(0, 255, (rows, columns)).astype(np.uint8)
+    there = recipe.fitted(plane, (max(rows, tall), max(columns, wide)), fill=7)
+    assert np.array_equal(recipe.fitted(there, plane.shape), plane)
+    assert (there == 7).sum() - (plane == 7).sum() == there.size - plane.size
+
+
+def test_cut_and_padded_about_the_centre():
+    assert recipe.fitted(np.array([[1, 2, 3, 4, 5]]), (1, 3)).tolist() == [[2, 3, 4]]
+    assert recipe.fitted(np.array([[1, 2]]), (2, 4), fill=9).tolist() == [[9, 1, 2, 9], [9, 9, 9, 9]]
+    assert recipe.fitted(np.array([[1, 2, 3]]), (3, 2), fill=0).tolist() == [[0, 0], [1, 2], [0, 0]]
+
+
+def test_liver_box_by_hand():
+    """Liver from (2, 10, 20) to (4, 19, 29); 15 mm are 3 slices of 5 mm, 15 rows of 1 mm, 8 columns of 2 mm (rounded up)."""
+    liver = np.zeros((10, 40, 50), bool)
+    liver[2:5, 10:20, 20:30] = True
+    grid = recipe.liver_box(liver, (5.0, 1.0, 2.0), margin_mm=15.0)
+    assert grid.box == ((0, 8), (0, 35), (12, 38))
+    assert grid.shape == grid.canvas == (35, 26)
+    assert recipe.liver_box(liver & False, (5.0, 1.0, 2.0)) is None
+
+
+def test_near_native_box_comes_back_exactly():
+    rng = np.random.default_rng(1)
+    scan = rng.integers(-1000, 1000, (6, 30, 40)).astype(np.int16)
+    liver = np.zeros(scan.shape, bool)
+    liver[1:4, 8:20, 5:33] = True
+    grid = recipe.liver_box(liver, (3.0, 1.0, 1.0), margin_mm=2.0)
+    stack, (z0, _) = grid.stack(scan), grid.box[0]
+    back = np.zeros_like(scan)
+    for k, plane in enumerate(stack):
+        grid.back(plane, back[z0 + k])
+    box = tuple(slice(*ends) for ends in grid.box)
+    assert np.array_equal(back[box], scan[box])
+    back[box] = 0
+    assert not back.any()
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (100, 130), (96, 96)])
+def test_labels_at_working_size_stay_labels_and_in_place(shape):
+    labels = np.zeros((1, *shape), np.uint8)
+    labels[0, shape[0] // 4 : shape[0] // 2, shape[1] // 2 : -shape[1] // 4] = 1
+    grid = recipe.whole_slices(labels.shape, (3.0, 0.8, 0.8), 96)
+    small = grid.cut(labels[0], labels=True)
+    assert small.shape == (96, 96) and set(np.unique(small)) == {0, 1}
+    back = grid.back(small, np.zeros_like(labels[0]), labels=True)
+    both = np.count_nonzero(back & labels[0])
+    assert 2 * both / (back.sum() + labels.sum()) > 0.95
+    assert np.abs(np.argwhere(back).mean(0) - np.argwhere(labels[0]).mean(0)).max() < 1.0
+
+
+def test_working_spacing_keeps_millimetres_and_says_what_is_lost():
+    """300 rows of 0.8 mm are 240 mm: 160 pixels of 1.5 mm; of these a canvas of 128 keeps 128 of 160 each way."""
+    grid = recipe.whole_slices((5, 300, 300), (3.0, 0.8, 0.8), 128, working_spacing_mm=1.5)
+    assert grid.shape == (160, 160) and grid.canvas == (128, 128)
+    assert grid.lost_share == pytest.approx(1 - (128 / 160) ** 2)
+    assert recipe.whole_slices((5, 300, 300), (3.0, 0.8, 0.8), 160, 1.5).lost_share == 0
+
+
+def test_what_a_box_costs_a_mask_is_counted():
+    labels = np.zeros((4, 20, 20), np.uint8)
+    labels[1, 5:10, 5:10] = 1
+    grid = recipe.liver_box(labels == 1, (1.0, 1.0, 1.0), margin_mm=1.0)
+    assert grid.box == ((0, 3), (4, 11), (4, 11))
+    assert recipe.check(grid, labels) == (0, 0)
+    labels[1, 9:12, 9] = labels[3, 9, 9] = 2
+    assert recipe.check(grid, labels) == (2, 0)  # row 11, and slice 3
+    coarse = recipe.liver_box(labels == 1, (1.0, 1.0, 1.0), margin_mm=4.0, roi_spacing_mm=1.7)
+    assert recipe.check(coarse, labels)[1] > 0
+
+
+def test_box_of_finds_the_same_box_whatever_the_memory_order():
+    labels = np.zeros((7, 9, 16), np.uint8)
+    labels[2:4, 3:8, 5] = 2
+    want = (slice(2, 4), slice(3, 8), slice(5, 6))
+    for view in (labels, labels > 0, labels[:, :, :13], np.asfortranarray(labels)):
+        assert volume.box_of(view) == want
+    assert volume.box_of(labels * 0) is None

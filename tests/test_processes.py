@@ -1,0 +1,54 @@
+"""A process that dies costs its own item."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from helpers.processes import Died, each
+
+
+def double(x):
+    if x == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if x == "exit":
+        os._exit(3)
+    if x == "wrong":
+        raise ValueError("the work's own fault")
+    return 2 * x
+
+
+def fussy(path):
+    """Dies when another one works at the same time: what want of memory looks like."""
+    (path / str(os.getpid())).touch()
+    time.sleep(0.3)
+    crowded = len(list(path.iterdir())) > 1
+    (path / str(os.getpid())).unlink()
+    if crowded:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def test_every_item_is_answered_and_the_dead_are_named():
+    items = [1, "killed", 2, "exit", 3]
+    assert dict(each(double, items, 2)) == {0: 2, 1: Died("SIGKILL"), 2: 4, 3: Died("exit code 3"), 4: 6}
+
+
+def test_an_item_that_died_is_tried_again_alone(tmp_path):
+    def work_of(items):
+        return dict(each(fussy, items, 2))
+
+    found = work_of([tmp_path, tmp_path])
+    for left in tmp_path.iterdir():  # of one that was killed before it could tidy up
+        left.unlink()
+    assert set(found) == {0, 1} and "done" in found.values()
+
+
+def test_an_error_of_the_work_is_raised():
+    with pytest.raises(ValueError, match="own fault"):
+        list(each(double, ["wrong"], 1))
+
+
+def test_nothing_to_do():
+    assert list(each(double, [], 2)) == []
