@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from conftest import command
 from corpus import KINDS, folder_of, made
+from known_networks import loaded
 from situations import SITUATIONS, can_mount, half_files, refused
-from test_cascade import loaded
 
 from helpers import predict, runs
 from helpers.cascade import inference

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import write_series
-from test_cascade import loaded
+from known_networks import loaded
 
 from helpers import predict
 from helpers.cascade import inference

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import situations  # noqa: E402 (tests/ holds what the tests share with the proof)
 from conftest import command  # noqa: E402
 from corpus import KINDS, folder_of, made  # noqa: E402
-from test_cascade import loaded  # noqa: E402
+from known_networks import loaded  # noqa: E402
 
 from helpers import predict, runs
 from helpers.cascade import inference

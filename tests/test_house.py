@@ -1,0 +1,74 @@
+"""The rooms of helpers: arrows between them only go down, and no room needs itself through another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from helpers.runs import HERE
+
+# each row may import from itself where it is a room, and from rows below it
+FLOORS = (
+    {"comparing"}, {"looking", "score"}, {"learning", "scoring", "predict", "run"}, {"cascade", "jobs"},
+    {"intake", "slices", "steps"}, {"scans", "parameters"}, {"files", "runs", "processes"},
+)  # fmt: skip
+STRANGERS = {"monai", "segmentation_models_pytorch", "torchvision", "nnunetv2"}  # foreign architectures
+HELPERS = HERE / "helpers"
+
+
+def room_of(path):
+    inside = path.relative_to(HELPERS)
+    return inside.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """(module, name) of each import in a file, those within functions included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+FILES = sorted(path for path in HELPERS.rglob("*.py") if path != HELPERS / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HELPERS).as_posix())
+def test_arrows_only_go_down(path):
+    floor = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+    own = room_of(path)
+    for module, name in imports(path):
+        first, _, rest = module.partition(".")
+        room = rest.partition(".")[0] or name
+        if first == "helpers" and room in floor and room != own:
+            assert floor[room] > floor[own], f"{path.relative_to(HELPERS)} imports {module}.{name}, which lies above or beside it"
+
+
+def test_every_room_has_a_floor():
+    assert {room_of(path) for path in FILES} == set().union(*FLOORS)
+
+
+def test_no_circle_within_a_room():
+    """Modules of one room import each other in one direction."""
+    needs = {}
+    for path in FILES:
+        own = path.relative_to(HELPERS).with_suffix("").as_posix().replace("/", ".")
+        said = {f"{module}.{name}".removeprefix("helpers.") for module, name in imports(path) if module.startswith("helpers")}
+        needs[own] = said | {needed.rpartition(".")[0] for needed in said}
+    left = {name: needed & needs.keys() - {name} for name, needed in needs.items()}
+    while free := {name for name, needed in left.items() if not needed}:
+        left = {name: needed - free for name, needed in left.items() if name not in free}
+    assert not left, f"these import each other in a circle: {', '.join(sorted(left))}"
+
+
+def test_cascade_knows_neither_batches_nor_figures():
+    for path in FILES:
+        if room_of(path) == "cascade":
+            assert not {module for module, _ in imports(path)} & {"matplotlib", "seaborn", "helpers.learning", "helpers.looking"}
+
+
+def test_foreign_architectures_have_one_door():
+    doors = {path.name for path in FILES if room_of(path) == "cascade" for module, _ in imports(path)
+             if module.partition(".")[0] in STRANGERS}  # fmt: skip
+    assert doors == {"architectures.py"}
+    assert Path(HELPERS / "cascade" / "architectures.py").is_file()
