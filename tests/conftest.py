@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from known_networks import scan  # noqa: F401 (a fixture)
 
 from helpers import runs
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from known_networks import RULES, loaded, scan  # noqa: F401 (a fixture)
+from known_networks import RULES, Says, loaded
 
 from helpers.cascade import inference, pipeline
 from helpers.learning import validation

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
-from known_networks import RULES, loaded, scan  # noqa: F401 (a fixture)
+from known_networks import RULES, loaded
 
 from helpers.cascade import pipeline
 from helpers.scoring import attribution, case_scores, metrics
