@@ -1,3 +1,49 @@
-"""The thin package behind the Cascade Liver CT notebooks: one module, one subject."""
+"""Cascade Liver CT: what a notebook or a script of yours needs, by one import. Nothing is loaded before it is asked for.
 
-__version__ = "0.1.0"
+>>> from helpers import Run, plots, read_volume          # modules by their name, and what is asked for most by its own
+>>> volume = read_volume("volume-3.nii.gz")
+"""
+
+import importlib
+
+__version__ = "0.2.0"
+
+ROOMS = {
+    "scans": "dicom findings folder labels names nifti pictures reading series volume",
+    "intake": "anatomy case_table checks duplicates phantom quality_control",
+    "slices": "lists recipe splits store",
+    "cascade": "architectures inference liver networks pipeline precision tumour weights",
+    "learning": "augmentation batches checkpoints losses schedules sittings synthetic training validation",
+    "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores statistics summary",
+    "looking": "figures overlays plots viewer",
+    "comparing": "baseline_recipes baselines benchmark nnunet race race_curve timing trials",
+}
+NAMES = {
+    "runs": "Run",
+    "scans.volume": "Volume read_volume write_mask",
+    "scans.reading": "read_scan",
+    "scans.labels": "read_mask",
+    "slices.recipe": "Recipe",
+    "slices.store": "Store",
+    "cascade.networks": "SliceClassifier UNet",
+    "cascade.weights": "load_weights save_weights",
+    "cascade.inference": "TrainedNetwork",
+    "cascade.pipeline": "Rules segment",
+    "learning.augmentation": "Augmentation",
+    "learning.batches": "Batches",
+    "learning.losses": "loss_named",
+}
+_MODULES = {module: f"{room}.{module}" for room, modules in ROOMS.items() for module in modules.split()}
+_HOMES = {name: module for module, names in NAMES.items() for name in names.split()}
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"helpers.{_MODULES[name]}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"helpers.{_HOMES[name]}"), name)
+    raise AttributeError(f"helpers has no {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_MODULES, *_HOMES})

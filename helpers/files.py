@@ -101,7 +101,7 @@ def write_csv(path, frame):
         frame.to_csv(beside, index=False)
 
 
-def signs(path):
+def file_signature(path):
     """Size, times and inode of a file as text, "missing" for none.
 
     The time of change (ctime) and the inode differ for a file that was put in place of another, even one of the same size

@@ -27,7 +27,7 @@ class Job:
 
     def stage(self, run):
         """The Stage that the notebook will begin: whether it is up to date, and if not, why."""
-        return steps.Stage(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
+        return steps.Step(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
 
 
 def training(run, **changes):

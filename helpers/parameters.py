@@ -4,6 +4,13 @@ import ast
 
 from helpers import files
 
+# parameters that had another name until version 0.1
+RENAMED = {
+    "rounds": "epochs", "evenness": "patient_balance", "mirrored": "flip_tta", "necks_mm": "neck_widths_mm",
+    "unlike_hu": "max_hu_difference", "most_fat": "max_fat_fraction", "least_peak": "min_peak_probability",
+    "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml",
+}  # fmt: skip
+
 
 class Usage(ValueError):
     """Something on the command line can't be meant; nothing has been written."""
@@ -23,6 +30,13 @@ def values_given(words):
             raise Usage(f"--set {word!r}: write NAME=VALUE")
         given[name] = text
     return given
+
+
+def unknown(name, known, whose):
+    """The sentence about a name that isn't declared: its new name where it was renamed, else those that there are."""
+    if RENAMED.get(name) in known:
+        return f"{name!r} is now called {RENAMED[name]!r}"
+    return f"{whose} {name!r}; there are {', '.join(known)}"
 
 
 def of_type(name, text, default):

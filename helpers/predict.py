@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 from helpers import files, runs
-from helpers.cascade import inference, pipeline
 from helpers.intake import checks, quality_control
-from helpers.parameters import of_type, values_given
+from helpers.parameters import of_type, unknown, values_given
 from helpers.scans import names, pictures, reading, series
 from helpers.scans.findings import FINDINGS, Unfit, advised
-from helpers.scans.folder import scan
+from helpers.scans.folder import cases_in
 from helpers.scans.volume import is_own_mask, write_mask
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -25,7 +24,7 @@ examples:
   python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
   python -m helpers.predict scans/patient7                       a DICOM folder; writes segmentation-patient7.nii.gz
   python -m helpers.predict scans/patient7 --series 2            the second of several series, in the order it lists
-  python -m helpers.predict scan.nii.gz --set most_fat=1 'necks_mm=[]'   other rules than notebook 05's
+  python -m helpers.predict scan.nii.gz --set max_fat_fraction=1 'neck_widths_mm=[]'   other rules than notebook 05's
   python -m helpers.predict slice.png --window -40 160           writes segmentation-slice.png (0, 127 liver, 255 tumour)
 """
 
@@ -75,7 +74,7 @@ def chosen_case(source, number=None):
     if not source.is_dir():
         there = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
         raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if there else "no such file"))
-    cases = [case for case in scan(source) if case.layout == "DICOM"]
+    cases = [case for case in cases_in(source) if case.layout == "DICOM"]
     if not cases:
         raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
     if number is None and len(cases) > 1:
@@ -119,10 +118,11 @@ def checked_rules(words):
     """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they can't mean."""
     if not words:
         return {}
+    from helpers.cascade import pipeline
 
     known, given = vars(pipeline.Rules()), values_given(words)
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"--set {unknown[0]}: is no rule; there are {', '.join(known)}")
+    for name in set(given) - set(known):
+        raise ValueError(f"--set: {unknown(name, sorted(known), 'the cascade has no rule')}")
     return {name: of_type(name, text, known[name]) for name, text in given.items()}
 
 
@@ -132,7 +132,6 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     rules  what differs from `cascade.Rules`, a dict.
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-
     volume = _read(case, window, channel)
     picture = names.is_picture(case.image)
     found, low, high, _ = ([], *window, None) if picture else quality_control.of_scan(case, volume)
@@ -145,6 +144,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
         print(f"helpers.predict: {said}", file=sys.stderr)
     import torch  # after the scan: reading and learning that it is damaged take no torch
 
+    from helpers.cascade import inference, pipeline
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")

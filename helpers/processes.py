@@ -9,13 +9,13 @@ from multiprocessing.connection import wait
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """What is left of an item whose process ended twice while working on it; `how` is "SIGKILL" or "exit code 3"."""
 
     how: str
 
 
-def each(work, items, workers):
+def parallel_map(work, items, workers):
     """Give every item to `work` in one of several processes.
 
     work     function of a module, or a partial of one, so that it can travel.
@@ -46,7 +46,7 @@ def each(work, items, workers):
                     process.join()
                     del crew[connection]
                     if second:
-                        yield index, Died(_how(process.exitcode))
+                        yield index, WorkerDied(_how(process.exitcode))
                     else:
                         again.append((index, item))
                     continue

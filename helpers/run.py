@@ -6,8 +6,8 @@ from pathlib import Path
 
 from helpers import files, runs, steps
 from helpers.jobs import DONE, PAUSED, USAGE, Job, carried_out
-from helpers.parameters import Usage, listed, of_type, parameters_of, values_given
-from helpers.scans.folder import scan
+from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
+from helpers.scans.folder import cases_in
 
 SEQUENCE = ("01", "02", "03", "04", "05", "06")
 TRAINED = ("gate", "liver", "tumour")
@@ -65,7 +65,7 @@ def planned(ask, run):
         having = [d[name] for d in declared.values() if name in d]
         if not having:
             known = sorted({p for d in declared.values() for p in d} - {"run", "interactive"})
-            raise Usage(f"no selected notebook has a parameter {name!r}; they have {', '.join(known)}")
+            raise Usage(unknown(name, known, "no selected notebook has a parameter"))
         given[name] = of_type(name, text, having[0])
     first = any(name.startswith("01") for name in chosen)
     if ask.data is not None:
@@ -112,7 +112,7 @@ def checked_data(folder):
     """The absolute path of a folder that holds scans."""
 
     try:
-        scan(folder)
+        cases_in(folder)
     except (FileNotFoundError, ValueError) as error:
         raise Usage(str(error)) from error
     folder = Path(folder).expanduser().absolute()
@@ -121,7 +121,7 @@ def checked_data(folder):
 
 def data_of_before(run):
     """The data folder that the run was made from: leaving --data out must not turn it into another run."""
-    stamp = steps.Stage("01_exploration", run, {}).stamp
+    stamp = steps.Step("01_exploration", run, {}).stamp
     return files.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
 
 

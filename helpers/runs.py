@@ -61,9 +61,9 @@ class Run:
         """Probability of "liver" or "tumour" as uint8 (255 is certain) on the scan's own grid."""
         return self.predictions / f"{organ}-probability-{case.removeprefix('volume-')}.nii.gz"
 
-    def spread(self, case):
+    def tta_std(self, case):
         """How far the tumour probabilities of mirrored views lie apart, uint8 (255 is 1) on the scan's own grid."""
-        return self.predictions / f"tumour-spread-{case.removeprefix('volume-')}.nii.gz"
+        return self.predictions / f"tumour-tta-std-{case.removeprefix('volume-')}.nii.gz"
 
     @property
     def figures(self):

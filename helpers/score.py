@@ -62,7 +62,7 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     if any(name.lower().startswith("segmentation") for name in references):
         references = {name: path for name, path in references.items() if not name.lower().startswith("volume")}
     if any(name.lower().startswith("segmentation") for name in predictions):
-        others = re.compile(r"volume|(liver|tumour)-(probability|spread)", re.IGNORECASE)
+        others = re.compile(r"volume|(liver|tumour)-(probability|tta-std)", re.IGNORECASE)
         predictions = {name: path for name, path in predictions.items() if not others.match(name)}
     if not references:
         raise ValueError(f"{reference_dir}: holds no .nii or .nii.gz file to score against")

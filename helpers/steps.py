@@ -21,7 +21,7 @@ def seen(path):
     """
     path = Path(path)
     if path.is_dir():
-        return {p.relative_to(path).as_posix(): files.signs(p) for p in sorted(files.files_below(path))}
+        return {p.relative_to(path).as_posix(): files.file_signature(p) for p in sorted(files.files_below(path))}
     if not path.exists():
         return "missing"
     stat = path.stat()
@@ -29,7 +29,7 @@ def seen(path):
 
 
 @dataclass
-class Stage:
+class Step:
     """One stage of one run: its settings, what it reads, and its stamp `reports/<run>/stages/<name>.json`."""
 
     name: str
@@ -130,7 +130,7 @@ def begin(notebook, run, given, reads=(), part="", trial=""):
     names = parameters_of(runs.NOTEBOOKS / f"{notebook}.ipynb")
     settings = {name: given[name] for name in names if name != "run"}
     at_start = {runs.relative(path): seen(path) for path in reads}
-    stage = Stage(name_of(notebook, part, trial), run, settings, list(reads), at_start)
+    stage = Step(name_of(notebook, part, trial), run, settings, list(reads), at_start)
     reasons = stage.changes()
     print(f"{stage.name}: " + ("up to date, nothing to do" if not reasons else "runs, because " + "; ".join(reasons)))
     if reasons:

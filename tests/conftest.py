@@ -13,7 +13,7 @@ from helpers import runs
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = [
     "phantom_cases=6", "phantom_size=64", "val_share=0.2", "test_share=0.2", "chunk_slices=64",
-    "rounds=1", "width=4", "validations=2", "least_liver_ml=0.0",
+    "epochs=1", "width=4", "validations=2", "min_liver_ml=0.0",
 ]  # fmt: skip
 
 

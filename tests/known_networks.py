@@ -26,7 +26,7 @@ class Says(torch.nn.Module):
 def loaded(**rules):
     card = {"neighbours": 1, "norm": (0.0, 255.0), "recipe": recipe.Recipe(windows=((0, 255),), size=64).as_dict()}
     found = {"liver": lambda g: g > 90, "tumour": lambda g: (g > 190) & (g < 245)} | rules
-    return {stage: inference.Loaded(Says(rule, stage != "gate"), card | {"stage": stage}) for stage, rule in found.items()}
+    return {stage: inference.TrainedNetwork(Says(rule, stage != "gate"), card | {"stage": stage}) for stage, rule in found.items()}
 
 
 @pytest.fixture
@@ -41,4 +41,4 @@ def scan():
     return Volume(hu, (2.0, 1.0, 1.0), affine, (64, 64, 20), "RAS")
 
 
-RULES = pipeline.Rules(gate_threshold=0.5, least_liver_ml=1.0, least_lesion_ml=0.05, smooth_mm=0.0)
+RULES = pipeline.Rules(gate_threshold=0.5, min_liver_ml=1.0, min_lesion_ml=0.05, smooth_mm=0.0)

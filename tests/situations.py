@@ -13,7 +13,7 @@ from corpus import Place
 
 from helpers import predict, run, runs
 from helpers.intake import case_table, quality_control
-from helpers.scans.folder import scan
+from helpers.scans.folder import cases_in
 
 SITUATIONS = []  # functions (root) -> (exit codes as text, what a person sees, True when all is as it should be)
 
@@ -176,7 +176,7 @@ def two_at_once(root):
         time.sleep(0.3)
     texts = [process.communicate()[0] for process in both]
     codes = [process.returncode for process in both]
-    single, *_ = quality_control.examine_all(scan(data), workers=1)
+    single, *_ = quality_control.examine_all(cases_in(data), workers=1)
     table = case_table.read_table(root / "data_lists" / "r" / "cases.csv")
     held = set(codes) <= {0, 1, 75} and 0 in codes and table.equals(case_table.table(single))
     again = command(root, *words[2:])  # whatever happened, the run is whole, or made whole by the same command

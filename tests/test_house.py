@@ -1,10 +1,13 @@
 """The rooms of helpers: arrows between them only go down, and no room needs itself through another."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import helpers
 from helpers.runs import HERE
 
 # each row may import from itself where it is a room, and from rows below it
@@ -72,3 +75,20 @@ def test_foreign_architectures_have_one_door():
              if module.partition(".")[0] in STRANGERS}  # fmt: skip
     assert doors == {"architectures.py"}
     assert Path(HELPERS / "cascade" / "architectures.py").is_file()
+
+
+def test_the_door_knows_every_module_once_and_opens_to_all():
+    inside = {path.stem for path in FILES if path.parent != HELPERS and path.stem != "__init__"}
+    modules = [module for names in helpers.ROOMS.values() for module in names.split()]
+    assert sorted(modules) == sorted(inside - {"report"})
+    flat = [name for names in helpers.NAMES.values() for name in names.split()]
+    assert len({*modules, *flat}) == len([*modules, *flat])
+    for name in (*modules, *flat):
+        assert getattr(helpers, name) is not None
+    with pytest.raises(AttributeError, match="helpers has no 'nothing'"):
+        _ = helpers.nothing
+
+
+def test_the_door_loads_nothing():
+    code = "import sys, helpers; print([m for m in ('numpy', 'torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE).stdout.strip() == "[]"

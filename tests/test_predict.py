@@ -97,9 +97,10 @@ def test_nifti_file(known, name):
         (["{}/nifti/a.nii", "--series", "1"], "--series chooses from a folder"),
         (["{}/nifti/a.nii", "-o", "a.png"], "a.png: the mask of a.nii is written as .nii.gz or .nii"),
         (["{}/nifti/a.nii", "-o", "{}/nifti/a.nii"], "is the input itself"),
-        (["{}/nifti/a.nii", "--set", "most_fatt=1"], "--set most_fatt: is no rule; there are gate_threshold"),
-        (["{}/nifti/a.nii", "--set", "necks_mm=18"], "necks_mm=18: is int, the default (12.0, 18.0, 27.0) is tuple"),
-        (["{}/nifti/a.nii", "--set", "most_fat"], "write NAME=VALUE"),
+        (["{}/nifti/a.nii", "--set", "most_fat=1"], "'most_fat' is now called 'max_fat_fraction'"),
+        (["{}/nifti/a.nii", "--set", "most_fatt=1"], "the cascade has no rule 'most_fatt'; there are"),
+        (["{}/nifti/a.nii", "--set", "neck_widths_mm=18"], "neck_widths_mm=18: is int, the default (12.0, 18.0, 27.0) is tuple"),
+        (["{}/nifti/a.nii", "--set", "max_fat_fraction"], "write NAME=VALUE"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(known, capsys, words, said):
@@ -113,13 +114,13 @@ def test_what_cannot_be_meant_is_refused(known, capsys, words, said):
 def test_rules_can_be_set(known, capsys):
     nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
     assert called(known / "a.nii") == predict.DONE and "no liver found" not in capsys.readouterr().out
-    assert called(known / "a.nii", "--set", "least_liver_ml=1e9", "necks_mm=[]") == predict.DONE
+    assert called(known / "a.nii", "--set", "min_liver_ml=1e9", "neck_widths_mm=[]") == predict.DONE
     assert "no liver found" in capsys.readouterr().out
 
 
 def test_rules_given_in_several_words_all_count(known, capsys):
     nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
-    assert called(known / "a.nii", "--set", "least_liver_ml=1e9", "--set", "necks_mm=[]") == predict.DONE
+    assert called(known / "a.nii", "--set", "min_liver_ml=1e9", "--set", "neck_widths_mm=[]") == predict.DONE
     assert "no liver found" in capsys.readouterr().out
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from helpers.processes import Died, each
+from helpers.processes import WorkerDied, parallel_map
 
 
 def double(x):
@@ -32,12 +32,12 @@ def fussy(path):
 
 def test_every_item_is_answered_and_the_dead_are_named():
     items = [1, "killed", 2, "exit", 3]
-    assert dict(each(double, items, 2)) == {0: 2, 1: Died("SIGKILL"), 2: 4, 3: Died("exit code 3"), 4: 6}
+    assert dict(parallel_map(double, items, 2)) == {0: 2, 1: WorkerDied("SIGKILL"), 2: 4, 3: WorkerDied("exit code 3"), 4: 6}
 
 
 def test_an_item_that_died_is_tried_again_alone(tmp_path):
     def work_of(items):
-        return dict(each(fussy, items, 2))
+        return dict(parallel_map(fussy, items, 2))
 
     found = work_of([tmp_path, tmp_path])
     for left in tmp_path.iterdir():  # of one that was killed before it could tidy up
@@ -47,8 +47,8 @@ def test_an_item_that_died_is_tried_again_alone(tmp_path):
 
 def test_an_error_of_the_work_is_raised():
     with pytest.raises(ValueError, match="own fault"):
-        list(each(double, ["wrong"], 1))
+        list(parallel_map(double, ["wrong"], 1))
 
 
 def test_nothing_to_do():
-    assert list(each(double, [], 2)) == []
+    assert list(parallel_map(double, [], 2)) == []

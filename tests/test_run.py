@@ -17,6 +17,7 @@ from helpers import parameters, run, runs
     "words, said",
     [
         (["--set", "learnig_rate=0.1"], "no selected notebook has a parameter 'learnig_rate'"),
+        (["--set", "rounds=3"], "'rounds' is now called 'epochs'"),
         (["--set", "seed=often"], "seed='often': is str"),
         (["--set", "seed"], "write NAME=VALUE"),
         (["--data", "no/such/folder"], "no such folder"),
@@ -45,7 +46,7 @@ def test_values_get_the_type_of_the_default():
         found = parameters.of_type("name", text, default)
         assert found == wanted and type(found) is type(wanted)
     with pytest.raises(parameters.Usage):
-        parameters.of_type("rounds", "1.5", 3)
+        parameters.of_type("epochs", "1.5", 3)
     assert parameters.listed(" cv1, cv2,") == ["cv1", "cv2"] and parameters.listed("") == []
 
 
@@ -90,7 +91,7 @@ def test_signal_pauses_a_training_and_the_next_call_goes_on(tiny, tmp_path, numb
     root, _ = tiny
     shutil.copytree(root, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "checkpoints" / "tiny" / "gate")
-    words = ["--run", "tiny", "--only", "04", "--set", "stage=gate", "rounds=400", "width=4"]
+    words = ["--run", "tiny", "--only", "04", "--set", "stage=gate", "epochs=400", "width=4"]
     env = os.environ | {"CASCADE_LIVER_ROOT": str(tmp_path / "copy")}
     process = subprocess.Popen([sys.executable, "-m", "helpers.run", *words], env=env, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip

@@ -57,10 +57,10 @@ def test_every_output_is_there_and_exact_is_exact(folders, tmp_path):
     assert cases.loc["segmentation-1"].tumour_dice == pytest.approx(both / (6 * 6 * 4 + 4 * 4 * 3))
     for name in ("lesions.csv", "slices.csv", "summary.json", "report.html", "figures/dice_by_case.png"):
         assert (tmp_path / "out" / name).is_file()
-    wanted = ("liver.dice_per_case.mean", "tumour.dice_global", "tumour.lesion_recall_iou50", "organisers.detection_recall",
+    wanted = ("liver.dice_per_case.mean", "tumour.dice_global", "tumour.lesion_recall_iou50", "lits_official.detection_recall",
               "tumour.dice_per_case_with_tumour.low", "tumour_burden.rmse")  # fmt: skip
     assert all(values[key] is not None for key in wanted)
-    assert values["liver.dice_per_case.rule"] and values["tumour.assd_mm.rule"] and values["organisers.rule"]
+    assert values["liver.dice_per_case.rule"] and values["tumour.assd_mm.rule"] and values["lits_official.rule"]
     assert not list((tmp_path / "out").rglob(".*"))  # no half-written file is left
 
 

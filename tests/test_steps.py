@@ -44,7 +44,7 @@ def test_shown_and_found_undo_each_other(own_root):
 
 
 def stage_on(root, **settings):
-    return steps.Stage("02_filtering", runs.Run("r"), {"size": 1, "device": "cpu"} | settings, [root / "in.csv"])
+    return steps.Step("02_filtering", runs.Run("r"), {"size": 1, "device": "cpu"} | settings, [root / "in.csv"])
 
 
 def test_stage_says_what_changed(own_root):
@@ -66,7 +66,7 @@ def test_stage_says_what_changed(own_root):
 def test_folder_that_grew_is_named(own_root):
     (own_root / "scans").mkdir()
     (own_root / "scans" / "a.nii").write_text("a")
-    stage = steps.Stage("01", runs.Run("r"), {}, [own_root / "scans"])
+    stage = steps.Step("01", runs.Run("r"), {}, [own_root / "scans"])
     stage.done([])
     (own_root / "scans" / "b.nii").write_text("b")
     assert stage.changes() == ["scans/b.nii is new"]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from helpers.cascade import weights
-from helpers.cascade.precision import device_named, half_units
+from helpers.cascade.precision import device_named, half_precision_supported
 from helpers.slices import store
 from helpers.slices.recipe import PEAK, Recipe, Slices, normalised, reference_shift, stacked
 
@@ -15,7 +15,7 @@ MIRRORS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a region is 
 
 
 @dataclass
-class Loaded:
+class TrainedNetwork:
     """A stage's network with what its card says about reading slices."""
 
     network: torch.nn.Module
@@ -50,8 +50,8 @@ def load(folder, device="auto", unfinished=False):
     device  "cpu", "cuda" or "auto". Raises what `weights_of` and `networks.load_weights` raise.
     """
     device = device_named(device)
-    half, files = half_units(device), weights_of(folder, unfinished)
-    loaded = {stage: Loaded(*weights.load_weights(file, device), half) for stage, file in files.items()}
+    half, files = half_precision_supported(device), weights_of(folder, unfinished)
+    loaded = {stage: TrainedNetwork(*weights.load_weights(file, device), half) for stage, file in files.items()}
     seen = {tuple(str(one.card["recipe"][name]) for name in WHOLE) for stage, one in loaded.items() if stage != "tumour"}
     if len(seen) > 1:
         raise ValueError(f"{folder}: the gate learnt from other pixels than the liver's network; train one of them again")
@@ -118,7 +118,7 @@ def _foreground(logits, stage):
     return classes[:, 2] if stage == "tumour" else 1 - classes[:, 0]
 
 
-def likely_liver(liver, grid, image, kept, threshold, probability=None, batch_size=8, step=1):
+def liver_mask(liver, grid, image, kept, threshold, probability=None, batch_size=8, step=1):
     """Where the liver's network sees liver in the slices `kept`.
 
     probability  uint8 (z, y, x) that is filled with what the network said, or None.
@@ -135,30 +135,30 @@ def likely_liver(liver, grid, image, kept, threshold, probability=None, batch_si
     return mask, score
 
 
-def _asked(loaded, image, rows, batch_size, step, mirrored=False):
+def _asked(loaded, image, rows, batch_size, step, flip_tta=False):
     """Yield (row, plane of probabilities), a batch at a time; four planes (4, y, x) when the mirror images are asked for too."""
     for start in range(0, len(rows), batch_size):
         some = rows[start : start + batch_size]
-        if mirrored:
+        if flip_tta:
             said = probabilities_mirrored(loaded, image, some, batch_size, step).swapaxes(0, 1)
         else:
             said = probabilities(loaded, image, some, batch_size, step)
         yield from zip(some, said, strict=True)
 
 
-def tumour_probability(volume, tumour, roi, liver, mirrored=False, batch_size=8, step=1):
+def tumour_probability(volume, tumour, roi, liver, flip_tta=False, batch_size=8, step=1):
     """Probability of tumour in the box of the region of interest, from those of its slices that show liver.
 
-    returns  (probability, spread), uint8 in the box. With `mirrored` the mean of four views and their standard deviation,
+    returns  (probability, spread), uint8 in the box. With `flip_tta` the mean of four views and their standard deviation,
              else one view and None.
     """
     (z0, z1), *edges = roi.box
     rows, columns = (slice(*edge) for edge in edges)
     image = Slices(volume.hu[z0:z1], roi, tumour.recipe, reference_shift(volume.hu, liver, tumour.recipe))
     out, plane = np.zeros([end - start for start, end in roi.box], np.uint8), np.zeros(volume.hu.shape[1:], np.uint8)
-    spread = np.zeros_like(out) if mirrored else None
-    for k, said in _asked(tumour, image, np.flatnonzero(liver.any((1, 2))) - z0, batch_size, step, mirrored):
-        if mirrored:
+    spread = np.zeros_like(out) if flip_tta else None
+    for k, said in _asked(tumour, image, np.flatnonzero(liver.any((1, 2))) - z0, batch_size, step, flip_tta):
+        if flip_tta:
             said, apart = (np.rint(part).astype(np.uint8) for part in (said.mean(0), said.std(0)))
             spread[k] = roi.back(apart, plane)[rows, columns]
         out[k] = roi.back(said, plane)[rows, columns]

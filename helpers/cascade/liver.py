@@ -8,7 +8,7 @@ COARSE_MM = 3.0  # voxels on which parts are told apart
 LEAST_ML = 1.0  # of a part, for a median that can be trusted
 
 
-def without_neighbours(liver, hu, spacing_mm, necks_mm, unlike_hu):
+def remove_adjacent_organs(liver, hu, spacing_mm, neck_widths_mm, max_hu_difference):
     """A liver without the colon, spleen, stomach or kidney that touches it.
 
     Spheres as wide as the neck fit into parts of a mask, and not through the necks between them. Every voxel belongs to the
@@ -16,18 +16,18 @@ def without_neighbours(liver, hu, spacing_mm, necks_mm, unlike_hu):
     necks first: where a part is gone, a wider one can show.
 
     liver      bool (z, y, x), one piece; hu: int16 (z, y, x), the scan.
-    necks_mm   widths of necks, one after another; none keeps all.
-    unlike_hu  difference of medians from which a part is another organ.
+    neck_widths_mm   widths of necks, one after another; none keeps all.
+    max_hu_difference  difference of medians from which a part is another organ.
     returns    (bool (z, y, x), a dict per part that went: volume_ml, and hu, how far its median lies from the liver's).
     """
     gone = []
-    for neck_mm in necks_mm:
-        liver, parts = _without_parts(liver, hu, spacing_mm, neck_mm, unlike_hu)
+    for neck_mm in neck_widths_mm:
+        liver, parts = _remove_adjacent(liver, hu, spacing_mm, neck_mm, max_hu_difference)
         gone += parts
     return liver, gone
 
 
-def _without_parts(liver, hu, spacing_mm, neck_mm, unlike_hu):
+def _remove_adjacent(liver, hu, spacing_mm, neck_mm, max_hu_difference):
     """`without_neighbours` for necks of one width."""
     box = box_of(liver)
     if box is None:
@@ -43,7 +43,7 @@ def _without_parts(liver, hu, spacing_mm, neck_mm, unlike_hu):
     ml = np.bincount(parts[mask], minlength=count + 1) * np.prod(edges_mm) / 1000
     own = np.median(grey[mask & (parts == ml.argmax())])
     apart = {k: np.median(grey[mask & (parts == k)]) - own for k in range(1, count + 1) if ml[k] >= LEAST_ML}
-    gone = [k for k in apart if abs(apart[k]) > unlike_hu]
+    gone = [k for k in apart if abs(apart[k]) > max_hu_difference]
     if not gone:
         return liver, []
     away = np.isin(parts, gone)
@@ -51,7 +51,7 @@ def _without_parts(liver, hu, spacing_mm, neck_mm, unlike_hu):
         away = np.repeat(away, step, axis)
     out, size = liver.copy(), [edge.stop - edge.start for edge in box]
     out[box] &= ~away[tuple(slice(n) for n in size)]
-    return largest_piece(out)[0], [{"volume_ml": round(float(ml[k]), 1), "hu": round(float(apart[k]))} for k in gone]
+    return largest_component(out)[0], [{"volume_ml": round(float(ml[k]), 1), "hu": round(float(apart[k]))} for k in gone]
 
 
 def _parts(mask, edges_mm, radius_mm, cut_off):
@@ -74,7 +74,7 @@ def _parts(mask, edges_mm, radius_mm, cut_off):
     return cores[tuple(nearest)], count
 
 
-def largest_piece(mask, slab=32):
+def largest_component(mask, slab=32):
     """The largest 26-connected component of a mask (z, y, x), its holes filled slice by slice, and how many there were.
 
     slab  slices that are labelled together: labels take four bytes a voxel, too much for the whole of a long scan.
@@ -131,13 +131,13 @@ def _touching(below, above):
     return np.unique(np.concatenate(pairs, axis=1), axis=1)
 
 
-def one_liver(mask, volume, rules):
+def clean_liver(mask, volume, rules):
     """The liver in what the network saw as liver: its largest piece, without other organs that hang on it.
 
-    returns  (bool (z, y, x), empty when smaller than `least_liver_ml`; number of pieces; what `without_neighbours` cut off).
+    returns  (bool (z, y, x), empty when smaller than `min_liver_ml`; number of pieces; what `without_neighbours` cut off).
     """
-    piece, count = largest_piece(mask)
-    liver, neighbours = without_neighbours(piece, volume.hu, volume.spacing_mm, rules.necks_mm, rules.unlike_hu)
-    if np.count_nonzero(liver) * volume.voxel_ml < rules.least_liver_ml:
+    piece, count = largest_component(mask)
+    liver, neighbours = remove_adjacent_organs(piece, volume.hu, volume.spacing_mm, rules.neck_widths_mm, rules.max_hu_difference)
+    if np.count_nonzero(liver) * volume.voxel_ml < rules.min_liver_ml:
         liver = np.zeros_like(liver)
     return liver, count, neighbours

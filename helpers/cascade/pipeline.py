@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from scipy import ndimage
 
-from helpers.cascade.inference import likely_liver, probabilities, tumour_probability
-from helpers.cascade.liver import one_liver
-from helpers.cascade.tumour import kept_lesions, smoothed
+from helpers.cascade.inference import liver_mask, probabilities, tumour_probability
+from helpers.cascade.liver import clean_liver
+from helpers.cascade.tumour import keep_lesions, smoothed
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import recipe
 from helpers.slices.recipe import PEAK, working_slices
@@ -17,17 +17,17 @@ from helpers.slices.recipe import PEAK, working_slices
 @dataclass(frozen=True)
 class Rules:
     """What the cascade decides by; every number is a parameter of notebook 05. A scan of one slice is looked at whatever
-    gate_threshold and least_liver_ml say.
+    gate_threshold and min_liver_ml say.
 
     gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel counts.
     gate_smooth_mm   deviation of a smoothing along z of the gate's probability.
     gate_margin      slices kept beyond the first and last one that the gate's threshold names; all between them are kept.
-    least_liver_ml   a smaller liver is no liver.
-    necks_mm         what hangs on the liver by a neck that narrow, and whose median is more than `unlike_hu` from the liver's,
+    min_liver_ml   a smaller liver is no liver.
+    neck_widths_mm         what hangs on the liver by a neck that narrow, and whose median is more than `max_hu_difference` from the liver's,
                      is another organ; widths one after another, none keeps all.
-    least_lesion_ml  smaller tumour components are dropped, and those whose highest probability, smoothed, is below `least_peak`:
+    min_lesion_ml  smaller tumour components are dropped, and those whose highest probability, smoothed, is below `min_peak_probability`:
                      at 2 mm and .95 these are all that span less than about 8 mm along z.
-    most_fat         a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of what
+    max_fat_fraction         a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of what
                      surrounds it is fat, or a third of that when its median is below 30 HU; never from 60 HU on. 1 keeps all.
                      Tumours lie in liver, even those at its edge.
     reach_mm         tumours are sought in the liver and in those of its notches that a disk of this radius doesn't fit into:
@@ -36,7 +36,7 @@ class Rules:
     neighbour_mm     the neighbours of a slice are taken about this far away, so that a dense scan looks like the
                      training's; 0 takes the next slices.
     batch_size       slices that go through a network together.
-    mirrored         the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
+    flip_tta         the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
                      spread says how much the network contradicts itself. The tumour's step then takes four times as long.
     """
 
@@ -45,17 +45,17 @@ class Rules:
     tumour_threshold: float = 0.5
     gate_smooth_mm: float = 5.0
     gate_margin: int = 2
-    least_liver_ml: float = 50.0
-    necks_mm: tuple = (12.0, 18.0, 27.0)
-    unlike_hu: float = 12.0
-    least_lesion_ml: float = 0.05
-    least_peak: float = 0.95
-    most_fat: float = 0.03
+    min_liver_ml: float = 50.0
+    neck_widths_mm: tuple = (12.0, 18.0, 27.0)
+    max_hu_difference: float = 12.0
+    min_lesion_ml: float = 0.05
+    min_peak_probability: float = 0.95
+    max_fat_fraction: float = 0.03
     reach_mm: float = 15.0
     smooth_mm: float = 2.0
     neighbour_mm: float = recipe.NEIGHBOUR_MM
     batch_size: int = 8
-    mirrored: bool = False
+    flip_tta: bool = False
 
     def neighbour_step(self, volume):
         """Distance, in slices, from which the neighbours of a slice are taken."""
@@ -66,13 +66,13 @@ class Rules:
 class Segmentation:
     """labels uint8 (z, y, x) 0/1/2; log: every decision, plain values; if asked for, probability uint8 (z, y, x) per organ.
 
-    spread  with Rules.mirrored, the tumour probability's standard deviation over the four views, uint8 (z, y, x), 255 is 1.
+    spread  with Rules.flip_tta, the tumour probability's standard deviation over the four views, uint8 (z, y, x), 255 is 1.
     """
 
     labels: np.ndarray
     log: dict
     probability: dict = field(default_factory=dict)
-    spread: np.ndarray | None = None
+    tta_std: np.ndarray | None = None
 
 
 def segment(volume, loaded, rules=Rules(), keep_probability=False):
@@ -85,7 +85,7 @@ def segment(volume, loaded, rules=Rules(), keep_probability=False):
     """
     began = time.perf_counter()
     if len(volume.hu) == 1:  # a single slice is no liver's volume, and whoever gives it has chosen it
-        rules = replace(rules, least_liver_ml=0.0, gate_threshold=0.0)
+        rules = replace(rules, min_liver_ml=0.0, gate_threshold=0.0)
     shape, header_mm = volume.hu.shape, volume.spacing_mm
     volume = with_likely_spacing(volume)
     result = Segmentation(np.zeros(shape, np.uint8), _empty_log(shape[0], rules))
@@ -112,10 +112,10 @@ def _steps(volume, loaded, rules, result):
         return "no liver found"
     threshold = rules.liver_threshold
     said = {"batch_size": rules.batch_size, "step": step}
-    mask, score = likely_liver(loaded["liver"], grid, image, kept, threshold, result.probability.get("liver"), **said)
+    mask, score = liver_mask(loaded["liver"], grid, image, kept, threshold, result.probability.get("liver"), **said)
     log["liver_slice_score"] = _rounded(score / PEAK)
     clock.note("liver")
-    liver, log["liver_pieces"], log["neighbours"] = one_liver(mask, volume, rules)
+    liver, log["liver_pieces"], log["neighbours"] = clean_liver(mask, volume, rules)
     del mask, image
     clock.note("pieces")
     if not liver.any():
@@ -124,17 +124,17 @@ def _steps(volume, loaded, rules, result):
     roi = recipe.grid_of(volume, "tumour", loaded["tumour"].recipe, liver)
     log["roi"] = [list(edge) for edge in roi.box]
     box = tuple(slice(*edge) for edge in roi.box)
-    likely, spread = tumour_probability(volume, loaded["tumour"], roi, liver, rules.mirrored, **said)
+    likely, spread = tumour_probability(volume, loaded["tumour"], roi, liver, rules.flip_tta, **said)
     if result.probability:
         result.probability["tumour"][box] = likely
-    if rules.mirrored:
-        result.spread = np.zeros(volume.hu.shape, np.uint8)
-        result.spread[box] = spread
+    if rules.flip_tta:
+        result.tta_std = np.zeros(volume.hu.shape, np.uint8)
+        result.tta_std[box] = spread
     clock.note("tumour")
     likely = smoothed(likely, liver[box], rules, volume.spacing_mm)
     log["tumour_slice_score"][box[0]] = _rounded(likely.max((1, 2)) / PEAK)
     corner = [start for start, _ in roi.box]
-    tumour, gallbladder, *counts = kept_lesions(likely, rules, volume.spacing_mm, volume.hu[box], corner)
+    tumour, gallbladder, *counts = keep_lesions(likely, rules, volume.spacing_mm, volume.hu[box], corner)
     log["lesions"], log["removed"] = counts
     log["tumour_ml"] = round(float(np.count_nonzero(tumour) * volume.voxel_ml), 3)
     result.labels[box][gallbladder] = 0
@@ -210,5 +210,5 @@ def predicted_liver(volume, liver, rules):
     """The liver of a scan, bool (z, y, x), as the cascade finds it by its Rules without a gate."""
     grid, image = working_slices(volume, liver.recipe)
     step = rules.neighbour_step(volume)
-    mask, _ = likely_liver(liver, grid, image, np.arange(len(image)), rules.liver_threshold, step=step)
-    return one_liver(mask, volume, rules)[0]
+    mask, _ = liver_mask(liver, grid, image, np.arange(len(image)), rules.liver_threshold, step=step)
+    return clean_liver(mask, volume, rules)[0]

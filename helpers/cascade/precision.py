@@ -10,7 +10,7 @@ def device_named(name):
     return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def half_units(device):
+def half_precision_supported(device):
     """The arithmetic for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or "32-true".
 
     Not measured, so that it costs no time and a busy machine gives the same masks as an idle one.
@@ -36,7 +36,7 @@ def fastest_precision(network, example, device, repeats=3):
     torch.set_num_threads(1)  # the processor time of one thread is the same on a busy machine
     seconds = {}
     for name, dtype in (("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
-        if name == "16-mixed" and device.type != "cuda" or name == "bf16-mixed" and half_units(device) != name:
+        if name == "16-mixed" and device.type != "cuda" or name == "bf16-mixed" and half_precision_supported(device) != name:
             continue  # without units for it half precision only wins when the machine was busy with something else meanwhile
         times = []
         for _ in range(repeats + 1):

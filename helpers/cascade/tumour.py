@@ -12,7 +12,7 @@ BILE_HU = (30, 60)  # darker findings are most often bile: fat counts three time
 QUIET_PX = 0.7  # deviation of a smoothing, or the noise of a scan makes fat of its dark voxels
 
 
-def closed(mask, spacing_mm, radius_mm):
+def morphological_closing(mask, spacing_mm, radius_mm):
     """A mask (z, y, x) with its gaps and notches closed, slice by slice: those that a disk of this radius doesn't fit into.
 
     A tumour at the liver's edge is often left out by the liver's network; this is where it would lie.
@@ -35,13 +35,13 @@ def smoothed(likely, liver, rules, spacing_mm):
     """Probabilities uint8 (z, y, x) as the rules for lesions read them: 0 outside the closed liver, then smoothed along z."""
     from scipy import ndimage
 
-    inside = np.where(closed(liver, spacing_mm, rules.reach_mm), likely, np.uint8(0))
+    inside = np.where(morphological_closing(liver, spacing_mm, rules.reach_mm), likely, np.uint8(0))
     if rules.smooth_mm:
         inside = ndimage.gaussian_filter1d(inside, rules.smooth_mm / spacing_mm[0], axis=0, truncate=2.0)
     return inside
 
 
-def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
+def keep_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
     """Lesions from probabilities uint8 (z, y, x): threshold, 6-connected components, and the three rules that drop some.
 
     rules    cascade.Rules, or any object with these of its numbers.
@@ -61,16 +61,16 @@ def kept_lesions(likely, rules, spacing_mm, hu, corner=(0, 0, 0)):
         ml = float(measured["voxel_counts"][k] * np.prod(spacing_mm)) / 1000
         inside = pieces[box] == k
         peak = float(likely[box][inside].max()) / PEAK
-        sure = ml >= rules.least_lesion_ml and peak >= rules.least_peak
+        sure = ml >= rules.min_lesion_ml and peak >= rules.min_peak_probability
         fat = 0.0
         if sure and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1]:
             fat = fat_around(pieces, k, box, hu, spacing_mm)
             weight = (3, 1, 0)[np.searchsorted(BILE_HU, np.median(hu[box][inside]), "right")]
-            gallbladder[k] = min(1.0, weight * fat) > rules.most_fat
+            gallbladder[k] = min(1.0, weight * fat) > rules.max_fat_fraction
         keep[k] = sure and not gallbladder[k]
         if not keep[k]:
             where = [int(round(c + start)) for c, start in zip(measured["centroids"][k], corner, strict=True)]
-            why = "gallbladder" if gallbladder[k] else "too small" if ml < rules.least_lesion_ml else "too unsure"
+            why = "gallbladder" if gallbladder[k] else "too small" if ml < rules.min_lesion_ml else "too unsure"
             found = {"why": why, "volume_ml": round(ml, 4), "peak": round(peak, 3), "fat": round(fat, 3), "index_zyx": where}
             removed.append(found)
     return keep[pieces], gallbladder[pieces], int(keep.sum()), removed

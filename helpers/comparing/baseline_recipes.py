@@ -78,7 +78,7 @@ class Contestant:
 
 def with_one_liver(labels):
     """Labels without all that isn't part of the largest piece of liver and tumour together."""
-    return np.where(liver.largest_piece(labels >= 1)[0], labels, 0).astype(np.uint8)
+    return np.where(liver.largest_component(labels >= 1)[0], labels, 0).astype(np.uint8)
 
 
 def slices_of(folder, rows, size):

@@ -65,7 +65,7 @@ class Files(torch.utils.data.Dataset):
         return tuple(torch.from_numpy(np.load(self.items[k][part])) for part in ("image", "mask"))
 
 
-def usual_batches(items, batch_size, seed):
+def baseline_batches(items, batch_size, seed):
     """Batches from a shuffling DataLoader over `Files`: a function of the step, whose number it doesn't care about."""
     order = torch.Generator().manual_seed(seed)
     loader = torch.utils.data.DataLoader(

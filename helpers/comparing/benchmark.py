@@ -71,7 +71,7 @@ def learn(folder, steps, width):
     chunks = [pd.read_csv(file) for file in sorted(folder.glob("chunk_*.csv"))]
     draw = batches.Batches(chunks, store.Store(folder), "liver", seed=7, batch_size=8, patch=0, neighbours=1,
                            bends=augmentation.OF_STAGE["liver"])  # fmt: skip
-    half = precision.half_units(torch.device("cpu")) == "bf16-mixed"
+    half = precision.half_precision_supported(torch.device("cpu")) == "bf16-mixed"
     network = build("unet", 3, width=width, levels=3, unshuffle=2)
     step = baselines.learning(network, draw, half, torch.channels_last, averaged=True)
     for k in np.linspace(0, draw.steps_per_round - 1, steps).astype(int):
@@ -97,7 +97,7 @@ def rehearse(weights, run, steps):
         lists.read_lists(here.lists)[0], store.Store(here.stores / ("tumour" if how["stage"] == "tumour" else "liver")),
         how["stage"], seed=how["seed"], batch_size=how["batch_size"], patch=how["patch"], neighbours=how["neighbours"],
         bends=dataclasses.replace(augmentation.OF_STAGE[how["stage"]], **how["augment"]), norm=card["norm"],
-        evenness=how["evenness"],
+        patient_balance=how["patient_balance"],
     )  # fmt: skip
     step = baselines.learning(network, draw, card["made_with"]["precision"] == "bf16-mixed", torch.channels_last, averaged=True)
     seconds = []

@@ -153,29 +153,29 @@ def _turn(run, stage, whole, until, left, signals):
     """Train a stage until it has learnt for `until` minutes of `whole`; returns DONE when it has, else PAUSED or FAILED."""
     if signals or left() <= 0:
         return jobs.PAUSED
-    trial, rounds = run.checkpoints / f"{stage}-rounds.json", 1
+    trial, epochs = run.checkpoints / f"{stage}-epochs.json", 1
     if whole >= 1 and not trial.is_file():  # how fast is it here? Thrown away, and not counted
         shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
         if code := _sitting(run, stage, 1, steps=TRIAL_STEPS):
             return code
-        rounds = rounds_in(_state(run, stage), whole, from_the_start=True)
+        epochs = epochs_in(_state(run, stage), whole, from_the_start=True)
         shutil.rmtree(run.checkpoints / stage)
-        files.write_json(trial, rounds)
+        files.write_json(trial, epochs)
     if (state := _state(run, stage)) and state["step"] >= TRIAL_STEPS:  # enough for a speed
-        rounds = rounds_in(state, whole)
+        epochs = epochs_in(state, whole)
     elif trial.is_file():
-        rounds = files.read_json(trial)
+        epochs = files.read_json(trial)
     minutes = until - state.get("minutes", 0.0)
     if minutes < 0.001 or state and state["step"] >= state["total_steps"]:
         return jobs.DONE
-    code = _sitting(run, stage, rounds, min(minutes, max(0.001, left() / 60)))
+    code = _sitting(run, stage, epochs, min(minutes, max(0.001, left() / 60)))
     return code or (jobs.PAUSED if signals or left() <= 0 else jobs.DONE)
 
 
-def _sitting(run, stage, rounds, minutes=0.0, steps=0):
+def _sitting(run, stage, epochs, minutes=0.0, steps=0):
     """Notebook 04 for so many minutes or steps; DONE when they are up or the training is finished."""
     pause = {"chunk_minutes": float(minutes), "chunk_steps": steps}
-    job = jobs.training(run, stage=stage, rounds=rounds, validations=KEPT, loggers="", device=DEVICE, **pause)
+    job = jobs.training(run, stage=stage, epochs=epochs, validations=KEPT, loggers="", device=DEVICE, **pause)
     before = _state(run, stage).get("minutes", 0.0)
     code, asked = jobs.carried_out(job, run)
     if code == jobs.PAUSED and not asked and (steps or _state(run, stage)["minutes"] - before > 0.9 * minutes):
@@ -188,16 +188,16 @@ def _state(run, stage):
     return checkpoints.read_newest(Path(run.checkpoints / stage))[0] or {}
 
 
-def rounds_in(state, whole, from_the_start=False):
-    """Whole rounds over all chunks that a stage will have gone through when its minutes are up, at the speed so far.
+def epochs_in(state, whole, from_the_start=False):
+    """Whole epochs over all chunks that a stage will have gone through when its minutes are up, at the speed so far.
 
-    state  of a training: step, minutes, total_steps, and rounds in its settings.
+    state  of a training: step, minutes, total_steps, and epochs in its settings.
     whole  minutes that the stage has in all; they begin anew for a trial that is thrown away, `from_the_start`.
     """
-    step, minutes, per_round = state["step"], state["minutes"], state["total_steps"] // state["settings"]["rounds"]
+    step, minutes, per_epoch = state["step"], state["minutes"], state["total_steps"] // state["settings"]["epochs"]
     left = whole if from_the_start else max(0.0, whole - minutes)
     reached = step / minutes * left + (0 if from_the_start else step)
-    return max(1, round(reached / per_round), step // per_round + 1)
+    return max(1, round(reached / per_epoch), step // per_epoch + 1)
 
 
 if __name__ == "__main__":

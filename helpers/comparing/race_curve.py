@@ -183,7 +183,7 @@ def means(table):
         for organ in metrics.CLASSES:
             values = own[f"{organ}_dice"].to_numpy(float)
             row[organ] = values.mean()
-            row[f"{organ}_low"], row[f"{organ}_high"] = statistics.interval(values, groups=own.group)
+            row[f"{organ}_low"], row[f"{organ}_high"] = statistics.bootstrap_ci(values, groups=own.group)
         rows.append(row)
     return pd.DataFrame(rows or {"contestant": []}).set_index("contestant")
 
@@ -205,7 +205,7 @@ def sentence(table):
     for organ in metrics.CLASSES:
         column = f"{organ}_dice"
         best = max(others, key=lambda name: others[name][column].mean())
-        found = statistics.paired(others[best], ours, column)
+        found = statistics.paired_difference(others[best], ours, column)
         places.setdefault("ahead" if found["mean"] > 0 else "behind" if found["mean"] < 0 else "level", []).append(organ)
         spread = "" if found["low"] is None else f", 95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
         scores = f"{ours[column].mean():.3f} beside {others[best][column].mean():.3f} of {NAMES[best]}"

@@ -8,8 +8,8 @@ import numpy as np
 
 from helpers import files, jobs, runs
 from helpers.cascade import inference, pipeline
-from helpers.cascade.liver import largest_piece
-from helpers.cascade.precision import half_units
+from helpers.cascade.liver import largest_component
+from helpers.cascade.precision import half_precision_supported
 from helpers.cascade.weights import load_weights
 from helpers.comparing import timing
 from helpers.looking.plots import figure
@@ -18,7 +18,7 @@ from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.scoring import metrics, statistics
 from helpers.slices import recipe
-from helpers.steps import Stage
+from helpers.steps import Step
 
 COLUMNS = ["trial", "patients", "score", "low", "high", "difference", "difference_low", "difference_high", "better", "worse", "p"]
 
@@ -30,7 +30,7 @@ def resized(run, size):
     Raises FileNotFoundError when 02 hasn't run, RuntimeError when it fails, ValueError when a person has made a run of this name.
     """
     stamp = run.reports / "stages" / "02_filtering.json"
-    if Stage("02_filtering", run, {}).state != "done":
+    if Step("02_filtering", run, {}).state != "done":
         raise FileNotFoundError(f"02_filtering has not come to its end for run '{run.name}': run it first")
     if files.read_json(run.lists / "recipe.json")["recipe"]["size"] == size:
         return run
@@ -95,16 +95,16 @@ def liver_scores(weights, rows, device):
     weights  file of a liver network; rows: rows of cases.csv; device: torch.device that predicts.
     returns  {"pieces": {case: Dice of all it found}, "largest": {case: Dice of the largest 3-D component}}.
     """
-    loaded = inference.Loaded(*load_weights(weights, device), half_units(device))
+    loaded = inference.TrainedNetwork(*load_weights(weights, device), half_precision_supported(device))
     found = {"pieces": {}, "largest": {}}
     for _, row in rows.iterrows():
         volume, labels = reading.read_row(row)
         volume = with_likely_spacing(volume)
         grid, image = recipe.working_slices(volume, loaded.recipe)
         step = pipeline.Rules().neighbour_step(volume)
-        mask, _ = inference.likely_liver(loaded, grid, image, np.arange(len(image)), 0.5, step=step)
+        mask, _ = inference.liver_mask(loaded, grid, image, np.arange(len(image)), 0.5, step=step)
         truth = labels >= 1
-        for name, said in (("pieces", mask), ("largest", largest_piece(mask)[0])):
+        for name, said in (("pieces", mask), ("largest", largest_component(mask)[0])):
             found[name][row.case] = float(metrics.dice(truth.sum(), said.sum(), (truth & said).sum()))
     return found
 
@@ -142,11 +142,11 @@ def compared(scores, default_of):
 
     rows, cases = [], scores.rename(columns={"patient": "case"})
     for trial, own in cases.groupby("trial", sort=False):
-        low, high = statistics.interval(own.score)
+        low, high = statistics.bootstrap_ci(own.score)
         row = {"trial": trial, "patients": len(own), "score": own.score.mean(), "low": low, "high": high}
         default = cases[cases.trial == default_of[trial]]
         if trial != default_of[trial] and set(own.case) & set(default.case):
-            found = statistics.paired(default, own, "score")
+            found = statistics.paired_difference(default, own, "score")
             row |= {"difference": found["mean"], "difference_low": found["low"], "difference_high": found["high"]}
             row |= {"better": found["better"], "worse": found["worse"], "p": 1.0 if found["p"] is None else found["p"]}
         rows.append(row)

@@ -72,7 +72,7 @@ def _digest(file):
 
 def signs(case):
     """dict file -> `paths.signs` of it, for all files of a case."""
-    return {runs.relative(file): files.signs(file) for file in files_of(case)}
+    return {runs.relative(file): files.file_signature(file) for file in files_of(case)}
 
 
 def is_kept(folder, case, settings, how):

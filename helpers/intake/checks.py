@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from helpers.scans import nifti, reading
-from helpers.scans.labels import place_mask, standard_labels, way_onto
+from helpers.scans.labels import alignment, place_mask, standard_labels
 from helpers.scans.volume import HU_RANGE, axes_of, box_of, diameter_mm, turned_over, widened
 
 HISTOGRAM_STEP = 10  # HU
@@ -182,7 +182,7 @@ def read_and_place(case, volume, data=None, mask_flip=""):
 
 
 def _odd_grid(shape, affine, volume):
-    if way_onto(shape, affine, volume) == "axes":
+    if alignment(shape, affine, volume) == "axes":
         return [("mask-axes", f"{axes_of(affine)} onto {volume.axes}")]
     if np.allclose(affine, volume.affine, atol=1e-2):
         return []

@@ -83,7 +83,7 @@ def _features(grey, low=0.0, high=0.0):
     return np.where(length > 50, rows / np.maximum(length, 1e-9), 0).astype(np.float32)
 
 
-def pairs(table, least=ALIKE):
+def duplicate_pairs(table, least=ALIKE):
     """Every two cases that show the same scan.
 
     table    DataFrame with the columns case, voxels and thumbnail of cases.csv; cases without a thumbnail are left out.
@@ -108,7 +108,7 @@ def pairs(table, least=ALIKE):
 
 def findings(table):
     """What the doctor says about each case that is there twice: dict case -> list of (code, the cases it is like)."""
-    found, said = pairs(table), {}
+    found, said = duplicate_pairs(table), {}
     both = [(p.case, p.other, p) for p in found.itertuples()] + [(p.other, p.case, p) for p in found.itertuples()]
     for case, other, pair in both:
         told = other if pair.kind == "duplicate-image" else f"{other} ({pair.similarity:.3f})"

@@ -18,7 +18,7 @@ from helpers.intake.anatomy import (
     keep_largest,
     lay_out,
 )
-from helpers.processes import Died, each
+from helpers.processes import WorkerDied, parallel_map
 
 AXES = ("LPS", "RAS", "PSR", "LAS", "LPI", "RAS", "LPS", "SPL")  # orientation of the file, by case number
 SETTINGS = "phantoms.json"
@@ -208,8 +208,8 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
     missing = [n for n in range(cases) if not all(is_whole(path) for path in find_pair(folder, n))]
     write = partial(write_case, folder, seed=seed, size=size)
     workers = min(workers or os.cpu_count() or 1, len(missing))
-    written = each(write, missing, workers) if workers > 1 else ((k, write(n)) for k, n in enumerate(missing))
+    written = parallel_map(write, missing, workers) if workers > 1 else ((k, write(n)) for k, n in enumerate(missing))
     for k, done in tqdm(written, desc="phantoms", total=len(missing), unit="case", disable=not missing):
-        if isinstance(done, Died):
+        if isinstance(done, WorkerDied):
             raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process ended by {done.how}; run again")
     return [find_pair(folder, number)[0] for number in range(cases)]

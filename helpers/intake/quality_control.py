@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers import runs
 from helpers.intake import case_table, checks, duplicates
-from helpers.processes import Died, each
+from helpers.processes import WorkerDied, parallel_map
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.findings import FINDINGS, verdict_of
 from helpers.scans.volume import flipped, read_volume, turned_over, with_likely_spacing
@@ -95,9 +95,9 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
             to_do.append(number)
     with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
         items = [asked[number] for number in to_do]
-        done = enumerate(map(look, items)) if workers == 1 else each(look, items, workers or os.cpu_count())
+        done = enumerate(map(look, items)) if workers == 1 else parallel_map(look, items, workers or os.cpu_count())
         for number, result in done:
-            if isinstance(result, Died):
+            if isinstance(result, WorkerDied):
                 case, *turns = items[number]
                 row = _judged(_begun(case, window, channel, *turns), [("killed", f"it ended with {result.how}")])
                 result = row, [], []

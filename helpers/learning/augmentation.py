@@ -50,7 +50,7 @@ OF_STAGE = {
 }  # fmt: skip
 
 
-def placing(how, centre, size, rng):
+def affine_matrix(how, centre, size, rng):
     """The 2 × 3 matrix from the pixels of a patch size × size to those of its slice, cut about `centre` (x, y)."""
     centre = centre + rng.uniform(-how.shift, how.shift, 2) * size
     angle = np.deg2rad(rng.uniform(-how.rotation_degrees, how.rotation_degrees))
@@ -62,7 +62,7 @@ def placing(how, centre, size, rng):
     return np.column_stack([turn, centre - turn @ np.full(2, (size - 1) / 2)])
 
 
-def warped(plane, matrix, size, interpolation):
+def warp(plane, matrix, size, interpolation):
     """Pixels of a plane (y, x) at the places that `matrix` gives for a patch of size × size; 0 outside the plane."""
     if np.array_equal(matrix, np.eye(2, 3)) and plane.shape == (size, size):
         return np.asarray(plane)
@@ -70,7 +70,7 @@ def warped(plane, matrix, size, interpolation):
     return cv2.warpAffine(np.ascontiguousarray(plane), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
 
 
-def recoloured(image, how, rng):
+def intensity_augmented(image, how, rng):
     """Change intensities of a batch (B, C, H, W) within 0…1: contrast, brightness, gamma, blur, noise; a draw a slice."""
     if how == NONE:
         return image

@@ -21,23 +21,23 @@ class Batches:
     neighbours  slices on either side that become channels.
     bends       augmentation.Augmentation.
     norm        (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) / deviation.
-    evenness    0 draws every slice once a round; 1 draws every scan equally often, 0.5 by the root of its slices.
+    patient_balance    0 draws every slice once an epoch; 1 draws every scan equally often, 0.5 by the root of its slices.
     """
 
     def __init__(self, chunks, store, stage, *, seed, batch_size, patch, neighbours, bends, classes=1, norm=(0.0, 255.0),
-                 evenness=0.0):  # fmt: skip
-        self.store, self.stage, self.seed, self.batch_size, self.evenness = store, stage, seed, batch_size, evenness
+                 patient_balance=0.0):  # fmt: skip
+        self.store, self.stage, self.seed, self.batch_size, self.patient_balance = store, stage, seed, batch_size, patient_balance
         self.patch, self.neighbours, self.bends, self.classes, self.norm = patch, neighbours, bends, classes, norm
         if stage == "tumour":
             chunks = [chunk[chunk.kind != "empty"] for chunk in chunks]  # a region of interest holds liver
         self.chunks = [chunk.reset_index(drop=True) for chunk in chunks]
         self.steps_in = [max(1, len(chunk) // batch_size) for chunk in self.chunks]
         self.first_in = np.concatenate([[0], np.cumsum(self.steps_in)])
-        self.steps_per_round = int(self.first_in[-1])
+        self.steps_per_epoch = int(self.first_in[-1])
 
     def place(self, step):
-        """(round, chunk, batch within the chunk) of a step, all from 0."""
-        turn, rest = divmod(step, self.steps_per_round)
+        """(epoch, chunk, batch within the chunk) of a step, all from 0."""
+        turn, rest = divmod(step, self.steps_per_epoch)
         chunk = int(np.searchsorted(self.first_in, rest, side="right")) - 1
         return turn, chunk, rest - int(self.first_in[chunk])
 
@@ -53,11 +53,11 @@ class Batches:
         return chunk.iloc[order[(k * self.batch_size + np.arange(self.batch_size)) % len(order)]]
 
     def _drawn(self, cases, rows, rng):
-        """The rows in random order; with evenness drawn again and again, those of scans with many slices more seldom."""
-        if not self.evenness or not len(rows):
+        """The rows in random order; with patient_balance drawn again and again, those of scans with many slices more seldom."""
+        if not self.patient_balance or not len(rows):
             return rng.permutation(rows)
         _, case, count = np.unique(cases.to_numpy()[rows], return_inverse=True, return_counts=True)
-        weight = count[case] ** -float(self.evenness)
+        weight = count[case] ** -float(self.patient_balance)
         return rng.choice(rows, len(rows), p=weight / weight.sum())
 
     def __call__(self, step):
@@ -68,7 +68,7 @@ class Batches:
         pairs = [self._sample(row, donors, rng) for row in self.rows(step).itertuples()]
         image = torch.from_numpy(np.stack([image for image, _ in pairs])).float().div_(255)
         target = torch.from_numpy(np.stack([target for _, target in pairs])).long()
-        return normalised(augmentation.recoloured(image, self.bends, rng), self.norm), target
+        return normalised(augmentation.intensity_augmented(image, self.bends, rng), self.norm), target
 
     def _sample(self, row, donors, rng):
         how = self.bends
@@ -76,15 +76,15 @@ class Batches:
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         size = self.patch or mask.shape[1]
         about = self._centre(mask[k], size, rng)
-        matrix = augmentation.placing(how, about, size, rng)
+        matrix = augmentation.affine_matrix(how, about, size, rng)
         planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
         if how.liver_level and rng.random() < 0.5:
             change, sigma = 255 * rng.uniform(-1, 1) * how.liver_level, rng.uniform(0.7, 2.0)
-            planes = synthetic.relight(planes, self._labels_near(row.case, k, step) >= 1, change, sigma)
-        picture = np.stack([augmentation.warped(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
+            planes = synthetic.shift_liver_intensity(planes, self._labels_near(row.case, k, step) >= 1, change, sigma)
+        picture = np.stack([augmentation.warp(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
         if self.stage == "gate":
             return picture, np.array([row.liver_px > 0], dtype=np.uint8)
-        labels = augmentation.warped(mask[k], matrix, size, cv2.INTER_NEAREST)
+        labels = augmentation.warp(mask[k], matrix, size, cv2.INTER_NEAREST)
         if (how.implants or how.decoys or how.veins) and (labels == 1).any():
             picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
         target = target_of(labels, self.stage, self.classes)
@@ -115,7 +115,7 @@ class Batches:
         if veins:
             synthetic.darken_veins(planes, labels, rng, grey_per_hu)
         if decoy:
-            synthetic.decoy(planes, labels, rng, *where)
+            synthetic.paste_gallbladder(planes, labels, rng, *where)
         for _ in range(tumours):
             donor = self._donor(donors, rng) if rng.random() < 0.5 else None
             if donor:
@@ -125,7 +125,7 @@ class Batches:
         return np.rint(planes.clip(0, 255)).astype(np.uint8), labels
 
     def _donor(self, donors, rng):
-        """A lesion of another slice, scans drawn as `evenness` says; None where there is none."""
+        """A lesion of another slice, scans drawn as `patient_balance` says; None where there is none."""
         if not len(donors):
             return None
         row = donors.iloc[self._drawn(donors.case, np.arange(len(donors)), rng)[0]]

@@ -49,7 +49,7 @@ def paste(planes, mask, donor, rng):
     planes   float32 (C, y, x), changed in place; mask: labels uint8 (y, x) of the middle slice, changed in place.
     returns  True when there was room.
     """
-    spot = place(mask, rng)
+    spot = spot_within(mask, rng)
     if spot is None:
         return False
     height, width = donor.masks.shape[1:]
@@ -74,7 +74,7 @@ def paint(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
     pixel_mm      edge of a pixel; slices_mm: (C,) how far each plane lies from the middle slice.
     returns       True when there was room.
     """
-    spot = place(mask, rng)
+    spot = spot_within(mask, rng)
     if spot is None:
         return False
     base_mm = rng.choice(BASE_RADII_MM)
@@ -89,7 +89,7 @@ def paint(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
     return blend(planes[:, *here], mask[here], alpha[:, *there].astype(np.float32), change.astype(np.float32))
 
 
-def decoy(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
+def paste_gallbladder(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
     """Paint what looks like a gallbladder at the liver's edge: even and dark, half outside, and neither liver nor tumour.
 
     Without such a thing, a network that has seen painted tumours takes the real gallbladder for one.
@@ -134,7 +134,7 @@ def darken_veins(planes, mask, rng, grey_per_hu):
         plane -= strength * within * cv2.GaussianBlur(excess, (0, 0), 0.7)
 
 
-def relight(planes, livers, change, sigma):
+def shift_liver_intensity(planes, livers, change, sigma):
     """Make the liver brighter or darker than what surrounds it: fat in its cells takes up to 70 HU off, contrast adds 60.
 
     planes   uint8 (C, y, x); livers: bool (C, y, x), the liver in each of them, tumours included.
@@ -160,7 +160,7 @@ def ellipsoid(radii_mm, rng, pixel_mm, slices_mm):
     return np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])
 
 
-def place(mask, rng):
+def spot_within(mask, rng):
     """A pixel (y, x) well inside healthy liver, or None."""
     deep = np.flatnonzero(cv2.erode((mask == 1).astype(np.uint8), np.ones((7, 7), np.uint8)))
     return divmod(int(deep[rng.integers(len(deep))]), mask.shape[1]) if len(deep) else None

@@ -12,7 +12,7 @@ from helpers.learning import checkpoints
 
 FORMAT = 2  # of the saved state
 PLAIN = ("step", "history", "clock", "best", "best_step", "best_weights", "best_card", "stale", "losses", "validate_every")
-FREE = steps.WITHOUT_EFFECT | {"rounds", "patience", "accumulate"}  # settings that may change between sittings
+FREE = steps.WITHOUT_EFFECT | {"epochs", "patience", "accumulate"}  # settings that may change between sittings
 
 
 class Training:
@@ -125,8 +125,8 @@ class Training:
 
     def _move_end(self, before):
         if self.step >= self.total_steps:
-            raise ValueError(f"the training in {self.folder} has done {self.step:,} of {before:,} steps, the rounds asked "
-                             f"for have {self.total_steps:,}: ask for more rounds")  # fmt: skip
+            raise ValueError(f"the training in {self.folder} has done {self.step:,} of {before:,} steps, the epochs asked "
+                             f"for have {self.total_steps:,}: ask for more epochs")  # fmt: skip
         for part in self.parts.values():
             if hasattr(part, "move_end"):
                 part.move_end(self.step, self.total_steps)

@@ -10,7 +10,7 @@ from helpers.slices import store
 from helpers.slices.recipe import PEAK, grid_of
 
 
-def judge(loaded, pixels, slices, threshold=0.5):
+def validate(loaded, pixels, slices, threshold=0.5):
     """Score a stage's network on listed slices.
 
     loaded   cascade.Loaded; its card says which stage it is.
@@ -23,10 +23,10 @@ def judge(loaded, pixels, slices, threshold=0.5):
              the mean of sensitivity and specificity over slices.
     """
     stage = loaded.card["stage"]
-    return _judge_gate(loaded, pixels, slices) if stage == "gate" else _judge_masks(loaded, pixels, slices, stage, threshold)
+    return _validate_gate(loaded, pixels, slices) if stage == "gate" else _validate_masks(loaded, pixels, slices, stage, threshold)
 
 
-def _judge_gate(loaded, pixels, slices):
+def _validate_gate(loaded, pixels, slices):
     right = {True: [], False: []}
     cases = {}
     for case, part in slices.groupby("case"):
@@ -39,7 +39,7 @@ def _judge_gate(loaded, pixels, slices):
     return {"score": float(np.mean(list(shares.values())))} | shares, cases
 
 
-def _judge_masks(loaded, pixels, slices, stage, threshold):
+def _validate_masks(loaded, pixels, slices, stage, threshold):
     cases, found_slices, shown_slices = {}, 0, 0
     for case, part in slices.groupby("case"):
         shown_slices += int((part.tumour_px > 0).sum()) if stage == "tumour" else int((part.liver_px > 0).sum())
@@ -103,7 +103,7 @@ def predicted_regions(run, rows, liver, recipe):
         if grid is None:
             (folder / f"{row.case}.json").unlink(missing_ok=True)  # of an earlier liver's network
             continue
-        inside = tumour.closed(found, volume.spacing_mm, rules.reach_mm)
+        inside = tumour.morphological_closing(found, volume.spacing_mm, rules.reach_mm)
         marked = labels + store.INSIDE * inside.astype(np.uint8)
         store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", found)
     return store.Store(folder)

@@ -11,7 +11,7 @@ from helpers.scoring.lesions import SIZES
 GREY, FAINT = "#7a7a7a", "#cccccc"
 LOOK_COLOURS = {"gallbladder": "#009E73", "outside": "#000000", "vessel": "#56B4E9", "edge": "#E69F00", "other": "#CC79A7",
                 "outline": FAINT}  # fmt: skip
-LOOK_NAMES = false_positives.LOOKS | {"outline": "around real lesions"}
+LOOK_NAMES = false_positives.FALSE_POSITIVE_TYPES | {"outline": "around real lesions"}
 OUTCOMES = {"found": COLOURS["reference"], "poor": "#E69F00", "missed": "#000000"}
 DEPTHS = ("under 10", "10 to 20", "over 20", "unknown")
 CONTRASTS = ("under −40", "−40 to −15", "−15 to 15", "over 15", "unknown")
@@ -162,8 +162,8 @@ def false_by_look(cases, lesions):
     left.set_title(f"{_lesions(len(false), 'false ')}, {false.volume_ml.sum():.1f} ml, {most}")
     real = lesions[lesions.side == "reference"]
     right.scatter(real.hu, real.edge_mm, _areas(real), color=FAINT, lw=0, label="real lesions")
-    for look in [look for look in false_positives.LOOKS if (false.looks_like == look).any()]:
-        part = false[false.looks_like == look]
+    for look in [look for look in false_positives.FALSE_POSITIVE_TYPES if (false.false_positive_type == look).any()]:
+        part = false[false.false_positive_type == look]
         right.scatter(part.hu, part.edge_mm, _areas(part), color=LOOK_COLOURS[look], alpha=0.75, lw=0, label=LOOK_NAMES[look])
     right.axhline(false_positives.EDGE_MM, color=GREY, lw=0.8, ls=":")
     for edge in false_positives.GALLBLADDER_HU:

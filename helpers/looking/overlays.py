@@ -11,7 +11,7 @@ from helpers.scoring import run_scores
 PIXELS = 420  # along a side of a panel
 
 
-def pick(slices, count=4, least_voxels=30):
+def pick(slices, count=4, min_voxels=30):
     """The slices to look at: most wrong tumour voxels first, and the best Dice among slices with a sizeable tumour.
 
     slices   DataFrame of slices.csv. At most two slices of one case are taken on either side.
@@ -19,12 +19,12 @@ def pick(slices, count=4, least_voxels=30):
     """
     table = slices.assign(wrong=slices.tumour_reference + slices.tumour_prediction - 2 * slices.tumour_both)
     worst = table[table.wrong > 0].sort_values(["wrong", "case"], ascending=[False, True], kind="stable")
-    best = table[(table.tumour_reference >= least_voxels) & (table.tumour_both > 0)]
+    best = table[(table.tumour_reference >= min_voxels) & (table.tumour_both > 0)]
     best = best.sort_values(["tumour_dice", "case"], ascending=[False, True], kind="stable")
     return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
 
 
-def layers(reference, prediction):
+def reference_and_prediction(reference, prediction):
     """Layers of `viewer.painted` for one slice: livers as thin lines, tumours filled (reference) and outlined (prediction)."""
     return [
         (reference == 2, COLOURS["reference"], "fill"), (reference >= 1, COLOURS["reference"], "line"),
@@ -41,7 +41,7 @@ def read(row):
         return volume, reference, reference * 0
 
 
-def sheet(read_case, chosen, title):
+def slice_grid(read_case, chosen, title):
     """A still figure of chosen slices, cut to the liver's surroundings.
 
     read_case  function of a case's name that gives (Volume, reference, prediction).
@@ -54,7 +54,7 @@ def sheet(read_case, chosen, title):
         volume, *labels = kept[row.case]
         r, p = (part[row.index_z] for part in labels)
         y, x = square((r | p) > 0, volume.spacing_mm[1:])
-        panels.append(panel(volume.hu[row.index_z][y, x], layers(r[y, x], p[y, x]), volume.spacing_mm[1:]))
+        panels.append(panel(volume.hu[row.index_z][y, x], reference_and_prediction(r[y, x], p[y, x]), volume.spacing_mm[1:]))
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
     drawn = plots.contact_sheet(panels, titles, columns=4, width=12)
     drawn.suptitle(
@@ -73,7 +73,7 @@ def uncertain(read_case, case, spread_of):
     z = int(spread.sum((1, 2), dtype=np.int64).argmax())
     y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
     hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
-    left = panel(hu, layers(r, p), volume.spacing_mm[1:])
+    left = panel(hu, reference_and_prediction(r, p), volume.spacing_mm[1:])
     drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
     axes[0].imshow(left)
     aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
@@ -90,7 +90,7 @@ def uncertain(read_case, case, spread_of):
 
 def panel(hu_plane, painted, edges_mm):
     """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
-    return viewer.painted(*viewer.enlarged(hu_plane, painted, edges_mm, PIXELS), opacity=0.3, line_px=3)
+    return viewer.overlay(*viewer.enlarged(hu_plane, painted, edges_mm, PIXELS), opacity=0.3, line_px=3)
 
 
 def square(mask, edges_mm):

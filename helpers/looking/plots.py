@@ -40,7 +40,7 @@ def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
     return sheet
 
 
-def still(drawn, path=None):
+def save_figure(drawn, path=None):
     """Save a figure (the rename comes last), and give it back closed: as a cell's last line it is shown once."""
     import matplotlib.pyplot as plt
 
@@ -83,7 +83,7 @@ class LiveCurves:
 
         if get_ipython() is None or not history:
             return
-        drawn = still(curves(history, self.columns, self.along))
+        drawn = save_figure(curves(history, self.columns, self.along))
         if self.handle is None:
             self.handle = display.display(drawn, display_id=True)
         else:

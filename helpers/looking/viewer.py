@@ -17,7 +17,7 @@ def grey(hu_plane, window=SOFT_TISSUE):
     return np.clip((np.asarray(hu_plane, np.float32) - low) * (255.0 / (high - low)) + 0.5, 0, 255).astype(np.uint8)
 
 
-def painted(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4, line_px=1):
+def overlay(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4, line_px=1):
     """A plane of HU (y, x) in grey with masks on it, uint8 RGB (y, x, 3).
 
     layers   list of (mask bool (y, x), colour "#rrggbb", "fill" or "line"), painted in this order.
@@ -44,12 +44,12 @@ def edge(mask, width=1):
     return mask & (inside == 0)
 
 
-def label_layers(labels_plane):
+def label_overlays(labels_plane):
     """The layers of a plane of labels (y, x): 1 is liver, 2 is tumour."""
     return [(labels_plane == 1, COLOURS["liver"], "fill"), (labels_plane == 2, COLOURS["tumour"], "fill")]
 
 
-def box_layer(shape, box, z):
+def box_overlay(shape, box, z):
     """The frame of a box ((z0, z1), (y0, y1), (x0, x1)) on slice z as a layer; nothing above and below the box."""
     (z0, z1), (y0, y1), (x0, x1) = box
     mask = np.zeros(shape[-2:], bool)
@@ -73,9 +73,9 @@ def enlarged(hu_plane, layers, edges_mm=(1.0, 1.0), longest=500):
     return hu, [(mask, colour, style) for mask, (_, colour, style) in zip(masks, layers, strict=True)]
 
 
-def richest(hu, layers_of):
+def richest(hu, overlays_of):
     """The slice that shows most of the last layer (the tumour, as a rule), else of the layer before; else the middle one."""
-    shown = [tuple(int(np.count_nonzero(m)) for m, _, _ in reversed(layers_of(z))) for z in range(len(hu))]
+    shown = [tuple(int(np.count_nonzero(m)) for m, _, _ in reversed(overlays_of(z))) for z in range(len(hu))]
     return max(range(len(hu)), key=shown.__getitem__) if any(map(any, shown)) else len(hu) // 2
 
 
@@ -83,28 +83,28 @@ def frame(hu_plane, layers, window=SOFT_TISSUE, opacity=0.4, edges_mm=(1.0, 1.0)
     """One picture of a slider as PNG bytes, with the patient's right and left marked."""
     import cv2
 
-    rgb = painted(*enlarged(hu_plane, layers, edges_mm), window, opacity)
+    rgb = overlay(*enlarged(hu_plane, layers, edges_mm), window, opacity)
     for letter, x in (("R", 8), ("L", rgb.shape[1] - 20)):
         cv2.putText(rgb, letter, (x, rgb.shape[0] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (150, 150, 150), 1, cv2.LINE_AA)
     return cv2.imencode(".png", rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def slice_slider(hu, layers_of, start=None, window=SOFT_TISSUE, spacing_mm=None):
+def slice_slider(hu, overlays_of, start=None, window=SOFT_TISSUE, spacing_mm=None):
     """A widget that leafs through one scan.
 
     hu          (z, y, x).
-    layers_of   function of z that gives the layers of that slice, as `painted` takes them.
+    overlays_of   function of z that gives the layers of that slice, as `painted` takes them.
     start       first slice shown; None takes the richest one.
     spacing_mm  (z, y, x), for the true shape of the pixels; None means square ones.
     """
-    return case_slider([""], lambda _: (hu, layers_of, spacing_mm), start, window)
+    return case_slider([""], lambda _: (hu, overlays_of, spacing_mm), start, window)
 
 
 def case_slider(names, read, start=None, window=SOFT_TISSUE):
     """A widget that leafs through several scans; one at a time is in memory.
 
     names  what the drop-down offers.
-    read   function of a name that gives (hu (z, y, x), layers_of, spacing_mm or None), as `slice_slider` takes them.
+    read   function of a name that gives (hu (z, y, x), overlays_of, spacing_mm or None), as `slice_slider` takes them.
            A ValueError or OSError from it is shown in place of the picture.
     """
     import ipywidgets as widgets
@@ -121,7 +121,7 @@ def case_slider(names, read, start=None, window=SOFT_TISSUE):
     scan = {}
 
     def draw(_=None):
-        layers, half = scan["layers_of"](z.value), width.value / 2
+        layers, half = scan["overlays_of"](z.value), width.value / 2
         view = (centre.value - half, centre.value + half)
         picture.value = frame(scan["hu"][z.value], layers, view, strength.value, scan["edges_mm"])
         said = (f"slice {z.value}, from 0 at the feet to {z.max}", f"{view[0]:.0f} to {view[1]:.0f} HU", _legend(layers))
@@ -130,14 +130,14 @@ def case_slider(names, read, start=None, window=SOFT_TISSUE):
     def open_case(_=None):
         controls.children = [case] if case.value else []
         try:
-            hu, layers_of, spacing_mm = read(case.value)
+            hu, overlays_of, spacing_mm = read(case.value)
         except (ValueError, OSError) as error:
             picture.value, caption.value = b"", html.escape(str(error))
         else:
-            scan.update(hu=hu, layers_of=layers_of, edges_mm=tuple(spacing_mm[1:]) if spacing_mm else (1.0, 1.0))
+            scan.update(hu=hu, overlays_of=overlays_of, edges_mm=tuple(spacing_mm[1:]) if spacing_mm else (1.0, 1.0))
             z.unobserve(draw, "value")  # one picture a case, not one for each step on the way
             z.value, z.max = 0, len(hu) - 1
-            z.value = richest(hu, layers_of) if start is None else min(start, z.max)
+            z.value = richest(hu, overlays_of) if start is None else min(start, z.max)
             z.observe(draw, "value")
             controls.children = [*controls.children, z, centre, width, strength]
             draw()

@@ -31,12 +31,12 @@ class Case:
     notes: tuple = ()
 
 
-def scan(folder):
+def cases_in(folder):
     """The cases below a folder, in natural order of their names: `survey` without what it leaves out."""
-    return survey(folder)[0]
+    return scan_folder(folder)[0]
 
 
-def survey(folder):
+def scan_folder(folder):
     """Recognise the cases below a folder, and say what isn't one.
 
     Layouts: "LiTS pairs" (volume-N, segmentation-N, in one folder or several), "MSD" (imagesTr, labelsTr), "pairs by name"

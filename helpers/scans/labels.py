@@ -24,15 +24,15 @@ def read_mask(path, like):
 
 def place_mask(array, affine, like, path=None):
     """`read_mask` for an array (i, j, k) that is in memory already."""
-    way = way_onto(array.shape, affine, like)
+    way = alignment(array.shape, affine, like)
     if way is None:
         theirs = f"{path}: the mask has shape {array.shape}, its scan {like.file_shape}"
         raise Unfit("mask-shape", f"{theirs}; they don't belong together")
     own = like.affine if way == "voxels" else affine
-    return np.ascontiguousarray(to_canonical(whole_labels(array, path), own, like.flip))
+    return np.ascontiguousarray(to_canonical(round_labels(array, path), own, like.flip))
 
 
-def whole_labels(array, path=None):
+def round_labels(array, path=None):
     """Label values of any type as uint8, rounded where they are off by no more than 0.01.
 
     Raises Unfit "labels-unexpected" for NaN, values between labels, and values that aren't 0 to 255.
@@ -53,7 +53,7 @@ def whole_labels(array, path=None):
     return labels
 
 
-def way_onto(shape, affine, like):
+def alignment(shape, affine, like):
     """How a mask of this shape and affine lies on the scan `like`.
 
     returns   "voxels": voxel (i, j, k) of one is that of the other; "axes": the same box of the room, stored in another

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from helpers.cascade.tumour import kept_lesions, smoothed, with_surroundings
+from helpers.cascade.tumour import keep_lesions, smoothed, with_surroundings
 from helpers.files import read_json
 from helpers.scans import labels
 from helpers.scans.volume import box_of
 from helpers.scoring import metrics
-from helpers.scoring.statistics import patients, spread
+from helpers.scoring.statistics import mean_with_ci, patients
 from helpers.slices import recipe
 
 STAGES = {
@@ -44,7 +44,7 @@ class Evidence:
     log: dict
     liver: np.ndarray | None = None
     tumour: np.ndarray | None = None
-    spread: np.ndarray | None = None
+    tta_std: np.ndarray | None = None
 
     @property
     def threshold(self):
@@ -66,7 +66,7 @@ def read(run, case, volume):
         raise ValueError(f"{path}: is no JSON ({error})") from error
     if log.get("outcome") != "failed" and not {"gate_slices", "rules"} <= log.keys():
         raise ValueError(f"{path}: was written by an older notebook 05; run it again")
-    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES} | {"spread": run.spread(case)}
+    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES} | {"tta_std": run.tta_std(case)}
     return Evidence(log, **{name: labels.read_mask(file, volume) for name, file in files.items() if file.is_file()})
 
 
@@ -77,7 +77,7 @@ def slices_kept(log):
     return kept
 
 
-def blame(pieces, evidence):
+def attribute_misses(pieces, evidence):
     """Which stage lost each reference lesion: a key of STAGES, "" for a lesion that was found.
 
     pieces    case_scores.Pieces.
@@ -172,7 +172,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
 
 def _dice(likely, truth, hu, voxels, rules, spacing_mm):
     """Tumour Dice of the lesions that rules leave of probabilities, when the whole scan holds `voxels` of tumour."""
-    said = kept_lesions(likely, SimpleNamespace(**rules), spacing_mm, hu)[0]
+    said = keep_lesions(likely, SimpleNamespace(**rules), spacing_mm, hu)[0]
     return float(metrics.dice(voxels, np.count_nonzero(said), np.count_nonzero(truth & said)))
 
 
@@ -189,7 +189,7 @@ def oracle_table(cases):
     values, whose = _comparable(cases)
     rows = []
     for name in values:
-        found = spread("x", values[name], "", whose)
+        found = mean_with_ci("x", values[name], "", whose)
         rows.append({"oracle": name, "what": ORACLES[name]} | {part: found[f"x.{part}"] for part in ("mean", "low", "high")})
     out = pd.DataFrame(rows)
     return out.assign(gain=out["mean"] - out["mean"].iloc[0], cases=len(values))
@@ -209,7 +209,7 @@ def oracle_summary(cases):
     out = {}
     for name in values:
         key = "actual" if name == "tumour_dice" else name.removeprefix("oracle_").removesuffix("_dice")
-        out |= spread(f"oracle.{key}", values[name], ORACLES_RULE, whose)
+        out |= mean_with_ci(f"oracle.{key}", values[name], ORACLES_RULE, whose)
     out["oracle.gate.removed_ml"] = (cases.oracle_gate_removed_voxels * cases.voxel_ml).sum()
     if "gate_lost_slices" in cases:
         out["oracle.gate.lost_slices"] = int(cases.gate_lost_slices.fillna(0).sum())

@@ -6,13 +6,13 @@ import numpy as np
 
 from helpers.scans import volume
 from helpers.scoring import attribution, metrics
-from helpers.scoring.lesions import Pieces
-from helpers.scoring.statistics import interval, patients, ratio
+from helpers.scoring.lesions import Components
+from helpers.scoring.statistics import bootstrap_ci, patients, ratio
 
 TOLERANCES_MM = (2.0, 5.0)
 TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
 COUNTED = {"probabilities": ("organ", "label", "level", "voxels"), "uncertainty": ("measure", "level", "wrong", "voxels")}
-TEXTS = ("failed", "lost_by", "place", "kind", "looks_like", "outcome", "split", "run", "group", "note")
+TEXTS = ("failed", "lost_by", "place", "kind", "false_positive_type", "outcome", "split", "run", "group", "note")
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
 FALSE_SLICES_MIN_ML = 0.05  # as notebook 05 drops smaller lesions by default; other programs' masks may be full of specks
 FALSE_SLICES_KINDS = ("any", "sizeable", "false")
@@ -64,7 +64,7 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
     row |= _together(row, confusion.sum(0))
     liver = surfaces["liver"], inner["liver"]
-    pieces = Pieces.of(reference, prediction, spacing_mm, box, inner["tumour"], liver, None if hu is None else hu[box])
+    pieces = Components.of(reference, prediction, spacing_mm, box, inner["tumour"], liver, None if hu is None else hu[box])
     by_slice = _slices(case, confusion)
     row |= pieces.counts(voxel_ml, affine) | attribution.of_masks(by_slice, pieces)
     return Scored(row, pieces.rows(case, voxel_ml), by_slice), pieces
@@ -78,7 +78,7 @@ def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
     own, table = metrics.volume_differences(r, p)
     values = {
         "dice": metrics.dice(*voxels) if not failed else 0.0, "jaccard": overlap, "voe": 1 - overlap,
-        "rvd_organisers": own, "rvd_2017": table,
+        "rvd_lits_official": own, "rvd_2017": table,
         "assd_mm": distances.assd_mm(), "rmsd_mm": distances.rmsd_mm(), "msd_mm": distances.msd_mm(),
         "hd95_mm": distances.hd95_mm(),
     }  # fmt: skip
@@ -180,6 +180,6 @@ def false_slices_summary(cases):
         false = cases[f"false_slices_{kind}"].to_numpy(float)
         out[f"false_slices.{kind}"] = false.sum() / free.sum() if free.sum() else np.nan
         out[f"false_slices.{kind}.slices"] = int(false.sum())
-        ends = interval(np.stack([false, free], 1), ratio, patients(cases))
+        ends = bootstrap_ci(np.stack([false, free], 1), ratio, patients(cases))
         out[f"false_slices.{kind}.low"], out[f"false_slices.{kind}.high"] = ends
     return out

@@ -9,7 +9,7 @@ import pandas as pd
 
 from helpers.scoring import metrics
 
-LOOKS = {
+FALSE_POSITIVE_TYPES = {
     "gallbladder": "gallbladder-like",
     "outside": "outside the liver",
     "vessel": "vessel-like",
@@ -21,7 +21,7 @@ EVEN = 1.25  # homogeneous up to this many times the noise of the healthy liver:
 EDGE_MM = 5.0  # mean distance of a lesion's voxels from the predicted liver's surface up to which it hugs it
 LONG = 3.0  # longest axis over the second from which a lesion is a tube
 SAMPLE = 500  # voxels of a lesion that are asked for their distance, evenly taken
-RULE = (
+FALSE_POSITIVE_RULE = (
     "false lesions touch no reference lesion; the first that fits: gallbladder-like (mean of 0 to 25 HU, a deviation of at most "
     "1.25 times the noise of healthy liver, partly outside the reference liver or within 5 mm of the predicted one's surface), "
     "outside (more than half of it not in the reference liver), vessel-like (brighter than the liver, or three times as long as "
@@ -77,7 +77,7 @@ def _edge_mm(side, surface, inner, liver_box, spacing_mm):
     return np.bincount(number, weights=distance, minlength=side.count + 1)[1:] / np.bincount(number)[1:]
 
 
-def looks_like(measured, healthy):
+def false_positive_type(measured, healthy):
     """What each lesion would be if it were false, an array of keys of LOOKS; see RULE.
 
     measured  what `measure` gave; healthy: HU of the liver that nobody calls tumour, any shape; None or empty without a scan,
@@ -93,7 +93,7 @@ def looks_like(measured, healthy):
         (hu > level) | (measured["elongation"] >= LONG),
         at_edge,
     ]
-    return np.select(fits, list(LOOKS)[:-1], "other")
+    return np.select(fits, list(FALSE_POSITIVE_TYPES)[:-1], "other")
 
 
 def _noise(hu):
@@ -107,7 +107,7 @@ def counted(cases, lesions):
     cases, lesions  the tables. returns  columns look, lesions, ml; the last row is "outline".
     """
     false = lesions[(lesions.side == "prediction") & (lesions.kind == "false")]
-    by = false.groupby("looks_like").volume_ml.agg(["count", "sum"]).reindex(list(LOOKS), fill_value=0)
+    by = false.groupby("false_positive_type").volume_ml.agg(["count", "sum"]).reindex(list(FALSE_POSITIVE_TYPES), fill_value=0)
     wrong_ml = ((cases.tumour_prediction_voxels - cases.tumour_both_voxels) * cases.voxel_ml).sum() - cases.false_ml.sum()
     rows = [{"look": look, "lesions": int(row["count"]), "ml": float(row["sum"])} for look, row in by.iterrows()]
     return pd.DataFrame([*rows, {"look": "outline", "lesions": 0, "ml": max(0.0, float(wrong_ml))}])
@@ -119,4 +119,4 @@ def summarise(cases, lesions):
     for row in counted(cases, lesions).itertuples():
         out |= {f"false.{row.look}.lesions": row.lesions} if row.look != "outline" else {}
         out |= {f"false.{row.look}.ml": row.ml}
-    return out | {"false.rule": RULE}
+    return out | {"false.rule": FALSE_POSITIVE_RULE}

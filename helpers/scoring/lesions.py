@@ -86,13 +86,13 @@ class Matching:
 
 
 @dataclass
-class Pieces:
+class Components:
     """The lesions of one case, reference first and prediction second, in the box that holds them.
 
     box     the box in the scan, three slices (z, y, x); labels (reference, prediction) uint8 in it.
     table   `lesions.overlaps` of the two sides; found is its Matching.
     depth_mm, contrast_hu  a float array per side, nan where there is no liver or no scan.
-    looks   a dict of arrays per side: what `error_kinds.measure` says, and `looks_like`.
+    looks   a dict of arrays per side: what `error_kinds.measure` says, and `false_positive_type`.
     """
 
     box: tuple
@@ -120,7 +120,7 @@ class Pieces:
         contrasts = tuple(_contrasts(side, hu, inner, healthy) for side in sides)
         around = labels[0] == 0, None if hu is None else hu[inner], predicted_surface, inner, liver_box, spacing_mm
         looks = [false_positives.measure(side, *around) for side in sides]
-        looks = tuple(look | {"looks_like": false_positives.looks_like(look, healthy)} for look in looks)
+        looks = tuple(look | {"false_positive_type": false_positives.false_positive_type(look, healthy)} for look in looks)
         box = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
         return cls(box, labels, sides, table, match(table), depths, contrasts, looks)
 
@@ -136,8 +136,8 @@ class Pieces:
             "false_lesions": int(false.sum()), "false_ml": float(found.prediction_voxels[false].sum() * voxel_ml),
         }  # fmt: skip
         for name, least in (("50", 0.5), ("any", 0.0)):
-            counted = detections(theirs, least)
-            out |= {f"organisers_{kind}_{name}": n for kind, n in zip(("tp", "fp", "fn"), counted, strict=True)}
+            counted = lits_official_detections(theirs, least)
+            out |= {f"lits_official_{kind}_{name}": n for kind, n in zip(("tp", "fp", "fn"), counted, strict=True)}
         return out
 
     def rows(self, case, voxel_ml):
@@ -158,7 +158,7 @@ class Pieces:
                 row |= dict(zip(("first_slice", "last_slice"), slices[k].tolist(), strict=True))
                 row |= {"depth_mm": depth, "place": _place(depth, diameter), "contrast_hu": float(self.contrast_hu[side][k])}
                 row |= {name: column[k] for name, column in (verdicts | looks).items()}
-                out.append(row if row["kind"] == "false" else row | {"looks_like": ""})
+                out.append(row if row["kind"] == "false" else row | {"false_positive_type": ""})
         return out
 
 
@@ -269,7 +269,7 @@ def lesion_verdicts(found, side):
     }  # fmt: skip
 
 
-def detections(table, least_overlap=0.5):
+def lits_official_detections(table, least_overlap=0.5):
     """(true positives, false positives, false negatives) as the organisers' script counts them.
 
     table  `lesions.overlaps`, lesions numbered in the order in which the file's own array meets them (`in_file_order`).

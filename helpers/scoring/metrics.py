@@ -132,10 +132,10 @@ def distances_between(a, b, spacing_mm):
     """
     if not a.any() or not b.any():
         return SurfaceDistances(np.zeros(0), np.zeros(0))
-    return SurfaceDistances(distances_mm(a, b, spacing_mm), distances_mm(b, a, spacing_mm))
+    return SurfaceDistances(nearest_distances_mm(a, b, spacing_mm), nearest_distances_mm(b, a, spacing_mm))
 
 
-def distances_mm(start, goal, spacing_mm):
+def nearest_distances_mm(start, goal, spacing_mm):
     """Distance in mm from every True voxel of `start` to the nearest True voxel of `goal`, between centres.
 
     start, goal  bool (z, y, x) of one shape, C-contiguous; `goal` holds at least one voxel.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.scoring import metrics
-from helpers.scoring.statistics import patients, spread
+from helpers.scoring.statistics import mean_with_ci, patients
 from helpers.slices.recipe import PEAK
 
 CALIBRATION_BINS = 10
@@ -64,7 +64,7 @@ def calibration_summary(cases, levels):
         out[f"{organ}.calibration_error"] = calibration_error(bins)
         out[f"{organ}.overconfidence"] = (bins.voxels * (bins.said - bins["are"])).sum() / voxels if voxels else np.nan
         per_case = calibration_by_case(levels, organ).reindex(cases.case)
-        out |= spread(f"{organ}.calibration_error_per_case", per_case, "cases with probability maps", patients(cases))
+        out |= mean_with_ci(f"{organ}.calibration_error_per_case", per_case, "cases with probability maps", patients(cases))
     return out
 
 

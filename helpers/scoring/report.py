@@ -231,18 +231,18 @@ def false_slices(values, cases):
 def _false(tables, figures):
     cases, all_lesions = tables["cases"], tables["lesions"]
     rows = false_positives.counted(cases, all_lesions)
-    rows["look"] = rows.look.map(false_positives.LOOKS | {"outline": "around real lesions"})
+    rows["look"] = rows.look.map(false_positives.FALSE_POSITIVE_TYPES | {"outline": "around real lesions"})
     false = all_lesions[(all_lesions.side == "prediction") & (all_lesions.kind == "false")]
     columns = {
-        "case": "case", "looks_like": "looks like", "volume_ml": "ml", "hu": "HU", "contrast_hu": "to the liver, HU",
+        "case": "case", "false_positive_type": "looks like", "volume_ml": "ml", "hu": "HU", "contrast_hu": "to the liver, HU",
         "edge_mm": "to the liver's surface, mm", "outside": "share outside the liver", "elongation": "length / width",
         "index_z": "slice",
     }  # fmt: skip
-    words = "Sorted by rules of place, shape and HU; not a diagnosis: " + html.escape(false_positives.RULE) + "."
+    words = "Sorted by rules of place, shape and HU; not a diagnosis: " + html.escape(false_positives.FALSE_POSITIVE_RULE) + "."
     counts = table(rows, {"look": "looks", "lesions": "false lesions", "ml": "ml"}, 2, ("look",))
     parts = [counts, picture(figures("false_by_look"))]
     if len(false):
-        parts.append(table(false.sort_values("volume_ml", ascending=False), columns, 2, ("case", "looks_like"), limit=15))
+        parts.append(table(false.sort_values("volume_ml", ascending=False), columns, 2, ("case", "false_positive_type"), limit=15))
     return Section("What false tumour looks like", words, parts)
 
 
@@ -316,7 +316,7 @@ def write_outputs(folder, tables, title, unusable=()):
         return folder / "figures" / f"{name}.png"
 
     for name, draw in drawings(tables, values).items():
-        plots.still(draw(), figure_of(name))
+        plots.save_figure(draw(), figure_of(name))
     write_report(folder / "report.html", title, "", values, tables, figure_of)
     return values
 
@@ -431,7 +431,7 @@ def _measures(values, figures):
     rows = []
     names = {
         "dice_per_case": "Dice per case", "jaccard_per_case": "Jaccard per case", "voe": "VOE", "rvd_2017": "RVD, (P − R) / R",
-        "rvd_organisers": "RVD, (R − P) / P", "assd_mm": "ASSD, mm", "rmsd_mm": "RMSD, mm", "msd_mm": "MSD (largest), mm",
+        "rvd_lits_official": "RVD, (R − P) / P", "assd_mm": "ASSD, mm", "rmsd_mm": "RMSD, mm", "msd_mm": "MSD (largest), mm",
         "hd95_mm": "HD95, mm", "volume_error_ml": "volume error, ml",
     }  # fmt: skip
     for organ in ("liver", "tumour"):
@@ -481,7 +481,7 @@ def _slices(values, figures):
 
 def _published(values):
     rows = [dict(zip(("system", "liver", "tumour", "lesions"), row, strict=True)) for row in PUBLISHED]
-    precision, recall = (number(values[f"organisers.detection_{name}"]) for name in ("precision", "recall"))
+    precision, recall = (number(values[f"lits_official.detection_{name}"]) for name in ("precision", "recall"))
     ours = {
         "system": f"this one, {values['cases.count']} cases", "liver": between(values, "liver.dice_per_case"),
         "tumour": between(values, "tumour.dice_per_case"), "lesions": f"precision {precision}, recall {recall}",

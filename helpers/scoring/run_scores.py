@@ -132,9 +132,9 @@ def _explain(scored, pieces, reference, prediction, evidence, volume):
     if evidence.tumour is not None:
         given = evidence.tumour, evidence.log, with_likely_spacing(volume).spacing_mm, volume.hu
         scored.row |= attribution.of_probabilities(reference, prediction >= 1, *given)
-        if evidence.spread is not None:
-            scored.uncertainty = probabilities.uncertainty_levels(reference, prediction, evidence.spread, evidence.tumour)
-    lost = attribution.blame(pieces, evidence)
+        if evidence.tta_std is not None:
+            scored.uncertainty = probabilities.uncertainty_levels(reference, prediction, evidence.tta_std, evidence.tumour)
+    lost = attribution.attribute_misses(pieces, evidence)
     for lesion in scored.lesions:
         lesion["lost_by"] = lost[lesion["piece"]] if lesion["side"] == "reference" else ""
     for organ in metrics.CLASSES:

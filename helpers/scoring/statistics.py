@@ -19,7 +19,7 @@ def ratio(total, cases):
     return total[..., 0] / total[..., 1]
 
 
-def interval(values, statistic=mean, groups=None):
+def bootstrap_ci(values, statistic=mean, groups=None):
     """Low and high end of the 95 % bootstrap interval of a statistic over cases; nan with fewer than two groups of cases.
 
     values     float (n,) or (n, k), a row per case.
@@ -42,7 +42,7 @@ def interval(values, statistic=mean, groups=None):
     return tuple(float(q) for q in np.nanpercentile(found, [2.5, 97.5])) if np.isfinite(found).any() else (float("nan"),) * 2
 
 
-def spread(key, values, rule, groups=None):
+def mean_with_ci(key, values, rule, groups=None):
     """The keys of one measure over cases: mean, low, high, median, number of cases, how many had no value, rule.
 
     groups  (n,) whose case each value is, as `interval` takes them.
@@ -51,7 +51,7 @@ def spread(key, values, rule, groups=None):
     there = ~np.isnan(values)
     groups = None if groups is None else np.asarray(groups)[there]
     values, left_out = values[there], int((~there).sum())
-    low, high = interval(values, groups=groups)
+    low, high = bootstrap_ci(values, groups=groups)
     middle = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
     numbers = {"mean": middle[0], "low": low, "high": high, "median": middle[1], "cases": len(values), "left_out": left_out}
     return {f"{key}.{name}": number for name, number in numbers.items()} | {f"{key}.rule": rule}
@@ -73,7 +73,7 @@ def plain(value):
     return value
 
 
-def paired(first, second, column):
+def paired_difference(first, second, column):
     """Differences of one column per case, second less first.
 
     first, second  tables of cases; only cases in both are compared.
@@ -91,7 +91,7 @@ def paired(first, second, column):
     table = table.sort_values("case", kind="stable").reset_index(drop=True)
     change = table.difference.to_numpy(float)
     whose = patients(second).set_axis(second.case)[table.case]
-    low, high = interval(change, groups=whose)
+    low, high = bootstrap_ci(change, groups=whose)
     of_patients = table.difference.groupby(whose.to_numpy()).mean()  # the test takes its values for independent ones
     p = float(wilcoxon(of_patients).pvalue) if (of_patients != 0).any() else None
     out = {
@@ -123,7 +123,7 @@ def side_by_side(first, second):
     worst = max(first.false_lesions.max(), second.false_lesions.max())  # a missing prediction is no better than the worst
     first, second = (t.assign(false_lesions=t.false_lesions.where(t.failed.fillna("") == "", worst)) for t in (first, second))
     for column, name in MEASURES.items():
-        found = paired(first, second, column)
+        found = paired_difference(first, second, column)
         means = found["table"]["first"].mean(), found["table"].second.mean()
         rows.append({"measure": name, "first": means[0], "second": means[1], "difference": found["mean"]} | {
             key: found[key] for key in ("low", "high", "p", "better", "worse", "cases")

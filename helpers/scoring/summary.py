@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers.scoring import attribution, case_scores, false_positives, lesions, probabilities
 from helpers.scoring.probabilities import curve
-from helpers.scoring.statistics import interval, patients, plain, ratio, spread
+from helpers.scoring.statistics import bootstrap_ci, mean_with_ci, patients, plain, ratio
 
 DISTANCES = ("assd_mm", "rmsd_mm", "msd_mm", "hd95_mm")
 RULES = {
@@ -19,7 +19,7 @@ RULES = {
     "surface_dice": "one mask empty or no usable prediction 0; both empty: left out",
     "global": "all cases' voxels together; a case that is empty in both masks adds nothing; no voxels at all 1",
     "rvd": "(P − R) / R; nothing predicted −1; empty reference: left out",
-    "rvd_organisers": "(R − P) / P as in the organisers' script; empty prediction: no value for the mean",
+    "rvd_lits_official": "(R − P) / P as in the organisers' script; empty prediction: no value for the mean",
     "recall": "found of all reference lesions; none in the reference: no value",
     "precision": "true of all predicted lesions; none predicted 0, or no value where there was none to find",
     "f1": "2·precision·recall / (precision + recall); 0 where both are 0; no lesion on either side: no value",
@@ -50,8 +50,8 @@ def summarise(cases, lesion_table, slice_table, levels, spreads):
     out["cases.patients"] = whose.nunique()
     together = f"{whose.nunique()} patients, whose scans are drawn together" if whose.nunique() < len(cases) else "cases"
     out["interval.rule"] = f"95 % bootstrap over {together}"
-    out |= spread("tumour.dice_per_case_with_tumour", cases.tumour_dice[with_tumour], RULES["with_tumour"], whose[with_tumour])
-    out |= spread("macro.dice_per_case", cases.macro_dice, RULES["overlap"] + "; mean of liver and tumour", whose)
+    out |= mean_with_ci("tumour.dice_per_case_with_tumour", cases.tumour_dice[with_tumour], RULES["with_tumour"], whose[with_tumour])
+    out |= mean_with_ci("macro.dice_per_case", cases.macro_dice, RULES["overlap"] + "; mean of liver and tumour", whose)
     out["macro.dice_global"] = (out["liver.dice_global"] + out["tumour.dice_global"]) / 2
     out |= _tumour_free(cases[~with_tumour], failed[~with_tumour])
     out |= _lesions(cases, lesion_table) | _false(cases, failed) | _burden(cases) | _organisers(cases)
@@ -72,26 +72,26 @@ def _organ(cases, organ, failed):
     one_empty = ((r > 0) != (p > 0)) | failed.to_numpy()
     out, whose = {}, patients(cases)
     for name, key in (("dice", "dice_per_case"), ("jaccard", "jaccard_per_case"), ("voe", "voe")):
-        out |= spread(f"{organ}.{key}", cases[f"{organ}_{name}"], RULES["voe" if key == "voe" else "overlap"], whose)
+        out |= mean_with_ci(f"{organ}.{key}", cases[f"{organ}_{name}"], RULES["voe" if key == "voe" else "overlap"], whose)
     total, union = r.sum() + p.sum(), (r + p - both).sum()
     out[f"{organ}.dice_global"] = 2 * both.sum() / total if total else 1.0
     out[f"{organ}.jaccard_global"] = both.sum() / union if union else 1.0
     out[f"{organ}.dice_global.rule"] = RULES["global"]
-    ratios = interval(np.stack([2 * both, r + p], 1), ratio, whose)
+    ratios = bootstrap_ci(np.stack([2 * both, r + p], 1), ratio, whose)
     out[f"{organ}.dice_global.low"], out[f"{organ}.dice_global.high"] = ratios
     worst = cases.diagonal_mm.max()
     for name in DISTANCES:
-        out |= spread(f"{organ}.{name}", np.where(one_empty, worst, cases[f"{organ}_{name}"]), RULES["distance"], whose)
+        out |= mean_with_ci(f"{organ}.{name}", np.where(one_empty, worst, cases[f"{organ}_{name}"]), RULES["distance"], whose)
         out[f"{organ}.{name}.undefined"] = int(one_empty.sum())
     for column in [c for c in cases if c.startswith(f"{organ}_surface_dice_")]:
         key = column.replace(f"{organ}_", f"{organ}.", 1)
-        out |= spread(key, np.where(one_empty, 0.0, cases[column]), RULES["surface_dice"], whose)
-    out |= spread(f"{organ}.rvd_2017", cases[f"{organ}_rvd_2017"], RULES["rvd"], whose)
-    out |= spread(f"{organ}.rvd_organisers", cases[f"{organ}_rvd_organisers"], RULES["rvd_organisers"], whose)
+        out |= mean_with_ci(key, np.where(one_empty, 0.0, cases[column]), RULES["surface_dice"], whose)
+    out |= mean_with_ci(f"{organ}.rvd_2017", cases[f"{organ}_rvd_2017"], RULES["rvd"], whose)
+    out |= mean_with_ci(f"{organ}.rvd_lits_official", cases[f"{organ}_rvd_organisers"], RULES["rvd_lits_official"], whose)
     if ((r > 0) & (p == 0)).any():
-        out |= {f"{organ}.rvd_organisers.{name}": np.nan for name in ("mean", "low", "high", "median")}
+        out |= {f"{organ}.rvd_lits_official.{name}": np.nan for name in ("mean", "low", "high", "median")}
     error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()
-    return out | spread(f"{organ}.volume_error_ml", error, "absolute; an empty mask has 0 ml", whose)
+    return out | mean_with_ci(f"{organ}.volume_error_ml", error, "absolute; an empty mask has 0 ml", whose)
 
 
 def _tumour_free(free, failed):
@@ -99,7 +99,7 @@ def _tumour_free(free, failed):
     clean = (free.tumour_prediction_voxels == 0) & ~failed
     rule = "cases without tumour in the reference; no usable prediction counts as not clean"
     said = np.where(failed, free.tumour_prediction_ml.max() if len(free) else 0, free.tumour_prediction_ml)
-    return {"tumour_free.cases": len(free), "tumour_free.clean": int(clean.sum()), "tumour_free.clean.rule": rule} | spread(
+    return {"tumour_free.cases": len(free), "tumour_free.clean": int(clean.sum()), "tumour_free.clean.rule": rule} | mean_with_ci(
         "tumour_free.false_ml", said, rule + ", in ml as many as the worst case", patients(free)
     )
 
@@ -115,7 +115,7 @@ def _lesions(cases, table):
             sums = np.concatenate(counts, 1)  # found, references, true, predictions, per case
             for name, value in zip(("recall", "precision", "f1"), _rates(sums.sum(0)), strict=True):
                 which = ("recall", "precision", "f1").index(name)
-                low, high = interval(sums, lambda total, cases, w=which: _rates(np.moveaxis(total, -1, 0))[w], whose)
+                low, high = bootstrap_ci(sums, lambda total, cases, w=which: _rates(np.moveaxis(total, -1, 0))[w], whose)
                 named = f"{key}lesion_{name}_{how}"
                 out |= {named: value, f"{named}.low": low, f"{named}.high": high, f"{named}.rule": RULES[name]}
             out |= {f"{key}lesions": int(sums[:, 1].sum()), f"{key}predicted_lesions": int(sums[:, 3].sum())}
@@ -144,7 +144,7 @@ def _false(cases, failed):
     out = {}
     for column, key in (("false_lesions", "false_lesions_per_case"), ("false_ml", "false_ml_per_case")):
         values = np.where(failed, cases[column].max(), cases[column])
-        out |= spread(f"tumour.{key}", values, RULES["false"], patients(cases))
+        out |= mean_with_ci(f"tumour.{key}", values, RULES["false"], patients(cases))
     return out
 
 
@@ -154,7 +154,7 @@ def _burden(cases):
     known = ~np.isnan(error)
     there = error[known]
     out = {"tumour_burden.rmse": np.sqrt((there**2).mean()) if len(there) else np.nan, "tumour_burden.rule": RULES["burden"]}
-    out["tumour_burden.rmse.low"], out["tumour_burden.rmse.high"] = interval(
+    out["tumour_burden.rmse.low"], out["tumour_burden.rmse.high"] = bootstrap_ci(
         there**2, lambda total, cases: np.sqrt(total / cases), patients(cases)[known]
     )
     out["tumour_burden.max_error"] = there.max() if len(there) else np.nan
@@ -162,15 +162,15 @@ def _burden(cases):
 
 
 def _organisers(cases):
-    """The organisers' counts as their script has them; see `organisers.detections` for what is wrong with them."""
+    """The organisers' counts as their script has them; see `lits_official.detections` for what is wrong with them."""
     out = {}
     for least, key in (("50", ""), ("any", "_any")):
-        tp, fp, fn = (int(cases[f"organisers_{kind}_{least}"].sum()) for kind in ("tp", "fp", "fn"))
-        out |= {f"organisers.detection_tp{key}": tp, f"organisers.detection_fp{key}": fp, f"organisers.detection_fn{key}": fn}
-        out[f"organisers.detection_recall{key}"] = tp / (tp + fn) if tp + fn else np.nan
-        out[f"organisers.detection_precision{key}"] = tp / (tp + fp) if tp + fp else np.nan
+        tp, fp, fn = (int(cases[f"lits_official_{kind}_{least}"].sum()) for kind in ("tp", "fp", "fn"))
+        out |= {f"lits_official.detection_tp{key}": tp, f"lits_official.detection_fp{key}": fp, f"lits_official.detection_fn{key}": fn}
+        out[f"lits_official.detection_recall{key}"] = tp / (tp + fn) if tp + fn else np.nan
+        out[f"lits_official.detection_precision{key}"] = tp / (tp + fp) if tp + fp else np.nan
     return out | {
-        "organisers.rule": "as the LiTS script counts, faults included: counts can be negative, compare only with its like"
+        "lits_official.rule": "as the LiTS script counts, faults included: counts can be negative, compare only with its like"
     }
 
 

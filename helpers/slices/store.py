@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from helpers import files
-from helpers.processes import Died, each
+from helpers.processes import WorkerDied, parallel_map
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices.recipe import check, grid_of, neighbour_step, pixels, reference_shift
@@ -128,9 +128,9 @@ def fill(run, rows, recipe, processes=None):
     work, rows = functools.partial(_fill_or_say, run, recipe=recipe), [row for _, row in rows.iterrows()]
     tables, failed = {}, {}
     with tqdm(total=len(rows), desc="slice stores", unit="case") as bar:
-        done = enumerate(map(work, rows)) if processes == 1 else each(work, rows, processes or os.cpu_count())
+        done = enumerate(map(work, rows)) if processes == 1 else parallel_map(work, rows, processes or os.cpu_count())
         for k, table in done:
-            if isinstance(table, Died):
+            if isinstance(table, WorkerDied):
                 failed[k] = f"{rows[k].case}: the worker died of it ({table.how}), most often for want of memory"
             elif isinstance(table, str):
                 failed[k] = table

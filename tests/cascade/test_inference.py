@@ -12,7 +12,7 @@ from helpers.slices.recipe import Recipe, Slices, pixels, whole_slices
 def test_sizes_that_are_no_multiple_of_32():
     torch.manual_seed(0)
     card = {"stage": "liver", "neighbours": 0, "norm": (0.0, 255.0)}
-    net = inference.Loaded(networks.UNet(1, 1, 2, 3).eval(), card)
+    net = inference.TrainedNetwork(networks.UNet(1, 1, 2, 3).eval(), card)
     image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
     assert inference.probabilities(net, image, [0, 2]).shape == (2, 50, 37)
 

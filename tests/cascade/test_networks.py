@@ -73,7 +73,7 @@ def test_predicting_takes_half_precision_only_with_units_for_it(monkeypatch):
     for units, expected in ((False, "32-true"), (True, "bf16-mixed")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda units=units: units)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert precision.half_units(torch.device("cpu")) == expected
+        assert precision.half_precision_supported(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize("name", ["bce+dice", "dice", "focal", "tversky", "ce+dice"])
@@ -178,5 +178,5 @@ def test_half_precision_is_taken_for_the_processor_time_it_saves(monkeypatch, un
             time.sleep(0.02 if slow and in_float == "waits" else 0)
             return super().forward(x)
 
-    monkeypatch.setattr(precision, "half_units", lambda device: units)
+    monkeypatch.setattr(precision, "half_precision_supported", lambda device: units)
     assert precision.fastest_precision(Net(1, 1, 1), torch.zeros(1, 1, 4, 4), torch.device("cpu")) == chosen

@@ -50,19 +50,19 @@ def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
     networks_ = loaded()
     networks_["tumour"].network.forward = forward
     once = pipeline.segment(scan, networks_, RULES, keep_probability=True)
-    rules = dataclasses.replace(RULES, mirrored=True, tumour_threshold=0.6)
+    rules = dataclasses.replace(RULES, flip_tta=True, tumour_threshold=0.6)
     four = pipeline.segment(scan, networks_, rules, keep_probability=True)
-    assert once.spread is None and four.log["rules"]["mirrored"] and four.log["roi"][2] == [0, 55]
+    assert once.tta_std is None and four.log["rules"]["flip_tta"] and four.log["roi"][2] == [0, 55]
     assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
     assert four.probability["tumour"][8, 0].tolist() == [128] * 23 + [255] * 9 + [128] * 23 + [0] * 9
-    assert four.spread[8, 0].tolist() == [128] * 23 + [0] * 9 + [128] * 23 + [0] * 9
+    assert four.tta_std[8, 0].tolist() == [128] * 23 + [0] * 9 + [128] * 23 + [0] * 9
     assert not (four.labels[8, :, :23] == 2).any() and (four.labels[8, 12:38, 23:32] == 2).all()  # the mean decides
 
 
 def test_a_network_that_mirrors_leave_alone_has_no_spread(scan):
     one = pipeline.segment(scan, loaded(), RULES, keep_probability=True)
-    flipped = pipeline.segment(scan, loaded(), dataclasses.replace(RULES, mirrored=True), keep_probability=True)
-    assert not flipped.spread.any() and np.array_equal(flipped.labels, one.labels)
+    flipped = pipeline.segment(scan, loaded(), dataclasses.replace(RULES, flip_tta=True), keep_probability=True)
+    assert not flipped.tta_std.any() and np.array_equal(flipped.labels, one.labels)
     assert np.array_equal(flipped.probability["tumour"], one.probability["tumour"])
 
 
@@ -100,11 +100,11 @@ def test_nan_is_an_outcome(scan):
 
 
 def test_small_liver_is_no_liver(scan):
-    assert pipeline.segment(scan, loaded(), pipeline.Rules(least_liver_ml=100)).log["outcome"] == "no liver found"
+    assert pipeline.segment(scan, loaded(), pipeline.Rules(min_liver_ml=100)).log["outcome"] == "no liver found"
 
 
 def test_batch_size_changes_nothing(scan):
-    one, many = (pipeline.segment(scan, loaded(), pipeline.Rules(least_liver_ml=1, batch_size=b)).labels for b in (1, 16))
+    one, many = (pipeline.segment(scan, loaded(), pipeline.Rules(min_liver_ml=1, batch_size=b)).labels for b in (1, 16))
     assert np.array_equal(one, many)
 
 
@@ -136,14 +136,14 @@ def in_a_store(folder, mask, box=((3, 5), (0, 32), (0, 32)), spacing_mm=(3.0, 1.
     np.save(folder / "c.image.npy", np.full((2, 1, 32, 32), 200, np.uint8))
     np.save(folder / "c.mask.npy", mask)
     (folder / "c.json").write_text(json.dumps({"box": box, "shape": [32, 32], "spacing_mm": spacing_mm}))
-    return inference.Loaded(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
+    return inference.TrainedNetwork(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
 
 
 def judged(net, folder, case="c", z=(3, 4), tumour_px=1024):
     import pandas as pd
 
     slices = pd.DataFrame({"case": case, "z": list(z), "liver_px": 1024, "tumour_px": tumour_px})
-    return validation.judge(net, store.Store(folder), slices)
+    return validation.validate(net, store.Store(folder), slices)
 
 
 def test_validation_counts_tumour_that_the_region_left_out(tmp_path):
@@ -220,7 +220,7 @@ def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
     scan.hu[5:13, 10:30, 25:40], scan.hu[8:11, 20:28, 12:20] = 50, 50
     scan.hu[:, :10], scan.hu[:, :, 40:] = -100, -100
     networks = loaded(liver=lambda g: g > 40, tumour=lambda g: (g > 40) & (g < 60))
-    found = {share: pipeline.segment(scan, networks, dataclasses.replace(RULES, most_fat=share)) for share in (0.04, 1.0)}
+    found = {share: pipeline.segment(scan, networks, dataclasses.replace(RULES, max_fat_fraction=share)) for share in (0.04, 1.0)}
     assert (found[1.0].labels[5:13, 10:30, 25:40] == 2).all() and not found[0.04].labels[5:13, 10:30, 25:40].any()
     assert (found[0.04].labels[8:11, 20:28, 12:20] == 2).all() and (found[0.04].labels[14, 10:40, 10:40] == 1).all()
     assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["why"] == "gallbladder"] == [4.8]
@@ -240,5 +240,5 @@ def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():
         found = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), RULES)
         assert (found.labels[16, 100, 40] == 1) == kept and found.labels[5:27, 13:52, 13:67].all()
         assert bool(found.log["neighbours"]) != kept and ("ml of other organs cut off" in found.log["sentence"]) != kept
-    part = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, unlike_hu=1.0)).log["neighbours"]
+    part = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, max_hu_difference=1.0)).log["neighbours"]
     assert len(part) == 1 and part[0]["hu"] == 5 and part[0]["volume_ml"] == pytest.approx(ball.sum() * 0.002, rel=0.1)

@@ -17,9 +17,9 @@ def test_largest_piece_and_its_holes():
     mask[1, 1:6, 1:6] = True
     mask[1, 3, 3] = False
     mask[0, 8, 8] = True
-    piece, count = liver.largest_piece(mask)
+    piece, count = liver.largest_component(mask)
     assert count == 2 and piece.sum() == 25
-    assert liver.largest_piece(np.zeros((2, 3, 4), bool))[1] == 0
+    assert liver.largest_component(np.zeros((2, 3, 4), bool))[1] == 0
 
 
 def test_a_component_is_the_same_wherever_its_box_lies():
@@ -28,7 +28,7 @@ def test_a_component_is_the_same_wherever_its_box_lies():
     small = rng.random((6, 20, 20)) < 0.3
     large = np.zeros((12, 40, 50), bool)
     large[4:10, 15:35, 8:28] = small
-    (whole, count), (part, other) = liver.largest_piece(large), liver.largest_piece(small)
+    (whole, count), (part, other) = liver.largest_component(large), liver.largest_component(small)
     assert count == other and np.array_equal(whole[4:10, 15:35, 8:28], part) and whole.sum() == part.sum()
 
 
@@ -38,11 +38,11 @@ def test_closing_fills_notches_that_the_disk_does_not_fit_into():
     mask[0, 5:45, 5:55] = True
     mask[0, 30:45, 20:22] = False  # 2 px of 2 mm
     mask[0, 30:45, 35:41] = False  # 6 px
-    closed = tumour.closed(mask, (5.0, 1.0, 2.0), radius_mm=4.0)[0]
+    closed = tumour.morphological_closing(mask, (5.0, 1.0, 2.0), radius_mm=4.0)[0]
     assert closed[30:40, 20:22].all() and not closed[34:45, 36:40].any()
     assert (closed | mask[0] == closed).all() and closed.sum() <= 40 * 50
-    assert np.array_equal(tumour.closed(mask, (5.0, 1.0, 2.0), 0.0), mask)
-    assert not tumour.closed(np.zeros((2, 4, 4), bool), (1.0, 1.0, 1.0), 3.0).any()
+    assert np.array_equal(tumour.morphological_closing(mask, (5.0, 1.0, 2.0), 0.0), mask)
+    assert not tumour.morphological_closing(np.zeros((2, 4, 4), bool), (1.0, 1.0, 1.0), 3.0).any()
 
 
 @pytest.mark.parametrize("share", [0.02, 0.06, 0.3])
@@ -53,7 +53,7 @@ def test_slabs_join_to_the_pieces_of_the_whole(share):
     largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in largest])
     for slab in (1, 2, 5, 64):
-        piece, found = liver.largest_piece(mask, slab)
+        piece, found = liver.largest_component(mask, slab)
         assert found == count and np.array_equal(piece, filled)
 
 
@@ -61,7 +61,7 @@ def test_pieces_that_part_and_meet_again_are_one():
     """A ring upright: its two sides are two pieces in the middle slabs and one piece in the end."""
     mask = np.zeros((12, 7, 9), bool)
     mask[1:11, 3, 1] = mask[1:11, 3, 7] = mask[1, 3, 1:8] = mask[10, 3, 1:8] = True
-    piece, count = liver.largest_piece(mask, slab=3)
+    piece, count = liver.largest_component(mask, slab=3)
     assert count == 1 and piece.sum() == mask.sum()
 
 
@@ -70,11 +70,11 @@ def test_unsure_lesions_are_dropped_by_their_peak():
     likely[2:5, 2:9, 2:9] = 140
     likely[10:13, 2:9, 2:9] = 140
     likely[11, 5, 5] = 240
-    rules = pipeline.Rules(tumour_threshold=0.5, least_peak=0.8)
-    kept, _, number, removed = tumour.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu)
+    rules = pipeline.Rules(tumour_threshold=0.5, min_peak_probability=0.8)
+    kept, _, number, removed = tumour.keep_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
     assert removed == [{"why": "too unsure", "volume_ml": 0.294, "peak": 0.549, "fat": 0.0, "index_zyx": [3, 5, 5]}]
-    assert tumour.kept_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu, (7, 20, 1))[3][0]["index_zyx"] == [10, 25, 6]
+    assert tumour.keep_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu, (7, 20, 1))[3][0]["index_zyx"] == [10, 25, 6]
 
 
 def test_what_lies_against_fat_is_taken_for_the_gallbladder():
@@ -83,18 +83,18 @@ def test_what_lies_against_fat_is_taken_for_the_gallbladder():
     likely[2:5, 16:46, 16:46] = likely[10:13, 16:46, 16:46] = 250
     hu[likely > 0], hu[:8, :, 46:] = 50, -100
     rules = pipeline.Rules()
-    kept, gallbladder, number, removed = tumour.kept_lesions(likely, rules, SCAN.spacing_mm, hu)
+    kept, gallbladder, number, removed = tumour.keep_lesions(likely, rules, SCAN.spacing_mm, hu)
     assert number == 1 and kept[11, 20, 20] and not kept[:8].any() and np.array_equal(gallbladder, (likely > 0) & ~kept)
     assert 0.2 < removed[0]["fat"] < 0.3  # one of four sides, and the disk leaves the corners out
-    everything = dataclasses.replace(rules, most_fat=1.0)
-    assert tumour.kept_lesions(likely, everything, SCAN.spacing_mm, hu)[2] == 2
+    everything = dataclasses.replace(rules, max_fat_fraction=1.0)
+    assert tumour.keep_lesions(likely, everything, SCAN.spacing_mm, hu)[2] == 2
     lung = np.where(hu < 0, -800, hu)
-    assert tumour.kept_lesions(likely, rules, SCAN.spacing_mm, lung)[2] == 2  # air is no fat
+    assert tumour.keep_lesions(likely, rules, SCAN.spacing_mm, lung)[2] == 2  # air is no fat
     bright = np.where(likely > 0, 65, hu)
-    assert tumour.kept_lesions(likely, rules, SCAN.spacing_mm, bright)[2] == 2  # nor is this bile
+    assert tumour.keep_lesions(likely, rules, SCAN.spacing_mm, bright)[2] == 2  # nor is this bile
     small = likely * (np.arange(64) < 36)  # two thirds of it: 3.6 ml are too small for a gallbladder
     hu[:8, :, 36:] = -100
-    assert tumour.kept_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[2] == 2
+    assert tumour.keep_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[2] == 2
 
 
 @pytest.mark.parametrize("own_hu, kept", [(50, 1), (10, 0)])
@@ -102,7 +102,7 @@ def test_beside_a_fluid_a_third_of_the_fat_tells_the_gallbladder(own_hu, kept):
     likely, hu = np.zeros((20, 64, 64), np.uint8), np.full((20, 64, 64), 100, np.int16)
     likely[2:5, 16:46, 16:46] = 250
     hu[likely > 0], hu[2:5, 24:26, 46:] = own_hu, -100  # a short stretch of fat on one side
-    _, _, number, found = tumour.kept_lesions(likely, pipeline.Rules(), SCAN.spacing_mm, hu)
+    _, _, number, found = tumour.keep_lesions(likely, pipeline.Rules(), SCAN.spacing_mm, hu)
     assert number == kept
     assert 0.01 < tumour.fat_around(likely // 250, 1, np.s_[2:5, 16:46, 16:46], hu, SCAN.spacing_mm) < 0.02
     assert kept or found[0]["why"] == "gallbladder"

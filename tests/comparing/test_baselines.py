@@ -31,7 +31,7 @@ def test_files_hold_the_slices_of_the_store(items):
     assert np.array_equal(picture * 255, image[1:4, 0]) and np.array_equal(target[0], mask[2] >= 1)
 
 
-@pytest.mark.parametrize("make", [baselines.usual_batches, baselines.monai_batches])
+@pytest.mark.parametrize("make", [baselines.baseline_batches, baselines.monai_batches])
 def test_batches_go_on_for_ever_and_show_liver(items, make):
     draw = make(items[0], 4, 7)
     for k in range(3):
@@ -42,14 +42,14 @@ def test_batches_go_on_for_ever_and_show_liver(items, make):
         assert image[:, 1:2][target == 1].mean() > image[:, 1:2][target == 0].mean() + 0.2  # the mask moves with the picture
 
 
-@pytest.mark.parametrize("make", [baselines.usual_batches, baselines.monai_batches])
+@pytest.mark.parametrize("make", [baselines.baseline_batches, baselines.monai_batches])
 def test_fewer_slices_than_a_batch_are_a_batch(items, make):
     assert len(make(items[0][:3], 4, 7)(0)[0]) == 3
 
 
 def test_a_step_learns(items):
     torch.manual_seed(0)
-    draw = baselines.usual_batches(items[0][:4], 4, 7)
+    draw = baselines.baseline_batches(items[0][:4], 4, 7)
     step = baselines.learning(weights.build("unet", 3, 1, 4, 2), draw, averaged=True)
     losses = [step(k) for k in range(30)]
     assert losses[-1] < 0.8 * losses[0]

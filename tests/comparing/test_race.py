@@ -119,23 +119,23 @@ def test_a_run_without_validation_patients_is_refused(own_root, capsys):
 
 
 def test_rounds_fill_the_minutes_of_a_stage():
-    state = {"step": 40, "minutes": 2.0, "total_steps": 300, "settings": {"rounds": 3}}  # 20 steps a minute, 100 a round
-    assert race.rounds_in(state, 36.0) == 7  # 40 + 34 · 20 = 720 steps
-    assert race.rounds_in(state, 36.0, from_the_start=True) == 7  # 36 · 20 = 720
-    assert race.rounds_in(state, 32.6, from_the_start=True) == 7 and race.rounds_in(state, 32.4, from_the_start=True) == 6
-    assert race.rounds_in(state | {"step": 250, "minutes": 12.5}, 12.6) == 3  # never less than it has begun
-    assert race.rounds_in(state | {"step": 300, "minutes": 15.0}, 15.1) == 4  # where a round ends and a few minutes are left
+    state = {"step": 40, "minutes": 2.0, "total_steps": 300, "settings": {"epochs": 3}}  # 20 steps a minute, 100 an epoch
+    assert race.epochs_in(state, 36.0) == 7  # 40 + 34 · 20 = 720 steps
+    assert race.epochs_in(state, 36.0, from_the_start=True) == 7  # 36 · 20 = 720
+    assert race.epochs_in(state, 32.6, from_the_start=True) == 7 and race.epochs_in(state, 32.4, from_the_start=True) == 6
+    assert race.epochs_in(state | {"step": 250, "minutes": 12.5}, 12.6) == 3  # never less than it has begun
+    assert race.epochs_in(state | {"step": 300, "minutes": 15.0}, 15.1) == 4  # where an epoch ends and a few minutes are left
 
 
-@pytest.mark.parametrize(("step", "rounds"), [(0, 28), (39, 28), (40, 7)])
-def test_a_stage_stopped_in_its_first_steps_keeps_the_rounds_that_its_trial_told(own_root, monkeypatch, step, rounds):
-    """Of a training's own speed, 20 steps a minute and 100 a round, 7 rounds follow; before 40 steps it isn't known."""
+@pytest.mark.parametrize(("step", "epochs"), [(0, 28), (39, 28), (40, 7)])
+def test_a_stage_stopped_in_its_first_steps_keeps_the_epochs_that_its_trial_told(own_root, monkeypatch, step, epochs):
+    """Of a training's own speed, 20 steps a minute and 100 an epoch, 7 epochs follow; before 40 steps it isn't known."""
     run, asked = runs.Run("r"), []
-    state = {"step": step, "minutes": step / 20, "total_steps": 2800, "settings": {"rounds": 28}}
-    files.write_json(run.checkpoints / "liver-rounds.json", 28)
+    state = {"step": step, "minutes": step / 20, "total_steps": 2800, "settings": {"epochs": 28}}
+    files.write_json(run.checkpoints / "liver-epochs.json", 28)
     monkeypatch.setattr(race, "_state", lambda *_: state)
-    monkeypatch.setattr(race, "_sitting", lambda run, stage, rounds, minutes: asked.append(rounds) or DONE)
-    assert race._turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [rounds]
+    monkeypatch.setattr(race, "_sitting", lambda run, stage, epochs, minutes: asked.append(epochs) or DONE)
+    assert race._turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [epochs]
 
 
 @pytest.mark.parametrize(("learnt", "signals", "code"), [(20.0, [], DONE), (3.0, [], PAUSED), (20.0, ["SIGINT"], PAUSED)])

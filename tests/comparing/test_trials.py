@@ -84,7 +84,7 @@ def test_the_figure_ranks_no_row_that_lacks_patients():
         row | {"trial": "unet", "patients": 20, "score": 0.5, "slices_per_second": 30.0},
         row | {"trial": "swin", "patients": 2, "score": 0.9, "slices_per_second": 3.0},
     ])  # fmt: skip
-    drawn = plots.still(score_against_speed(table))
+    drawn = plots.save_figure(score_against_speed(table))
     assert "highest unet, 0.50" in drawn.axes[0].get_title("left")
 
 

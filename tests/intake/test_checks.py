@@ -7,7 +7,7 @@ import pytest
 
 from helpers.intake import checks, phantom
 from helpers.scans import reading
-from helpers.scans.folder import scan
+from helpers.scans.folder import cases_in
 from helpers.scans.labels import read_mask
 from helpers.scans.volume import Volume, flipped, read_volume, turned_over
 
@@ -54,7 +54,7 @@ def test_scan_turned_over_against_its_header(drawn, flip):
 
 def sound_cases():
     folders = [SHARED / "lits_slices"] if (SHARED / "lits_slices").is_dir() else []
-    return [case for folder in folders for case in scan(folder)[::6]]
+    return [case for folder in folders for case in cases_in(folder)[::6]]
 
 
 @pytest.mark.skipif(not sound_cases(), reason="the real slices of ../shared aren't here")

@@ -40,7 +40,7 @@ COPIES = {
 def test_a_copy_is_a_near_duplicate(scans, copy):
     changed = copy(scans["p0"])
     assert duplicates.voxel_hash(changed) != duplicates.voxel_hash(scans["p0"])
-    found = duplicates.pairs(seen(scans | {"copy": changed}))
+    found = duplicates.duplicate_pairs(seen(scans | {"copy": changed}))
     assert found[["case", "other", "kind"]].to_numpy().tolist() == [["p0", "copy", "near-duplicate"]]
     assert 0.95 <= found.similarity[0] <= 1
 
@@ -54,12 +54,12 @@ def test_different_patients_are_told_apart(scans):
     alike = duplicates.similarities(seen(scans).thumbnail)
     assert np.allclose(np.diag(alike), 1, atol=1e-5) and np.array_equal(alike, alike.T)
     assert max(alike[a, b] for a, b in itertools.combinations(range(4), 2)) < 0.93
-    assert duplicates.pairs(seen(scans)).empty
+    assert duplicates.duplicate_pairs(seen(scans)).empty
 
 
 def test_the_same_voxels_are_a_duplicate_and_other_shapes_are_not(scans):
     hu = scans["p1"]
-    found = duplicates.pairs(seen(scans | {"again": hu.copy(order="F")}))
+    found = duplicates.duplicate_pairs(seen(scans | {"again": hu.copy(order="F")}))
     assert found.iloc[0].tolist() == ["p1", "again", "duplicate-image", 1.0] and len(found) == 1
     assert duplicates.voxel_hash(hu) != duplicates.voxel_hash(hu.reshape(len(hu), -1, 48))
     assert duplicates.voxel_hash(np.zeros((2, 3, 4), np.int16)) != duplicates.voxel_hash(np.zeros((2, 4, 3), np.int16))
@@ -81,7 +81,7 @@ def test_means_between_edges():
 
 def test_cases_without_a_thumbnail_are_left_out():
     table = pd.DataFrame({"case": ["a", "b"], "voxels": ["", ""], "thumbnail": ["", ""]})
-    assert duplicates.pairs(table).empty and duplicates.findings(table) == {}
+    assert duplicates.duplicate_pairs(table).empty and duplicates.findings(table) == {}
 
 
 def test_the_doctor_names_the_other_case_in_both_rows(scans):

@@ -13,7 +13,7 @@ import pytest
 
 from helpers import runs
 from helpers.intake import case_table, quality_control
-from helpers.scans.folder import scan
+from helpers.scans.folder import cases_in
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 SCRIPT = """
@@ -56,14 +56,14 @@ def examined(monkeypatch):
 
 
 def look(scans, **how):
-    return quality_control.examine_all(scan(scans), workers=1, folder=scans.parent / "intake", **how)
+    return quality_control.examine_all(cases_in(scans), workers=1, folder=scans.parent / "intake", **how)
 
 
 def test_nothing_is_examined_twice_and_the_answer_is_the_same(scans, examined):
     first = look(scans)
     assert examined == ["volume-0", "volume-1", "volume-2"]
     assert look(scans) == first and len(examined) == 3
-    assert quality_control.examine_all(scan(scans), workers=1) == first  # nor does keeping change anything
+    assert quality_control.examine_all(cases_in(scans), workers=1) == first  # nor does keeping change anything
 
 
 def test_a_scan_replaced_under_its_name_is_read_again(scans, examined):
@@ -86,8 +86,8 @@ def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
     os.replace(scans / "beside", scans / "volume-2.nii.gz")
     del examined[:]
     assert look(scans) == first and examined == []
-    record = case_table.read_kept(scans.parent / "intake", scan(scans)[2], quality_control._settings((-40, 160), 1, "", ""))
-    assert record["signs"] == case_table.signs(scan(scans)[2])  # noted, so that it isn't hashed the next time
+    record = case_table.read_kept(scans.parent / "intake", cases_in(scans)[2], quality_control._settings((-40, 160), 1, "", ""))
+    assert record["signs"] == case_table.signs(cases_in(scans)[2])  # noted, so that it isn't hashed the next time
 
 
 def test_settings_and_files_that_come_and_go_count(scans, examined):
@@ -112,7 +112,7 @@ def test_a_damaged_record_is_made_again(scans, examined):
 
 
 def test_fingerprint_changes_with_the_bytes_of_either_file_and_with_how_they_are_read(scans):
-    case = scan(scans)[0]
+    case = cases_in(scans)[0]
     seen = {case_table.fingerprint(case, []), case_table.fingerprint(case, ["x"])}
     make_case(scans, 0, size=31)
     seen.add(case_table.fingerprint(case, []))
@@ -154,7 +154,7 @@ def killing(asked, window, channel, folder):
 
 def test_a_worker_that_dies_costs_its_case_only(scans, monkeypatch):
     monkeypatch.setattr(quality_control, "_looked_at", killing)
-    rows, *_ = quality_control.examine_all(scan(scans), workers=2)
+    rows, *_ = quality_control.examine_all(cases_in(scans), workers=2)
     assert [row["verdict"] for row in rows] == ["ok", "quarantined", "ok"]
     assert rows[1]["findings"] == "killed" and "killed the worker: it ended with SIGKILL" in rows[1]["reason"]
     assert "memory" in rows[1]["to_do"]

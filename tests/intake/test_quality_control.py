@@ -15,7 +15,7 @@ from helpers import files
 from helpers.intake import case_table, quality_control
 from helpers.scans import findings, reading
 from helpers.scans import volume as volume_module
-from helpers.scans.folder import Case, scan
+from helpers.scans.folder import Case, cases_in
 from helpers.scans.volume import read_volume, write_mask
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 
 def examined(folder, number=0, **how):
-    case = {c.name: c for c in scan(folder)}[f"volume-{number}"]
+    case = {c.name: c for c in cases_in(folder)}[f"volume-{number}"]
     return quality_control.examine(case, **how)
 
 
@@ -280,7 +280,7 @@ def test_scan_and_mask_turned_over_together_propose_it(folder):
 def test_flips_of_unknown_cases_and_axes_stop_before_reading(folder):
     for wrong in ({"volume-9": "x"}, {"volume-0": "left"}):
         with pytest.raises(ValueError, match="volume-9|use x"):
-            quality_control.examine_all(scan(folder), flips=wrong)
+            quality_control.examine_all(cases_in(folder), flips=wrong)
 
 
 def test_a_bad_case_never_costs_the_others(folder, monkeypatch):
@@ -297,7 +297,7 @@ def test_a_bad_case_never_costs_the_others(folder, monkeypatch):
         return read(image, *more)
 
     monkeypatch.setattr(volume_module, "read", stumble)
-    rows, histograms, lesions = quality_control.examine_all(scan(folder), workers=1)
+    rows, histograms, lesions = quality_control.examine_all(cases_in(folder), workers=1)
     assert [row["verdict"] for row in rows] == ["quarantined", "ok", "quarantined", "quarantined"]
     assert "RuntimeError: a reader's own fault" in rows[3]["reason"] and rows[3]["findings"] == "unreadable"
     assert {h["case"] for h in histograms} == {lesion["case"] for lesion in lesions} == {"volume-1"}
@@ -305,7 +305,7 @@ def test_a_bad_case_never_costs_the_others(folder, monkeypatch):
 
 def test_two_workers_say_what_one_says(folder):
     shutil.copy(folder / "volume-0.nii.gz", folder / "volume-1.nii.gz")
-    cases = scan(folder)
+    cases = cases_in(folder)
     alone, together = (quality_control.examine_all(cases, workers=n) for n in (1, 2))
     pd.testing.assert_frame_equal(case_table.table(alone[0]), case_table.table(together[0]))
     assert alone[1:] == together[1:]
@@ -313,9 +313,9 @@ def test_two_workers_say_what_one_says(folder):
 
 def test_a_window_that_cannot_be_stops_before_reading(folder):
     with pytest.raises(ValueError, match="the window rises"):
-        quality_control.examine_all(scan(folder), (160, -40))
+        quality_control.examine_all(cases_in(folder), (160, -40))
     with pytest.raises(ValueError, match="channel 3"):
-        quality_control.examine_all(scan(folder), channel=3)
+        quality_control.examine_all(cases_in(folder), channel=3)
 
 
 def test_table_survives_the_disk(tmp_path):
@@ -323,7 +323,7 @@ def test_table_survives_the_disk(tmp_path):
     for name in ("007", "NA", "1e5"):
         nib.save(nib.Nifti1Image(scan_array(), AFFINE), tmp_path / f"{name}.nii.gz")
     (tmp_path / "NA.nii.gz").write_bytes(b"")
-    table = case_table.table(quality_control.examine_all(scan(tmp_path), workers=1)[0])
+    table = case_table.table(quality_control.examine_all(cases_in(tmp_path), workers=1)[0])
     files.write_csv(tmp_path / "cases.csv", table)
     back = case_table.read_table(tmp_path / "cases.csv")
     pd.testing.assert_frame_equal(table, back)
@@ -333,5 +333,5 @@ def test_table_survives_the_disk(tmp_path):
 
 def test_table_of_quarantined_cases_only_has_all_columns(tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"")
-    table = case_table.table(quality_control.examine_all(scan(tmp_path), workers=1)[0])
+    table = case_table.table(quality_control.examine_all(cases_in(tmp_path), workers=1)[0])
     assert list(table.columns) == list(case_table.COLUMNS) and table.verdict.tolist() == ["quarantined"]

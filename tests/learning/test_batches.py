@@ -65,7 +65,7 @@ def test_neighbours_of_a_dense_scan_are_those_that_the_cascade_will_take(made, t
 
 def test_place_counts_rounds_chunks_and_batches(made):
     draw = made()
-    assert draw.steps_per_round == 6
+    assert draw.steps_per_epoch == 6
     assert [draw.place(s) for s in (0, 2, 3, 5, 6)] == [(0, 0, 0), (0, 0, 2), (0, 1, 0), (0, 1, 2), (1, 0, 0)]
 
 

@@ -20,7 +20,7 @@ CARD = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classe
 
 
 class NumberBatches:
-    """Batches that are pure functions of the step, two chunks of six steps a round."""
+    """Batches that are pure functions of the step, two chunks of six steps an epoch."""
 
     seed = 5
 
@@ -40,7 +40,7 @@ def resumed(folder, total_steps=60, save_seconds=1000.0, **more):
     scheduler = schedules.schedule("cosine", optimiser, total_steps, 5)
     parts = {"network": network, "ema": weights.averaged(network), "optimiser": optimiser, "scheduler": scheduler}
     how = {"card": CARD, "validate_every": 10, "save_seconds": save_seconds} | more
-    return sittings.resume(folder, {"rate": 0.01, "rounds": total_steps // 12}, total_steps, parts, **how)
+    return sittings.resume(folder, {"rate": 0.01, "epochs": total_steps // 12}, total_steps, parts, **how)
 
 
 def train(state, pause=0.0, fail_at=None, **limits):
@@ -235,7 +235,7 @@ def test_more_rounds_go_on_without_a_jump_and_bit_for_bit(tmp_path, first):
 
 def test_fewer_rounds_than_are_done_are_refused(folder):
     train(resumed(folder), steps=30)
-    with pytest.raises(ValueError, match="has done 30 of 60 steps, the rounds asked for have 24: ask for more rounds"):
+    with pytest.raises(ValueError, match="has done 30 of 60 steps, the epochs asked for have 24: ask for more epochs"):
         resumed(folder, 24)
 
 
@@ -247,7 +247,7 @@ def test_killed_notebook_ends_as_the_untouched_one(stage, tiny, tmp_path, contex
     import kills
 
     shutil.copytree(tiny[0], tmp_path / "root")
-    root, small = tmp_path / "root", {"run": "tiny", "rounds": 1, "validations": 2, "save_seconds": 0.0}
+    root, small = tmp_path / "root", {"run": "tiny", "epochs": 1, "validations": 2, "save_seconds": 0.0}
     monkey = pytest.MonkeyPatch()
     monkey.setattr(harness, "RUN", "tiny")
     try:

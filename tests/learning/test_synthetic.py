@@ -89,7 +89,7 @@ def test_a_painted_gallbladder_lies_at_the_edge_and_is_no_liver(liver, seed):
     """Liver under it becomes background, what lies beyond is painted too; between 30 and 90 HU darker, 1 grey value each."""
     planes, mask = liver
     before, labels = planes.copy(), mask.copy()
-    assert synthetic.decoy(planes, mask, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
+    assert synthetic.paste_gallbladder(planes, mask, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
     taken = (labels == 1) & (mask == 0)
     assert taken.any() and not (mask == 2).any()
     assert 30 <= 150 - np.median(planes[1][taken]) <= 90
@@ -105,7 +105,7 @@ def test_a_painted_gallbladder_covers_neither_tumour_nor_bone(liver):
     for image, labels in ((planes, everywhere), (bone, mask)):
         before = image.copy(), labels.copy()
         for seed in range(5):
-            assert not synthetic.decoy(image, labels, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
+            assert not synthetic.paste_gallbladder(image, labels, np.random.default_rng(seed), np.ones(3), 1.0, np.zeros(3))
         assert np.array_equal(image, before[0]) and np.array_equal(labels, before[1])
 
 
@@ -128,8 +128,8 @@ def test_bright_vessels_become_dark_and_nothing_else_changes(liver):
 def test_a_relit_liver_changes_by_one_value_in_each_plane_of_its_own(liver):
     planes, mask = liver
     livers = np.stack([mask == 1, mask == 1, np.zeros_like(mask, bool)])
-    changed = synthetic.relight(planes.astype(np.uint8), livers, -40.0, 1.5).astype(float) - planes
+    changed = synthetic.shift_liver_intensity(planes.astype(np.uint8), livers, -40.0, 1.5).astype(float) - planes
     deep, far = np.zeros_like(mask, bool), np.ones_like(mask, bool)
     deep[28:68, 28:68], far[10:86, 10:86] = True, False
     assert (changed[:2, deep] == -40).all() and not changed[:, far].any() and not changed[2].any()
-    assert synthetic.relight(planes.astype(np.uint8), livers, 400.0, 1.5).max() == 255  # and doesn't start again at 0
+    assert synthetic.shift_liver_intensity(planes.astype(np.uint8), livers, 400.0, 1.5).max() == 255  # and doesn't start again at 0

@@ -24,10 +24,10 @@ def test_every_missed_lesion_stands_in_its_bin(table):
     counts = [[text.get_text() for text in axis.texts] for axis in drawn.axes]
     assert counts == [["2 of 2", "0 of 2"], ["0 of 1", "0 of 1", "1 of 1", "1 of 1"], ["1 of 2", "1 of 1", "0 of 1"]]
     assert drawn.axes[0].get_title(loc="left") == "2 of 4 lesions missed (above each bar)"
-    plots.still(drawn)
+    plots.save_figure(drawn)
 
 
 def test_no_lesion_at_all_still_draws(table):
     drawn = figures.missed_by_kind(table.iloc[4:])
     assert drawn.axes[0].get_title(loc="left").startswith("0 of 0 lesions missed")
-    plots.still(drawn)
+    plots.save_figure(drawn)

@@ -33,13 +33,13 @@ def test_fill_is_mixed_and_line_is_the_rim_only():
     hu = np.full((5, 5), 240)
     mask = np.zeros((5, 5), bool)
     mask[1:4, 1:4] = True
-    filled = viewer.painted(hu, [(mask, "#0072B2", "fill")], opacity=0.4)
+    filled = viewer.overlay(hu, [(mask, "#0072B2", "fill")], opacity=0.4)
     # 255 · 0.6 + (0, 114, 178) · 0.4 = (153, 198.6, 224.2)
     assert filled[2, 2].tolist() == [153, 198, 224] and filled[0, 0].tolist() == [255, 255, 255]
-    lined = viewer.painted(hu, [(mask, "#0072B2", "line")])
+    lined = viewer.overlay(hu, [(mask, "#0072B2", "line")])
     assert (lined != 255).any(axis=2).sum() == 8 and lined[1, 1].tolist() == [0, 114, 178] and lined[2, 2].tolist() == [255] * 3
     with pytest.raises(ValueError, match="'fill' or 'line'"):
-        viewer.painted(hu, [(mask, "#0072B2", "dots")])
+        viewer.overlay(hu, [(mask, "#0072B2", "dots")])
 
 
 def test_mask_that_fills_the_plane_has_its_rim_at_the_border():
@@ -48,7 +48,7 @@ def test_mask_that_fills_the_plane_has_its_rim_at_the_border():
 
 
 def test_colours_are_those_of_the_house():
-    liver, tumour = viewer.label_layers(np.array([[0, 1, 2]]))
+    liver, tumour = viewer.label_overlays(np.array([[0, 1, 2]]))
     assert liver[0].tolist() == [[False, True, False]] and tumour[0].tolist() == [[False, False, True]]
     assert (liver[1], tumour[1]) == ("#0072B2", "#D55E00")
     assert len(set(viewer.COLOURS.values())) == len(viewer.COLOURS)
@@ -56,7 +56,7 @@ def test_colours_are_those_of_the_house():
 
 def test_box_is_framed_on_its_slices_only():
     box = ((2, 4), (1, 4), (1, 5))
-    assert [viewer.box_layer((9, 6, 6), box, z)[0].sum() for z in (1, 2, 3, 4)] == [0, 12, 12, 0]
+    assert [viewer.box_overlay((9, 6, 6), box, z)[0].sum() for z in (1, 2, 3, 4)] == [0, 12, 12, 0]
 
 
 def test_oblong_pixels_are_shown_in_their_true_shape():
@@ -71,13 +71,13 @@ def test_oblong_pixels_are_shown_in_their_true_shape():
 
 def test_richest_slice_is_that_with_most_tumour_then_most_liver():
     labels = np.zeros((6, 4, 4), np.uint8)
-    assert viewer.richest(labels, lambda z: viewer.label_layers(labels[z])) == 3
+    assert viewer.richest(labels, lambda z: viewer.label_overlays(labels[z])) == 3
     assert viewer.richest(labels, lambda z: []) == 3
     labels[1:5] = 1
     labels[4, 0, 0] = 0
-    assert viewer.richest(labels, lambda z: viewer.label_layers(labels[z])) == 1
+    assert viewer.richest(labels, lambda z: viewer.label_overlays(labels[z])) == 1
     labels[4, 1, 1] = 2
-    assert viewer.richest(labels, lambda z: viewer.label_layers(labels[z])) == 4
+    assert viewer.richest(labels, lambda z: viewer.label_overlays(labels[z])) == 4
 
 
 def test_each_slider_changes_the_picture():
@@ -116,7 +116,7 @@ def test_still_figures_are_written_whole_and_closed(tmp_path):
 
     panel = np.zeros((20, 30, 3), np.uint8)
     sheet = plots.contact_sheet([panel] * 5, ["a", "b"], columns=3, spacing_mm=(5.0, 2.0, 1.0))
-    assert plots.still(sheet, tmp_path / "new" / "sheet.png") is sheet and not plt.get_fignums()
+    assert plots.save_figure(sheet, tmp_path / "new" / "sheet.png") is sheet and not plt.get_fignums()
     assert cv2.imread(str(tmp_path / "new" / "sheet.png")) is not None
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["sheet.png"]
     assert sheet.axes[0].get_aspect() == 2.0 and sheet.axes[0].get_title(loc="left") == "a"
@@ -126,11 +126,11 @@ def test_still_figures_are_written_whole_and_closed(tmp_path):
 
 def test_curves_take_rows_with_gaps_and_an_empty_history():
     history = [{"step": 10 * k, "loss": 1 / (k + 1), **({"dice": 0.1 * k} if k % 3 == 0 else {})} for k in range(10)]
-    drawn = plots.still(plots.curves(history, ["loss", ("dice", "ema")]))
+    drawn = plots.save_figure(plots.curves(history, ["loss", ("dice", "ema")]))
     (loss,), (dice,) = (axis.lines for axis in drawn.axes)
     assert loss.get_xdata().tolist() == list(range(0, 100, 10)) and dice.get_ydata() == pytest.approx([0, 0.3, 0.6, 0.9])
     assert drawn.axes[0].get_title(loc="left") == "loss 1 → 0.1"
-    assert plots.still(plots.curves([], ["loss"])).axes[0].get_title(loc="left") == "loss: nothing yet"
+    assert plots.save_figure(plots.curves([], ["loss"])).axes[0].get_title(loc="left") == "loss: nothing yet"
 
 
 def test_live_curves_do_nothing_outside_a_notebook(capsys):

@@ -333,27 +333,27 @@ def rate_in(bench):
     return checkpoints.read_newest(bench.folder)[0]["parts"]["optimiser"]["param_groups"][0]["lr"]
 
 
-@case("a finished training gets two more rounds, untouched and killed three times")
+@case("a finished training gets two more epochs, untouched and killed three times")
 def finished_extended(bench):
-    longer = {"rounds": harness.TRAINING["rounds"] + 2}
+    longer = {"epochs": harness.TRAINING["epochs"] + 2}
     (plain, before, after), (killed, *_) = extended(bench, {}, longer, 0), extended(bench, {}, longer, 3)
     same = plain == killed and plain != bench.expected and before == after
     return f"learning rate {before:.2e} before, {after:.2e} after; `final` kept until the new end", same
 
 
-@case("a paused training gets two more rounds, untouched and killed three times")
+@case("a paused training gets two more epochs, untouched and killed three times")
 def paused_extended(bench):
-    first, longer = {"chunk_steps": 60}, {"rounds": harness.TRAINING["rounds"] + 2}
+    first, longer = {"chunk_steps": 60}, {"epochs": harness.TRAINING["epochs"] + 2}
     (plain, before, after), (killed, *_) = extended(bench, first, longer, 0), extended(bench, first, longer, 3)
     return f"learning rate {before:.2e} before, {after:.2e} a step later", plain == killed and abs(after / before - 1) < 0.01
 
 
-@case("fewer rounds than are done")
+@case("fewer epochs than are done")
 def fewer_rounds(bench):
     bench.afresh()
     bench.sat(chunk_steps=60)
-    code, text = bench.sat(rounds=1)
-    return line_with(text, "ask for more rounds"), code == 1 and bench.ends_the_same()
+    code, text = bench.sat(epochs=1)
+    return line_with(text, "ask for more epochs"), code == 1 and bench.ends_the_same()
 
 
 @case("`patience` ends it early, untouched and killed three times")

@@ -8,7 +8,7 @@ from dicom_files import write_series
 
 from helpers.intake import case_table, phantom, quality_control
 from helpers.scans import dicom, findings, reading, series
-from helpers.scans.folder import scan, survey
+from helpers.scans.folder import cases_in, scan_folder
 from helpers.scans.volume import volume_from_array, write_mask
 
 SHAPE = (7, 6, 5)  # columns, rows, slices
@@ -35,7 +35,7 @@ def read(folder):
 
 
 def one_case(folder):
-    (case,) = scan(folder)
+    (case,) = cases_in(folder)
     assert case.layout == "DICOM"
     return case
 
@@ -162,7 +162,7 @@ def test_several_series_in_one_folder_are_told_apart_and_read_again(tmp_path):
     write_series(tmp_path / "p", first, STRAIGHT, [f"{2 * k}.dcm" for k in range(5)], number=2)
     write_series(tmp_path / "p", second, STRAIGHT, [f"{2 * k + 1}.dcm" for k in range(3)], number=10)
     write_series(tmp_path / "q", third, STRAIGHT)
-    cases = scan(tmp_path)
+    cases = cases_in(tmp_path)
     assert [case.name for case in cases] == ["p-2", "p-10", "q"]
     for case, hu in zip(cases, (first, second, third), strict=True):
         row = quality_control.examine(case)[0]
@@ -175,7 +175,7 @@ def test_series_without_numbers_get_the_end_of_their_uid(tmp_path):
 
     for end in (111111, 222222):
         write_series(tmp_path / "p", values(), STRAIGHT, [f"{end}-{k}" for k in range(5)], unnumbered(end))
-    assert [case.name for case in scan(tmp_path)] == ["p-111111-axial", "p-222222-axial"]
+    assert [case.name for case in cases_in(tmp_path)] == ["p-111111-axial", "p-222222-axial"]
 
 
 def test_slices_of_another_plane_are_another_case(tmp_path):
@@ -184,7 +184,7 @@ def test_slices_of_another_plane_are_another_case(tmp_path):
             ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
 
     write_series(tmp_path / "p", values(), STRAIGHT, change=coronal)
-    assert {c.name.rsplit("-")[-1]: len(reading.files_of(c.image)) for c in scan(tmp_path)} == {"axial": 4, "coronal": 1}
+    assert {c.name.rsplit("-")[-1]: len(reading.files_of(c.image)) for c in cases_in(tmp_path)} == {"axial": 4, "coronal": 1}
 
 
 def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
@@ -204,7 +204,7 @@ def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
     (tmp_path / "p" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "p" / "notes.dcm").write_text("no image")
     (tmp_path / "p" / "._000.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    (case,), left_out = survey(tmp_path)
+    (case,), left_out = scan_folder(tmp_path)
     assert case.name == "p" and len(reading.files_of(case.image)) == 5
     assert {why: sorted(p.name for p in files) for why, files in left_out.items()} == {
         "DICOM, MR Image Storage": ["mr"],
@@ -339,7 +339,7 @@ def test_finding_reaches_the_doctor(tmp_path, code, spoil, verdict, said):
     hu[3, 3, 1:3] = -1000, 40  # stored as 24 and 1064
     write_series(tmp_path / "p", hu, STRAIGHT)
     spoil(tmp_path / "p")
-    row = quality_control.examine(scan(tmp_path)[0])[0]
+    row = quality_control.examine(cases_in(tmp_path)[0])[0]
     assert code in row["findings"].split() and said in row["reason"]
     assert findings.FINDINGS[code][0] == verdict == row["verdict"]
 
@@ -349,7 +349,7 @@ def test_copy_of_a_series_in_another_folder_is_no_split_one(tmp_path):
     (tmp_path / "copy").mkdir()
     for path in (tmp_path / "p").iterdir():
         (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
-    assert [(case.name, case.notes) for case in scan(tmp_path)] == [("copy", ()), ("p", ())]
+    assert [(case.name, case.notes) for case in cases_in(tmp_path)] == [("copy", ()), ("p", ())]
 
 
 def test_positions_rounded_to_tenths_are_even_enough(tmp_path):

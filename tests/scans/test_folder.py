@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from helpers.scans import folder, reading
-from helpers.scans.folder import _named_once, _volumes, in_words, scan, survey
+from helpers.scans.folder import _named_once, _volumes, cases_in, in_words, scan_folder
 from helpers.scans.labels import standard_labels
 
 
@@ -21,8 +21,8 @@ def touched(*files):
 
 def seen(folder):
     """{name: (layout, image below the folder, mask below the folder or None)}"""
-    below = {c.name: (c.image.relative_to(folder), c.mask and c.mask.relative_to(folder)) for c in scan(folder)}
-    kinds = {c.name: c.layout for c in scan(folder)}
+    below = {c.name: (c.image.relative_to(folder), c.mask and c.mask.relative_to(folder)) for c in cases_in(folder)}
+    kinds = {c.name: c.layout for c in cases_in(folder)}
     return {name: (kinds[name], image.as_posix(), mask and mask.as_posix()) for name, (image, mask) in below.items()}
 
 
@@ -90,10 +90,10 @@ def test_the_nearer_mask_wins_when_two_carry_one_name(tmp_path):
 
 def test_missing_and_empty_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        scan(tmp_path / "nowhere")
+        cases_in(tmp_path / "nowhere")
     touched(tmp_path / "picture.png", tmp_path / "notes.txt")
     with pytest.raises(ValueError, match=r"no scans found.*there is 1 × pictures that aren't slices of a scan \(picture.png\)"):
-        scan(tmp_path)
+        cases_in(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_row_of_the_table_is_read_in_each_form_pandas_gives_it(tmp_path):
 )
 def test_scan_and_mask_are_known_by_the_words_in_their_paths(tmp_path, image, mask):
     touched(tmp_path / image, tmp_path / mask, tmp_path / "._volume-7.nii")
-    (case,), left_out = survey(tmp_path)
+    (case,), left_out = scan_folder(tmp_path)
     assert (case.image, case.mask, left_out) == (tmp_path / image, tmp_path / mask, {})
 
 
@@ -161,7 +161,7 @@ def test_scan_and_mask_are_known_by_the_words_in_their_paths(tmp_path, image, ma
 )
 def test_mask_of_another_scan_is_not_taken(tmp_path, image, mask):
     touched(tmp_path / image, tmp_path / mask)
-    cases, left_out = survey(tmp_path)
+    cases, left_out = scan_folder(tmp_path)
     by_image = {case.image: case.mask for case in cases}
     assert by_image.pop(tmp_path / image) is None
     said = {tmp_path / mask} & {*by_image.values(), *left_out.get("masks whose scan is missing", ())}
@@ -175,7 +175,7 @@ def test_masks_alone_in_a_folder_called_labels_are_scans(tmp_path):
 
 def test_what_is_not_read_is_said(tmp_path):
     touched(*(tmp_path / name for name in ("a.nii", "b.hdr", "b.img", "c.nrrd", "d.ZIP", "logo.png", "notes.txt")))
-    cases, left_out = survey(tmp_path)
+    cases, left_out = scan_folder(tmp_path)
     assert len(cases) == 1 and {why: [p.name for p in files] for why, files in left_out.items()} == {
         "another format: save it as .nii.gz": ["b.hdr", "c.nrrd"],
         "an archive: unpack it first": ["d.ZIP"],
@@ -203,7 +203,7 @@ def test_what_cannot_be_opened_is_said(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(folder.series, "is_dicom", refuse)
-    assert survey(tmp_path)[1] == {"closed to you: can't be opened": [tmp_path / "scan.dcm"]}
+    assert scan_folder(tmp_path)[1] == {"closed to you: can't be opened": [tmp_path / "scan.dcm"]}
 
 
 def test_thousands_of_cases_are_paired_in_seconds(tmp_path):

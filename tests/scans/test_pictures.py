@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.scans import pictures, reading
-from helpers.scans.folder import scan, survey
+from helpers.scans.folder import cases_in, scan_folder
 from helpers.scans.volume import HU_RANGE
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -35,7 +35,7 @@ def slices(tmp_path):
 
 
 def test_slices_become_volumes_feet_first(slices):
-    first, second = scan(slices)
+    first, second = cases_in(slices)
     assert (first.name, first.layout, second.name, second.mask) == ("volume-3", "2-D slices", "volume-33", None)
     volume = reading.read_scan(first.image, (-40, 160), 1)
     assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == (1.5, 0.75, 0.75)
@@ -57,7 +57,7 @@ def test_slices_are_as_far_apart_as_their_numbers_say(tmp_path, numbers, z_mm):
 
 def test_mask_missing_for_a_slice_is_named(slices):
     (slices / "masks" / "volume-3_slice_2.png").unlink()  # the first one: the case still has masks
-    case = scan(slices)[0]
+    case = cases_in(slices)[0]
     assert case.mask is not None
     with pytest.raises(ValueError, match="volume-3_slice_2.png: has no mask"):
         reading.read_labels(case.mask, reading.read_scan(case.image))
@@ -99,15 +99,15 @@ def make_16_bit(folder):
 def test_spoilt_picture_is_named(slices, spoil, said):
     spoil(slices)
     with pytest.raises(ValueError, match=said):
-        reading.read_scan(scan(slices)[0].image)
+        reading.read_scan(cases_in(slices)[0].image)
 
 
 def test_a_wide_window_stays_within_what_a_scanner_gives(slices):
-    assert reading.read_scan(scan(slices)[0].image, (-3000, -1500)).hu.min() == HU_RANGE[0]
+    assert reading.read_scan(cases_in(slices)[0].image, (-3000, -1500)).hu.min() == HU_RANGE[0]
 
 
 def test_window_and_channel_that_cannot_be(slices):
-    image = scan(slices)[0].image
+    image = cases_in(slices)[0].image
     with pytest.raises(ValueError, match="high end"):
         reading.read_scan(image, (160, -40))
     with pytest.raises(ValueError, match="channel 3"):
@@ -116,7 +116,7 @@ def test_window_and_channel_that_cannot_be(slices):
 
 @pytest.mark.skipif(not (SHARED / "data" / "lits_slices").is_dir(), reason="the real slices of ../shared aren't here")
 def test_real_slices_are_grouped_into_their_18_volumes():
-    cases = scan(SHARED / "data" / "lits_slices")
+    cases = cases_in(SHARED / "data" / "lits_slices")
     names = ["0", "3", "4", "5", "7", "8", "9", "10", "11", "12", "14", "15", "16", "18", "22", "23", "48", "50"]
     assert [case.name for case in cases] == [f"volume-{n}" for n in names]
     assert sum(len(pictures.pictures_of(case.image)) for case in cases) == 1722
@@ -160,7 +160,7 @@ def test_mirrors_name_their_slices_in_many_ways(tmp_path, image, mask):
         for z in (9, 10):
             picture(tmp_path / image.format(v=v, z=z), np.full((8, 6), 100 * v, np.uint8))
             picture(tmp_path / mask.format(v=v, z=z), np.full((8, 6), v + 10 * (z - 9), np.uint8))
-    cases, left_out = survey(tmp_path)
+    cases, left_out = scan_folder(tmp_path)
     assert len(cases) == 2 and not left_out
     for v, case in enumerate(cases, start=1):
         volume = reading.read_scan(case.image, (0, 255))
@@ -189,7 +189,7 @@ def test_binary_masks_of_liver_and_lesion_become_labels(tmp_path, scan, ending, 
 def test_binary_mask_with_other_values_is_refused(tmp_path):
     picture(tmp_path / "volume-0_1.png", np.zeros((8, 6), np.uint8))
     picture(tmp_path / "segmentation-0_livermask_1.png", np.arange(48, dtype=np.uint8).reshape(8, 6))
-    (case,) = scan(tmp_path)
+    (case,) = cases_in(tmp_path)
     with pytest.raises(ValueError, match="a binary mask holds 0 and 1, or 0 and 255"):
         reading.read_labels(case.mask, reading.read_scan(case.image))
 
@@ -198,5 +198,5 @@ def test_masks_of_the_training_part_do_not_go_to_the_test_part(tmp_path):
     plane = np.zeros((8, 6), np.uint8)
     for name in ("train/masks/a_slice_1.png", "test/images/a_slice_1.png"):  # train/images/a is missing
         picture(tmp_path / name, plane)
-    (case,), left_out = survey(tmp_path)
+    (case,), left_out = scan_folder(tmp_path)
     assert case.mask is None and [p.parent.name for p in left_out["pictures that aren't slices of a scan"]] == ["masks"]

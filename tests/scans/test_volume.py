@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from helpers.scans.labels import read_mask, way_onto
+from helpers.scans.labels import alignment, read_mask
 from helpers.scans.volume import (
     MADE_BY,
     flipped,
@@ -194,7 +194,7 @@ def test_mask_with_identity_affine_is_taken_voxel_by_voxel(tmp_path, volume):
     labels = np.random.default_rng(0).integers(0, 3, volume.file_shape).astype(np.uint8)
     saved(tmp_path / "mask.nii.gz", labels, np.eye(4))
     assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", volume), labels.transpose(2, 1, 0))
-    assert way_onto(labels.shape, np.eye(4), volume) == "voxels"
+    assert alignment(labels.shape, np.eye(4), volume) == "voxels"
 
 
 @pytest.mark.parametrize("codes", ["RAS", "PSR", "SLA", "LAS"])
@@ -205,7 +205,7 @@ def test_mask_in_another_axis_order_is_brought_over_by_its_affine(tmp_path, volu
     saved(tmp_path / "other.nii.gz", to_file_axes(labels, affine_of(codes)), affine_of(codes))
     assert room(tmp_path / "same.nii.gz") == room(tmp_path / "other.nii.gz")
     assert np.array_equal(read_mask(tmp_path / "other.nii.gz", volume), labels)
-    assert way_onto(shape_of(codes), affine_of(codes), volume) == "axes"
+    assert alignment(shape_of(codes), affine_of(codes), volume) == "axes"
 
 
 @pytest.mark.parametrize(

@@ -34,54 +34,54 @@ def false_lesion(scan, box, level=None):
 
 def test_bile_at_the_edge_is_gallbladder_like(scan):
     row = false_lesion(scan, np.s_[8:12, 20:30, 52:60], level=12)
-    assert row["looks_like"] == "gallbladder" and row["hu"] == 12 and row["hu_deviation"] == 0
+    assert row["false_positive_type"] == "gallbladder" and row["hu"] == 12 and row["hu_deviation"] == 0
     assert row["outside"] == pytest.approx(5 / 8)
 
 
 def test_bile_deep_in_the_liver_or_uneven_is_not(scan):
     hu, reference, prediction = scan
     deep = false_lesion((hu.copy(), reference, prediction.copy()), np.s_[8:12, 25:33, 25:33], level=12)
-    assert deep["looks_like"] == "other" and deep["edge_mm"] > 5
+    assert deep["false_positive_type"] == "other" and deep["edge_mm"] > 5
     hu[8:12, 20:30, 52:60] = 12 + 25 * (-1) ** np.arange(8)
     uneven = false_lesion((hu, reference, prediction), np.s_[8:12, 20:30, 52:60])
-    assert uneven["hu"] == 12 and uneven["hu_deviation"] == 25 and uneven["looks_like"] == "outside"
+    assert uneven["hu"] == 12 and uneven["hu_deviation"] == 25 and uneven["false_positive_type"] == "outside"
 
 
 def test_beyond_the_reference_liver_is_outside(scan):
-    assert false_lesion(scan, np.s_[8:12, 20:30, 56:64])["looks_like"] == "outside"
+    assert false_lesion(scan, np.s_[8:12, 20:30, 56:64])["false_positive_type"] == "outside"
 
 
 def test_brighter_than_the_liver_is_vessel_like(scan):
     row = false_lesion(scan, np.s_[8:12, 25:33, 25:33], level=150)
-    assert row["looks_like"] == "vessel" and row["contrast_hu"] == pytest.approx(150 - 103)
+    assert row["false_positive_type"] == "vessel" and row["contrast_hu"] == pytest.approx(150 - 103)
 
 
 def test_a_dark_tube_is_vessel_like(scan):
     row = false_lesion(scan, np.s_[9:11, 28:31, 15:45], level=70)
-    assert row["looks_like"] == "vessel" and row["elongation"] > 5
+    assert row["false_positive_type"] == "vessel" and row["elongation"] > 5
 
 
 def test_dark_and_along_the_surface_is_edge(scan):
     row = false_lesion(scan, np.s_[6:12, 5:9, 20:30], level=70)  # four voxels deep: 0, 1, 2 and 3 mm from the surface
-    assert row["looks_like"] == "edge" and row["edge_mm"] == pytest.approx(1.5)
+    assert row["false_positive_type"] == "edge" and row["edge_mm"] == pytest.approx(1.5)
 
 
 def test_the_rest_is_other(scan):
-    assert false_lesion(scan, np.s_[8:12, 25:33, 25:33], level=70)["looks_like"] == "other"
+    assert false_lesion(scan, np.s_[8:12, 25:33, 25:33], level=70)["false_positive_type"] == "other"
 
 
 def test_without_a_scan_only_place_and_shape_speak(scan):
     _, reference, prediction = scan
     prediction[8:12, 25:33, 25:33] = 2
     (row,) = case_scores.score("case", reference, prediction, SPACING)[0].lesions
-    assert row["looks_like"] == "other" and np.isnan(row["hu"])
+    assert row["false_positive_type"] == "other" and np.isnan(row["hu"])
 
 
 def test_only_false_lesions_are_given_a_look(scan):
     hu, reference, prediction = scan
     reference[8:12, 25:33, 25:33] = 2
     prediction[8:12, 25:33, 29:37] = 2
-    assert [row["looks_like"] for row in case_scores.score("case", reference, prediction, SPACING, hu=hu)[0].lesions] == ["", ""]
+    assert [row["false_positive_type"] for row in case_scores.score("case", reference, prediction, SPACING, hu=hu)[0].lesions] == ["", ""]
 
 
 def elongation(*shapes, spacing=SPACING):

@@ -191,16 +191,16 @@ def test_organisers_counts_agree_with_their_way_on_masks(seed):
     for least in (0.0, 0.5):
         # a file's array is (x, y, z): the organisers number lesions along it
         hits = organisers_way(*(labels.transpose(2, 1, 0) for labels in (reference, prediction)), least)
-        assert lesions.detections(table, least) == (hits, m - hits, n - hits)
+        assert lesions.lits_official_detections(table, least) == (hits, m - hits, n - hits)
 
 
 def test_organisers_faults_stay_under_their_name():
     reference = rows((0, 0, 1), (2, 0, 1), (4, 0, 1))
     poor = rows((0, 1, 23), (1, 23, 23), (2, 1, 23), (3, 23, 23), (4, 1, 23))  # one snake through all three
     row = scored(reference, poor).row
-    assert row["organisers_tp_50"] == -2 and row["lesions_found_iou50"] == 0  # a merged group missed takes off all members
+    assert row["lits_official_tp_50"] == -2 and row["lesions_found_iou50"] == 0  # a merged group missed takes off all members
     none = scored(rows(), rows((1, 0, 3))).row
-    assert (none["organisers_tp_50"], none["organisers_fp_50"], none["organisers_fn_50"]) == (0, 1, 0)  # their script stops here
+    assert (none["lits_official_tp_50"], none["lits_official_fp_50"], none["lits_official_fn_50"]) == (0, 1, 0)  # their script stops here
 
 
 def test_an_unrelated_lesion_can_change_the_organisers_counts_but_not_ours():
@@ -211,7 +211,7 @@ def test_an_unrelated_lesion_can_change_the_organisers_counts_but_not_ours():
     alone = scored(reference, prediction, affine=np.diag([-1.0, -1, 1, 1])).row
     prediction[0, 6, 0:2] = 2  # far away, and before the other in the file: the other's number becomes 2
     more = scored(reference, prediction, affine=np.diag([-1.0, -1, 1, 1])).row
-    assert (alone["organisers_tp_50"], more["organisers_tp_50"]) == (0, 1)
+    assert (alone["lits_official_tp_50"], more["lits_official_tp_50"]) == (0, 1)
     assert alone["lesions_found_iou50"] == more["lesions_found_iou50"] == 0
 
 
@@ -350,7 +350,7 @@ def test_every_stage_is_blamed_for_its_own():
     result, pieces = case_scores.score("case", reference, prediction, SPACING)
     seen = evidence(8, likely, kept=[2, 8])
     seen.log["removed"] = [{"why": "gallbladder", "index_zyx": [6, 8, 24]}, {"why": "too small", "index_zyx": [4, 3, 3]}]
-    lost = attribution.blame(pieces, seen)
+    lost = attribution.attribute_misses(pieces, seen)
     at = {(row["index_z"], row["index_x"]): lost[row["piece"]] for row in result.lesions if row["side"] == "reference"}
     assert {z_x: at[z_x] for z_x in sorted(at)} == {
         (0, 2): "gate", (4, 2): "liver", (4, 12): "tumour", (4, 22): "clean-up", (4, 32): "outline", (6, 2): "",

@@ -204,7 +204,7 @@ def test_far_surfaces_are_measured_exactly_by_another_way(spacing, monkeypatch):
     goal[:, :, :20] = False  # whole planes without a voxel, and distances of many voxels
     expected = ndimage.distance_transform_edt(~goal, sampling=spacing)[start]
     assert expected.max() > 10
-    assert metrics.distances_mm(start, goal, spacing) == pytest.approx(expected, abs=1e-9)
+    assert metrics.nearest_distances_mm(start, goal, spacing) == pytest.approx(expected, abs=1e-9)
 
 
 # ------------------------------------------------------------------ properties

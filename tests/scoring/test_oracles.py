@@ -52,7 +52,7 @@ def log(threshold=0.5, **rules):
 
 
 HU = np.full((6, 12, 24), 100, np.int16)
-FREE = {"reach_mm": 0.0, "smooth_mm": 0.0, "least_lesion_ml": 0.0, "least_peak": 0.0}
+FREE = {"reach_mm": 0.0, "smooth_mm": 0.0, "min_lesion_ml": 0.0, "min_peak_probability": 0.0}
 
 
 def test_best_threshold_of_a_case_by_hand():
@@ -85,7 +85,7 @@ def test_tumour_beyond_the_region_counts_as_missed():
 
 @pytest.mark.parametrize("smooth_mm", [0.0, 2.0])
 def test_the_replay_at_the_runs_own_threshold_is_its_own_mask(scan, smooth_mm):  # noqa: F811
-    rules = replace(RULES, smooth_mm=smooth_mm, reach_mm=0.0, tumour_threshold=0.6, least_peak=0.85)
+    rules = replace(RULES, smooth_mm=smooth_mm, reach_mm=0.0, tumour_threshold=0.6, min_peak_probability=0.85)
     result = pipeline.segment(scan, loaded(), rules, keep_probability=True)
     reference = result.labels.copy()
     reference[8] = np.where(scan.hu[8] > 150, 1, reference[8])

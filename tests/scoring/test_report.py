@@ -11,7 +11,7 @@ from helpers import runs
 from helpers.files import write_csv
 from helpers.intake import quality_control
 from helpers.looking import figures, overlays, plots
-from helpers.scans.folder import scan
+from helpers.scans.folder import cases_in
 from helpers.scoring import case_scores, report, run_scores, statistics, summary
 
 
@@ -92,7 +92,7 @@ def test_rules_for_empties_by_hand(written):
     assert values["tumour.lesion_recall_iou50"] == 0.25 and values["tumour.lesion_recall_any"] == 0.5
     assert values["tumour.lesion_precision_iou50"] == pytest.approx(1 / 3, abs=1e-6)
     assert values["tumour.assd_mm.left_out"] == 1 and values["tumour.assd_mm.undefined"] == 3
-    assert values["tumour.rvd_organisers.mean"] is None and values["tumour.rvd_2017.cases"] == 4
+    assert values["tumour.rvd_lits_official.mean"] is None and values["tumour.rvd_2017.cases"] == 4
 
 
 def test_tables_survive_their_files(written, tables):
@@ -112,19 +112,19 @@ def test_one_case_without_any_lesion_still_gives_a_report(tmp_path):
 
 def test_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    hits = [low <= 0.7 <= high for low, high in (statistics.interval(rng.normal(0.7, 0.1, 40)) for _ in range(120))]
+    hits = [low <= 0.7 <= high for low, high in (statistics.bootstrap_ci(rng.normal(0.7, 0.1, 40)) for _ in range(120))]
     assert 0.87 <= np.mean(hits) <= 1.0
-    assert np.isnan(statistics.interval([0.5])).all() and statistics.interval([0.5, 0.5]) == (0.5, 0.5)
+    assert np.isnan(statistics.bootstrap_ci([0.5])).all() and statistics.bootstrap_ci([0.5, 0.5]) == (0.5, 0.5)
 
 
 def test_two_runs_side_by_side():
     first = pd.DataFrame({"case": list("abcdefgh"), "tumour_dice": np.linspace(0.1, 0.8, 8)})
     second = first.assign(tumour_dice=first.tumour_dice + 0.1).iloc[::-1]
-    found = statistics.paired(first, second, "tumour_dice")
+    found = statistics.paired_difference(first, second, "tumour_dice")
     assert found["mean"] == pytest.approx(0.1) and found["better"] == 8 and found["p"] == pytest.approx(2 / 2**8)
-    assert statistics.paired(first, first, "tumour_dice")["p"] is None
+    assert statistics.paired_difference(first, first, "tumour_dice")["p"] is None
     with pytest.raises(ValueError, match="no case in common"):
-        statistics.paired(first, second.assign(case="z"), "tumour_dice")
+        statistics.paired_difference(first, second.assign(case="z"), "tumour_dice")
 
 
 def test_a_missing_prediction_is_no_gain_in_false_lesions():
@@ -136,7 +136,7 @@ def test_a_missing_prediction_is_no_gain_in_false_lesions():
 
 
 def test_worst_slices_are_those_with_most_wrong_voxels(tables):
-    worst, best = overlays.pick(tables["slices"], count=3, least_voxels=10)
+    worst, best = overlays.pick(tables["slices"], count=3, min_voxels=10)
     wrong = worst.tumour_reference + worst.tumour_prediction - 2 * worst.tumour_both
     assert wrong.is_monotonic_decreasing and wrong.iloc[0] == 24 and set(best.case) <= {"good", "poor"}
     assert best.tumour_dice.iloc[0] == 1
@@ -146,8 +146,8 @@ def test_learning_curves_take_whichever_columns_there_are(tmp_path):
     history = pd.DataFrame(
         {"step": [1, 2, 3], "loss": [1.0, 0.5, np.nan], "val_dice": [np.nan, 0.5, 0.6], "note": ["a", "b", "c"]}
     )
-    plots.still(figures.learning(history, "liver"), tmp_path / "curves.png")
-    plots.still(figures.learning(history[["loss"]], "gate"))
+    plots.save_figure(figures.learning(history, "liver"), tmp_path / "curves.png")
+    plots.save_figure(figures.learning(history[["loss"]], "gate"))
     with pytest.raises(ValueError, match="no column"):
         figures.learning(history[["note"]], "gate")
 
@@ -165,7 +165,7 @@ def test_a_run_is_scored_from_its_folders(tmp_path, monkeypatch):
         hu = np.where(reference == 2, 50, np.where(reference == 1, 110, -900)).astype(np.int16)
         for kind, array in (("volume", hu), ("segmentation", reference)):
             nib.save(nib.Nifti1Image(array.transpose(2, 1, 0), affine), data / f"{kind}-{number}.nii.gz")
-    rows, *_ = quality_control.examine_all(scan(data), workers=1)
+    rows, *_ = quality_control.examine_all(cases_in(data), workers=1)
     write_csv(run.lists / "cases.csv", pd.DataFrame(rows))
     write_csv(run.lists / "split.csv", pd.DataFrame({"case": ["volume-1", "volume-2"], "split": ["test", "val"]}))
     run.predictions.mkdir(parents=True)

@@ -38,7 +38,7 @@ def folds(tmp_path, monkeypatch):
     for number in range(4):
         save(np.array([-900, 110, 50], np.int16)[labels()], tmp_path / f"data/volume-{number}.nii.gz")
         save(labels(), tmp_path / f"data/segmentation-{number}.nii.gz")
-    rows, *_ = quality_control.examine_all(folder.scan(tmp_path / "data"), workers=1)
+    rows, *_ = quality_control.examine_all(folder.cases_in(tmp_path / "data"), workers=1)
     groups = {"case": [f"volume-{k}" for k in range(4)], "group": ["p", "p", "volume-2", "volume-3"]}
     for fold, sides in (("cv0", ["val", "val", "train", "train"]), ("cv1", ["train", "train", "val", "val"])):
         run = runs.Run(fold)
@@ -56,9 +56,9 @@ def predict(run, case, tumour=True, spread=True):
     save(said, run.prediction(case))
     save(np.where(labels() == 2, 255, 0).astype(np.uint8), run.probability(case, "tumour"))
     save(np.where(labels() >= 1, 255, 0).astype(np.uint8), run.probability(case, "liver"))
-    run.spread(case).unlink(missing_ok=True)
+    run.tta_std(case).unlink(missing_ok=True)
     if spread:
-        save(np.where(labels() == 2, 60, 0).astype(np.uint8), run.spread(case))
+        save(np.where(labels() == 2, 60, 0).astype(np.uint8), run.tta_std(case))
     files.write_json(run.log(case), log | {"rules": asdict(pipeline.Rules(smooth_mm=0.0))})
 
 
@@ -151,16 +151,16 @@ def test_the_map_of_the_most_uncertain_case(folds, tmp_path):
     rows = {row["case"]: row for row in run_scores.cases_of_all(folds, "val").to_dict("records")}
 
     def spread_of(case, volume):
-        return read_mask(folds[0].spread(case), volume)
+        return read_mask(folds[0].tta_std(case), volume)
 
     drawn = overlays.uncertain(lambda case: overlays.read(rows[case]), "volume-0", spread_of)
     shown = drawn.axes[1].images[0].get_array()
     assert "volume-0, slice 2" in drawn.get_suptitle() and shown.max() == pytest.approx(60 / 255)
-    plots.still(drawn)
+    plots.save_figure(drawn)
 
 
 def test_dice_by_volume_needs_no_tumour():
     cases = pd.DataFrame({"case": ["a"], "tumour_reference_voxels": [0], "tumour_reference_ml": [0.0], "tumour_dice": [1.0]})
     drawn = figures.dice_by_volume(cases)
     assert drawn.axes[0].get_title(loc="left") == "0 cases with tumour"
-    plots.still(drawn)
+    plots.save_figure(drawn)

@@ -10,10 +10,10 @@ from helpers.scoring import statistics
 def test_scans_of_one_patient_are_drawn_together():
     """Two patients with two equal scans each: a resample is one of 0, ½ and 1, so the interval is all of it."""
     values, whose = [0.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"]
-    assert statistics.interval(values, groups=whose) == (0.0, 1.0)
-    alone = statistics.interval(np.repeat([0.0, 1.0], 20))
+    assert statistics.bootstrap_ci(values, groups=whose) == (0.0, 1.0)
+    alone = statistics.bootstrap_ci(np.repeat([0.0, 1.0], 20))
     assert alone[0] > 0.3 and alone[1] < 0.7  # forty cases on their own are surer than
-    assert statistics.interval(np.repeat([0.0, 1.0], 20), groups=np.repeat(["a", "b"], 20)) == (0.0, 1.0)  # two patients
+    assert statistics.bootstrap_ci(np.repeat([0.0, 1.0], 20), groups=np.repeat(["a", "b"], 20)) == (0.0, 1.0)  # two patients
 
 
 def test_a_patient_with_many_scans_weighs_as_many():
@@ -23,7 +23,7 @@ def test_a_patient_with_many_scans_weighs_as_many():
         def is_it(total, cases):
             return 1.0 * (np.abs(total / cases - mean) < 1e-9)
 
-        return statistics.interval([1.0, 0.0, 0.0, 0.0], is_it, list("abbb"))
+        return statistics.bootstrap_ci([1.0, 0.0, 0.0, 0.0], is_it, list("abbb"))
 
     assert [how_often(mean) for mean in (1, 0.25, 0)] == [(0.0, 1.0)] * 3 and how_often(0.5) == (0.0, 0.0)
 
@@ -32,12 +32,12 @@ def test_every_case_a_patient_is_the_plain_bootstrap():
     values = np.random.default_rng(0).random(12)
     drawn = np.random.default_rng(statistics.SEED).integers(0, 12, (statistics.RESAMPLES, 12))
     plain = np.percentile(values[drawn].mean(1), [2.5, 97.5])
-    assert statistics.interval(values) == pytest.approx(plain) == statistics.interval(values, groups=[f"{k:02}" for k in range(12)])
+    assert statistics.bootstrap_ci(values) == pytest.approx(plain) == statistics.bootstrap_ci(values, groups=[f"{k:02}" for k in range(12)])
 
 
 def test_one_patient_gives_no_interval():
-    assert np.isnan(statistics.interval([0.2, 0.4], groups=["a", "a"])).all()
-    keys = statistics.spread("x", [0.2, np.nan, 0.4], "a rule", ["a", "b", "a"])
+    assert np.isnan(statistics.bootstrap_ci([0.2, 0.4], groups=["a", "a"])).all()
+    keys = statistics.mean_with_ci("x", [0.2, np.nan, 0.4], "a rule", ["a", "b", "a"])
     assert keys["x.mean"] == pytest.approx(0.3) and np.isnan(keys["x.low"]) and keys["x.left_out"] == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import processes, runs
 from helpers.intake import case_table, phantom, quality_control
-from helpers.scans.folder import scan
+from helpers.scans.folder import cases_in
 from helpers.scans.volume import Volume
 from helpers.slices import store
 from helpers.slices.recipe import Recipe, check, fitted, grid_of, liver_box, pixels, stacked, whole_slices, windowed
@@ -122,7 +122,7 @@ def write_scan(folder, number, seed=0):
 
 
 def rows_of(folder):
-    return case_table.table([quality_control.examine(case)[0] for case in scan(folder)])
+    return case_table.table([quality_control.examine(case)[0] for case in cases_in(folder)])
 
 
 @pytest.fixture
@@ -218,8 +218,8 @@ def test_a_scan_that_is_gone_costs_no_other(scans):
 
 
 def test_a_worker_that_dies_is_told_by_the_name_of_its_case(scans, monkeypatch):
-    died = processes.Died("SIGKILL")
-    monkeypatch.setattr(processes, "each", lambda work, items, n: [(k, died if k == 1 else work(items[k])) for k in range(3)])
+    died = processes.WorkerDied("SIGKILL")
+    monkeypatch.setattr(processes, "parallel_map", lambda work, items, n: [(k, died if k == 1 else work(items[k])) for k in range(3)])
     with pytest.raises(RuntimeError, match="1 of 3 cases .* volume-1: the worker died of it .SIGKILL."):
         store.fill(RUN, rows_of(scans), RECIPE)
 
