@@ -87,7 +87,7 @@ def _organ(cases, organ, failed):
         key = column.replace(f"{organ}_", f"{organ}.", 1)
         out |= mean_with_ci(key, np.where(one_empty, 0.0, cases[column]), RULES["surface_dice"], whose)
     out |= mean_with_ci(f"{organ}.rvd_2017", cases[f"{organ}_rvd_2017"], RULES["rvd"], whose)
-    out |= mean_with_ci(f"{organ}.rvd_lits_official", cases[f"{organ}_rvd_organisers"], RULES["rvd_lits_official"], whose)
+    out |= mean_with_ci(f"{organ}.rvd_lits_official", cases[f"{organ}_rvd_lits_official"], RULES["rvd_lits_official"], whose)
     if ((r > 0) & (p == 0)).any():
         out |= {f"{organ}.rvd_lits_official.{name}": np.nan for name in ("mean", "low", "high", "median")}
     error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()
