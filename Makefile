@@ -9,7 +9,7 @@ demo: .venv/ready            ## the whole sequence on synthetic CTs; says where 
 
 test: .venv/ready-for-tests  ## everything that can be checked in minutes
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 lab: .venv/ready             ## JupyterLab at notebook 01
 	$(BIN)/jupyter lab notebooks/01_exploration.ipynb

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 from known_networks import scan  # noqa: F401 (a fixture)
 
@@ -31,12 +32,20 @@ def own_root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """A folder in which `helpers.run` has taken the run "tiny" through all notebooks, and the finished process."""
-    root = tmp_path_factory.mktemp("tiny")
-    done = command(root, "helpers.run", "--run", "tiny", "--set", *TINY)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return root, done
+def tiny(tmp_path_factory, worker_id):
+    """A folder in which `helpers.run` has taken the run "tiny" through all notebooks, and what it printed.
+
+    Made once for all workers of pytest-xdist: the first to come makes it, the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "tiny"
+    printed = root / "printed.txt"
+    with filelock.FileLock(root.with_suffix(".lock")):
+        if not printed.is_file():
+            done = command(root, "helpers.run", "--run", "tiny", "--set", *TINY)
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+            printed.write_text(done.stdout, encoding="utf8")
+    return root, printed.read_text(encoding="utf8")
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_a_damaged_scan_costs_no_other(tiny, tiny_run, tmp_path):
     shutil.copytree(tiny[0], tmp_path / "copy")
     root = tmp_path / "copy"
     volumes = sorted((root / "data" / "phantoms").rglob("volume-*.nii.gz"))
-    words = ["--run", "tiny", "--only", "05", "--set", "split=train", *[w for w in TINY if w.startswith("least_liver")]]
+    words = ["--run", "tiny", "--only", "05", "--set", "split=train", *[w for w in TINY if w.startswith("min_liver")]]
     split = pd.read_csv(root / "data_lists" / "tiny" / "split.csv", dtype=str)
     victim, *others = split.case[split.split == "train"]
     scan = next(v for v in volumes if v.name == f"{victim}.nii.gz")

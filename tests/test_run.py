@@ -60,8 +60,8 @@ def test_a_trial_lies_apart_under_its_own_name(own_root):
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):
-    _, done = tiny
-    assert done.stdout.rstrip().endswith("report: reports/tiny/report.html")
+    _, printed = tiny
+    assert printed.rstrip().endswith("report: reports/tiny/report.html")
     for part in ("lists/cases.csv", "lists/val.csv", "reports/summary.json", "reports/report.html"):
         folder, name = part.split("/")
         assert (getattr(tiny_run, folder) / name).is_file(), part
