@@ -13,7 +13,7 @@ from helpers.runs import HERE
 # each row may import from itself where it is a room, and from rows below it
 FLOORS = (
     {"comparing"}, {"looking", "score"}, {"learning", "scoring", "predict", "run"}, {"cascade", "jobs"},
-    {"intake", "slices", "steps"}, {"scans", "parameters"}, {"files", "runs", "processes"},
+    {"intake", "slices", "steps"}, {"scans", "parameters", "origins"}, {"files", "runs", "processes"},
 )  # fmt: skip
 STRANGERS = {"monai", "segmentation_models_pytorch", "torchvision", "nnunetv2"}  # foreign architectures
 HELPERS = HERE / "helpers"

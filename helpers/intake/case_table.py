@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from helpers import files, runs
+from helpers import files, origins, runs
 from helpers.scans import reading
 
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
@@ -16,11 +16,11 @@ COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver
 COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
 COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
 COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str")
-COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `twins` compares
+COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `duplicates` compares
 
 
 def table(rows):
-    """The rows of `doctor.examine_all` as a DataFrame with the columns and types of cases.csv."""
+    """The rows of `quality_control.examine_all` as a DataFrame with the columns and types of cases.csv."""
     import pandas as pd
 
     frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
@@ -70,40 +70,33 @@ def _digest(file):
         return f"-{type(error).__name__}"
 
 
-def signs(case):
-    """dict file -> `paths.signs` of it, for all files of a case."""
+def signatures(case):
+    """dict file -> `files.file_signature` of it, for all files of a case."""
     return {runs.relative(file): files.file_signature(file) for file in files_of(case)}
 
 
-def is_kept(folder, case, settings, how):
-    """What was found out about a case, when neither its bytes nor the settings have changed since; None otherwise.
+def recall(folder, case, settings, how=None):
+    """The result that was kept of a case, when neither its bytes nor the settings have changed since; None otherwise.
 
-    As long as the signs of its files are the same they are not read. Where a sign differs the bytes are hashed: a scan that
-    was only copied or touched isn't examined again.
+    how   as in `fingerprint`: where a signature differs the bytes are hashed, so that a scan that was only copied or
+          touched isn't examined again. None doesn't read them: other signatures are a change.
     """
-    record, now = read_kept(folder, case, settings), signs(case)
-    if record is None or record["signs"] == now:
-        return record and record["result"]
-    if record["signs"].keys() != now.keys() or fingerprint(case, how) != record["bytes"]:
+    record, now = origins.recorded(record_of(folder, case)), signatures(case)
+    if not origins.is_current(record, {"settings": settings}):
         return None
-    files.write_json(_record(folder, case), record | {"signs": now})
+    if not origins.is_current(record, {"signatures": now}):
+        if how is None or record["signatures"].keys() != now.keys() or record["bytes"] != fingerprint(case, how):
+            return None
+        files.write_json(record_of(folder, case), record | {"signatures": now})
     return record["result"]
 
 
-def read_kept(folder, case, settings):
-    """The record of a case with these settings, or None; a damaged one counts as none."""
-    try:
-        record = files.read_json(_record(folder, case))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("settings") == settings else None
-
-
 def keep(folder, case, settings, before, result):
-    """Write a case's result; `before` are the signs of its files before they were read."""
-    record = {"settings": settings, "bytes": result[0]["bytes"], "signs": before, "result": result}
-    files.write_json(_record(folder, case), record)
+    """Write a case's result; `before` are the signatures of its files before they were read."""
+    made_of = {"settings": settings, "bytes": result[0]["bytes"], "signatures": before}
+    files.write_json(record_of(folder, case), made_of | {"result": result})
 
 
-def _record(folder, case):
+def record_of(folder, case):
+    """Where the result of a case is kept."""
     return folder / f"{case.name}.json"

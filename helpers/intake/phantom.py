@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import files
+from helpers import files, origins
 from helpers.intake.anatomy import (
     draw_branches,
     draw_chest,
@@ -178,10 +178,8 @@ def claim(folder, settings):
     """Note in the folder how its phantoms are made; ValueError when it holds others."""
     note = folder / SETTINGS
     if note.exists():
-        theirs = files.read_json(note)
-        differs = [f"{k} {theirs.get(k)} there, {v} asked for" for k, v in settings.items() if theirs.get(k) != v]
-        if differs:
-            raise ValueError(f"{folder} holds phantoms made otherwise ({'; '.join(differs)}): choose another folder")
+        if reasons := origins.differences(files.read_json(note), settings):
+            raise ValueError(f"{folder} holds phantoms made otherwise ({'; '.join(reasons)}): choose another folder")
         return
     if any(folder.glob("volume-*")):
         raise ValueError(f"{folder} holds volumes but no {SETTINGS}, so they aren't ours: choose an empty folder")

@@ -88,9 +88,8 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     look = partial(_looked_at, window=window, channel=channel, folder=folder)
     results, to_do = {}, []
     for number, (case, *turns) in enumerate(asked):
-        record = folder and case_table.read_kept(folder, case, _settings(window, channel, *turns))
-        if record and record["signs"] == case_table.signs(case):
-            results[number] = record["result"]
+        if folder and (result := case_table.recall(folder, case, _settings(window, channel, *turns))):
+            results[number] = result
         else:
             to_do.append(number)
     with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
@@ -129,9 +128,9 @@ def _looked_at(asked, window, channel, folder):
     """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes from the disk or not."""
     case, *turns = asked
     settings = _settings(window, channel, *turns)
-    if folder and (known := case_table.is_kept(folder, case, settings, _how(case, window, channel, *turns))):
-        return known
-    before = case_table.signs(case)
+    if folder and (result := case_table.recall(folder, case, settings, _how(case, window, channel, *turns))):
+        return result
+    before = case_table.signatures(case)
     result = json.loads(json.dumps(examine(case, window, channel, *turns)))
     if folder and "killed" not in result[0]["findings"].split():  # there may be more memory next time
         case_table.keep(folder, case, settings, before, result)

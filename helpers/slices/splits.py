@@ -1,10 +1,9 @@
 """Which side of the split each patient is on; a case that has a side keeps it."""
 
 import collections
-import json
 import re
 
-from helpers import files
+from helpers import files, origins
 from helpers.slices.lists import SPLITS, draw
 
 STRATA_ML = (0.0, 10.0, 100.0)  # tumour of a patient: none, up to 10 ml, up to 100 ml, more; fixed, so that no case moves another
@@ -142,15 +141,12 @@ def read_before(folder, made_with):
     file, memory = folder / "split.csv", folder / "split.json"
     if not file.is_file():
         return {}, ["There is no split yet: it is drawn."]
-    made_with = json.loads(json.dumps(made_with))
     old = files.read_json(memory) if memory.is_file() else {"made_with": None, "absent": {}}
     table = read_cases(file, ("case", "split"))
     if old["made_with"] is None and made_with["folds"]:
         return {}, ["The split so far knows no folds: a new one is drawn."]
-    if old["made_with"] not in (None, made_with):
-        was = {name: value for name, value in old["made_with"].items() if value != made_with.get(name)}
-        told = ", ".join(f"{name} was {value!r}, is {made_with.get(name)!r}" for name, value in was.items()) or "settings are new"
-        return {}, [f"A new split is drawn, and cases change sides: {told}."]
+    if old["made_with"] is not None and (reasons := origins.differences(old["made_with"], made_with)):
+        return {}, [f"A new split is drawn, and cases change sides: {', '.join(reasons)}."]
     if wrong := sorted(set(table.split) - set(SPLITS)):
         raise ValueError(f"{file}: the sides are train, val and test, not {wrong[0]!r}; mend it, or delete it")
     if table.case.duplicated().any():

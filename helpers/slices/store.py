@@ -1,11 +1,14 @@
 """Slice stores: windowed slices as uint8, one memory-mapped array per case, written once by 02 and read ever after."""
 
 import functools
+import os
+import shutil
 
 import numpy as np
+import pandas as pd
+from tqdm import tqdm
 
-from helpers import files
-from helpers.processes import WorkerDied, parallel_map
+from helpers import files, origins, processes
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices.recipe import check, grid_of, neighbour_step, pixels, reference_shift
@@ -26,27 +29,31 @@ def write_case(folder, name, volume, labels, grid, recipe, fingerprint="", liver
     meta = {"box": grid.box, "shape": grid.shape, "canvas": grid.canvas, "spacing_mm": volume.spacing_mm}
     try:
         (folder / f"{name}.json").unlink(missing_ok=True)  # from here on until it is back, nothing here is current
-        for part, array in (("image", image), ("mask", grid.stack(labels, labels=True))):
-            with files.written_whole(folder / f"{name}.{part}.npy") as beside, open(beside, "wb") as handle:
+        for kind, array in (("image", image), ("mask", grid.stack(labels, labels=True))):
+            with files.written_whole(folder / f"{name}.{kind}.npy") as beside, open(beside, "wb") as handle:
                 np.save(handle, array)
         files.write_json(folder / f"{name}.json", meta | {"recipe": recipe.as_dict(), "bytes": fingerprint})
     except OSError as error:
-        import shutil
-
         room = f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free" if folder.is_dir() else "the folder can't be made"
-        message = f"{name}: its slices can't be written to {folder} ({error}; {room}); make room, then run again to go on"
+        message = f"{name}: its slices can't be written to {folder} ({error}; {room}); make room, then run again to resume"
         raise OSError(message) from error
 
 
 def is_current(folder, name, recipe, fingerprint):
     """True when the store holds this case whole, made from these bytes with this recipe."""
     try:
-        meta = files.read_json(folder / f"{name}.json")
-        image, mask = (np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("image", "mask"))
+        image, mask, meta = load(folder, name)
     except (OSError, ValueError):  # ValueError: a file shorter than it says, or no JSON
         return False
     whole = len(image) == len(mask) == meta["box"][0][1] - meta["box"][0][0]
-    return whole and meta["recipe"] == recipe.as_dict() and meta.get("bytes") == fingerprint
+    return whole and origins.is_current(meta, {"recipe": recipe.as_dict(), "bytes": fingerprint})
+
+
+def load(folder, name):
+    """(image, mask, meta) of a case, the arrays memory-mapped; raises OSError or ValueError where they can't be read."""
+    meta = files.read_json(folder / f"{name}.json")
+    image, mask = (np.load(folder / f"{name}.{kind}.npy", mmap_mode="r") for kind in ("image", "mask"))
+    return image, mask, meta
 
 
 class Store:
@@ -59,12 +66,10 @@ class Store:
 
     def _read(self, case):
         try:
-            meta = files.read_json(self.folder / f"{case}.json")
-            image, mask = (np.load(self.folder / f"{case}.{part}.npy", mmap_mode="r") for part in ("image", "mask"))
+            return load(self.folder, case)
         except (OSError, ValueError) as error:
             message = f"{self.folder}: the slices of {case} can't be read ({error}); run 02_filtering again"
             raise FileNotFoundError(message) from error
-        return image, mask, meta
 
     def __contains__(self, case):
         return (self.folder / f"{case}.json").is_file()
@@ -109,7 +114,7 @@ def step_of(store, case):
     return neighbour_step(store.meta(case)["spacing_mm"])
 
 
-def fill(run, rows, recipe, processes=None):
+def fill(run, rows, recipe, workers=None):
     """Write the liver and tumour stores of many cases on all cores, with a progress bar; current ones are kept.
 
     Slices of cases that have left the lists stay where they are: nothing reads them, and the case may come back.
@@ -119,18 +124,12 @@ def fill(run, rows, recipe, processes=None):
     Raises OSError at once when they can't be written; RuntimeError, when all others are done, that names the cases which
     can't be read any more.
     """
-    import os
-
-    import pandas as pd
-    from tqdm import tqdm
-
-
     work, rows = functools.partial(_fill_or_say, run, recipe=recipe), [row for _, row in rows.iterrows()]
     tables, failed = {}, {}
     with tqdm(total=len(rows), desc="slice stores", unit="case") as bar:
-        done = enumerate(map(work, rows)) if processes == 1 else parallel_map(work, rows, processes or os.cpu_count())
+        done = enumerate(map(work, rows)) if workers == 1 else processes.parallel_map(work, rows, workers or os.cpu_count())
         for k, table in done:
-            if isinstance(table, WorkerDied):
+            if isinstance(table, processes.WorkerDied):
                 failed[k] = f"{rows[k].case}: the worker died of it ({table.how}), most often for want of memory"
             elif isinstance(table, str):
                 failed[k] = table
@@ -138,8 +137,8 @@ def fill(run, rows, recipe, processes=None):
                 tables[k] = table
             bar.update()
     if failed:
-        told = "; ".join(failed[k] for k in sorted(failed)[:5]) + (" …" if len(failed) > 5 else "")
-        raise RuntimeError(f"{len(failed)} of {len(rows)} cases have no slices, the others are written: {told}; run 01 again")
+        causes = "; ".join(failed[k] for k in sorted(failed)[:5]) + (" …" if len(failed) > 5 else "")
+        raise RuntimeError(f"{len(failed)} of {len(rows)} cases have no slices, the others are written: {causes}; run 01 again")
     return pd.concat([tables[k] for k in sorted(tables)], ignore_index=True)
 
 
@@ -155,8 +154,6 @@ def _fill_or_say(run, row, recipe):
 
 def fill_case(run, row, recipe):
     """Write one case into both stores and describe its slices; nothing is written again when all of it is current."""
-    import pandas as pd
-
     table = run.stores / "slices" / f"{row.case}.csv"
     folders = {stage: run.stores / stage for stage in ("liver", "tumour")}
     current = {stage: is_current(folder, row.case, recipe, row.bytes) for stage, folder in folders.items()}
@@ -180,8 +177,6 @@ def fill_case(run, row, recipe):
 
 def describe(case, labels):
     """What every slice of a mask (z, y, x) shows: DataFrame case, z, liver_px, tumour_px, kind (tumour, liver or empty)."""
-    import pandas as pd
-
     liver, tumour = (labels >= 1).sum((1, 2)), (labels == 2).sum((1, 2))
     kind = np.where(tumour > 0, "tumour", np.where(liver > 0, "liver", "empty"))
     return pd.DataFrame({"case": case, "z": np.arange(len(labels)), "liver_px": liver, "tumour_px": tumour, "kind": kind})

@@ -19,12 +19,12 @@ AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
 SCRIPT = """
 import sys
 from pathlib import Path
-from helpers import case_table, doctor, layouts, paths
+from helpers import case_table, files, folder, quality_control
 
 if __name__ == "__main__":
     data, out = map(Path, sys.argv[1:])
-    rows, _, _ = doctor.examine_all(layouts.scan(data), workers=2, folder=out / "intake")
-    paths.write_csv(out / "cases.csv", case_table.table(rows))
+    rows, _, _ = quality_control.examine_all(folder.cases_in(data), workers=2, folder=out / "intake")
+    files.write_csv(out / "cases.csv", case_table.table(rows))
 """
 
 
@@ -86,8 +86,8 @@ def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
     os.replace(scans / "beside", scans / "volume-2.nii.gz")
     del examined[:]
     assert look(scans) == first and examined == []
-    record = case_table.read_kept(scans.parent / "intake", cases_in(scans)[2], quality_control._settings((-40, 160), 1, "", ""))
-    assert record["signs"] == case_table.signs(cases_in(scans)[2])  # noted, so that it isn't hashed the next time
+    case, settings = cases_in(scans)[2], quality_control._settings((-40, 160), 1, "", "")
+    assert case_table.recall(scans.parent / "intake", case, settings)  # the new signature is noted, so that it isn't hashed the next time
 
 
 def test_settings_and_files_that_come_and_go_count(scans, examined):
@@ -146,7 +146,7 @@ def test_killed_and_resumed_writes_the_same_table_byte_for_byte(scans, tmp_path)
 
 
 def killing(asked, window, channel, folder):
-    """Stands in for `doctor._looked_at` in a worker: one case is too much for the machine."""
+    """Stands in for `quality_control._looked_at` in a worker: one case is too much for the machine."""
     if asked[0].name == "volume-1":
         os.kill(os.getpid(), signal.SIGKILL)
     return quality_control.examine(asked[0], window, channel)

@@ -136,7 +136,7 @@ def test_an_interrupted_folder_is_completed_and_whole_pairs_are_kept(tmp_path):
 def test_another_seed_or_size_is_refused_and_changes_nothing(tmp_path):
     phantom.make(tmp_path, cases=1, size=48)
     before = digest(tmp_path)
-    with pytest.raises(ValueError, match="seed 7 there, 8 asked for; size 48 there, 64 asked for"):
+    with pytest.raises(ValueError, match="seed was 7, is 8; size was 48, is 64"):
         phantom.make(tmp_path, cases=2, seed=8, size=64)
     assert digest(tmp_path) == before
     assert json.loads((tmp_path / phantom.SETTINGS).read_text())["seed"] == 7

@@ -14,7 +14,6 @@ import pytest
 from helpers import files
 from helpers.intake import case_table, quality_control
 from helpers.scans import findings, reading
-from helpers.scans import volume as volume_module
 from helpers.scans.folder import Case, cases_in
 from helpers.scans.volume import read_volume, write_mask
 
@@ -243,7 +242,7 @@ def test_a_file_that_cannot_be_opened_is_told_apart(tmp_path):
 def test_what_a_reader_noticed_stands_among_the_findings(folder, monkeypatch):
     read = read_volume
     noticed = (("slices-missing", "2 gaps"),)
-    monkeypatch.setattr(volume_module, "read", lambda *given: dataclasses.replace(read(*given), notes=noticed))
+    monkeypatch.setattr(quality_control, "read_volume", lambda *a: dataclasses.replace(read(*a), notes=noticed))
     assert "have gaps: 2 gaps" in examined(folder)[0]["reason"]
 
 
@@ -296,7 +295,7 @@ def test_a_bad_case_never_costs_the_others(folder, monkeypatch):
             raise RuntimeError("a reader's own fault")
         return read(image, *more)
 
-    monkeypatch.setattr(volume_module, "read", stumble)
+    monkeypatch.setattr(quality_control, "read_volume", stumble)
     rows, histograms, lesions = quality_control.examine_all(cases_in(folder), workers=1)
     assert [row["verdict"] for row in rows] == ["quarantined", "ok", "quarantined", "quarantined"]
     assert "RuntimeError: a reader's own fault" in rows[3]["reason"] and rows[3]["findings"] == "unreadable"

@@ -169,15 +169,15 @@ def test_mirrors_name_their_slices_in_many_ways(tmp_path, image, mask):
 
 
 @pytest.mark.parametrize(("ending", "high"), [("png", 1), ("png", 255), ("jpg", 255)])
-@pytest.mark.parametrize("scan", ["volume-0_{z}", "volume-0_slice_{z}"])
-def test_binary_masks_of_liver_and_lesion_become_labels(tmp_path, scan, ending, high):
+@pytest.mark.parametrize("name", ["volume-0_{z}", "volume-0_slice_{z}"])
+def test_binary_masks_of_liver_and_lesion_become_labels(tmp_path, name, ending, high):
     for z in (1, 2):
         liver, lesion = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
         liver[16:48, 16:48], lesion[24:32, 24:32] = high, high if z == 2 else 0
-        picture(tmp_path / "all" / f"{scan.format(z=z)}.{ending}", np.full((64, 64), 90, np.uint8))
+        picture(tmp_path / "all" / f"{name.format(z=z)}.{ending}", np.full((64, 64), 90, np.uint8))
         picture(tmp_path / "all" / f"segmentation-0_livermask_{z}.{ending}", liver)
         picture(tmp_path / "all" / f"segmentation-0_lesionmask_{z}.{ending}", lesion)
-    (case,) = scan(tmp_path)
+    (case,) = cases_in(tmp_path)
     labels = reading.read_labels(case.mask, reading.read_scan(case.image))
     assert [np.bincount(plane.ravel(), minlength=3).tolist() for plane in labels] == [[3072, 1024, 0], [3072, 960, 64]]
     assert len(reading.files_of(case.mask)) == 4 and len(reading.files_of(case.image)) == 2
