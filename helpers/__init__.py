@@ -13,7 +13,7 @@ ROOMS = {
     "intake": "anatomy case_table checks duplicates phantom quality_control",
     "slices": "lists recipe splits store",
     "cascade": "architectures inference liver networks pipeline precision tumour weights",
-    "learning": "augmentation batches checkpoints losses schedules sittings synthetic training validation",
+    "learning": "augmentation batches checkpoints losses schedules sittings synthetic train_step training validation",
     "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores statistics summary",
     "looking": "figures overlays plots viewer",
     "comparing": "baseline_recipes baselines benchmark nnunet race race_curve timing trials",
@@ -32,6 +32,7 @@ NAMES = {
     "learning.augmentation": "Augmentation",
     "learning.batches": "Batches",
     "learning.losses": "loss_named",
+    "learning.train_step": "TrainStep",
 }
 _MODULES = {module: f"{room}.{module}" for room, modules in ROOMS.items() for module in modules.split()}
 _HOMES = {name: module for module, names in NAMES.items() for name in names.split()}

@@ -159,22 +159,6 @@ def target_of(mask, stage, classes=1):
     return (mask >= 1 if stage == "liver" else mask == 2).astype(np.uint8)
 
 
-def in_parts(work, image, target, parts):
-    """Call work(image, target, parts); when a GPU's memory is too small for a part, halve the parts and try again.
-
-    returns  (what work returned, the number of parts that fitted).
-    """
-    while True:
-        try:
-            return work(image, target, parts), parts
-        except torch.OutOfMemoryError:
-            if parts >= len(image):
-                raise
-            parts *= 2
-            torch.cuda.empty_cache()
-            print(f"the GPU's memory is too small: batches are now worked through in {parts} parts")
-
-
 def drawn_balance(batches, steps):
     """What the first `steps` batches really hold: DataFrame with a row per slice drawn (step, case, z, kind)."""
     import pandas as pd

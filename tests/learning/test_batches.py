@@ -120,21 +120,6 @@ def test_three_classes_keep_their_labels(made):
     assert values.tolist() == [0, 1, 2]
 
 
-def test_memory_shortage_halves_the_parts():
-    calls = []
-
-    def work(image, target, parts):
-        calls.append(parts)
-        if parts < 4:
-            raise torch.OutOfMemoryError("too large")
-        return "done"
-
-    assert batches.in_parts(work, torch.zeros(8), torch.zeros(8), 1) == ("done", 4)
-    assert calls == [1, 2, 4]
-    with pytest.raises(torch.OutOfMemoryError):
-        batches.in_parts(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("never")), torch.zeros(2), None, 1)
-
-
 def test_missing_lists_say_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run 02_filtering first"):
         lists.read_lists(tmp_path)

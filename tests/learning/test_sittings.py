@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "proof"))
 import harness  # noqa: E402 (the harness of `make proof`)
 
 from helpers.cascade import weights
-from helpers.learning import checkpoints, schedules, sittings, training
+from helpers.learning import checkpoints, schedules, sittings, train_step, training
 
 CARD = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classes": 1, "width": 2, "levels": 1}}
 
@@ -45,19 +46,18 @@ def resumed(folder, total_steps=60, save_seconds=1000.0, **more):
 
 def train(state, pause=0.0, fail_at=None, **limits):
     """Sit until the training is finished or paused."""
-    parts = state.parts
-    for step, (image, target) in sittings.sitting(state, NumberBatches(), **limits):
-        loss = torch.nn.functional.mse_loss(parts["network"](image), target)
-        parts["optimiser"].zero_grad()
-        loss.backward()
-        parts["optimiser"].step()
+    parts, fabric = state.parts, Fabric(accelerator="cpu", devices=1)
+    learn = train_step.TrainStep(
+        parts["network"], parts["optimiser"], torch.nn.functional.mse_loss, fabric, parts["ema"], parts["scheduler"],
+        memory_format=torch.contiguous_format,
+    )  # fmt: skip
+    for step, batch in sittings.sitting(state, NumberBatches(), **limits):
+        loss = learn(batch)
         if step == fail_at:
             raise ZeroDivisionError
-        parts["ema"].update_parameters(parts["network"])
-        parts["scheduler"].step()
-        state.log(loss.item())
+        state.log(loss)
         if state.due_to_validate:
-            state.judge(parts["ema"].module, score=1 - loss.item())
+            state.judge(parts["ema"].module, score=1 - loss)
         time.sleep(pause)
     return state.sentence
 
@@ -176,7 +176,7 @@ def test_state_read_before_another_process_trained_is_not_gone_on_with(folder):
 def test_error_within_a_step_goes_back_to_what_was_saved(untouched, folder):
     state = resumed(folder)
     train(state, steps=20)
-    with pytest.raises(ZeroDivisionError):  # the optimiser has stepped, the rest of the step is missing
+    with pytest.raises(ZeroDivisionError):  # the optimiser has stepped, the loss isn't noted
         train(state, fail_at=25)
     train(state)  # the same object, as when a notebook's cell is run again
     assert harness.digest(ends(folder)) == untouched

@@ -1,0 +1,69 @@
+"""One step of training: forward, loss, backward, optimiser, moving average. Whatever learns here learns by it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class TrainStep:
+    """Called with a batch, the network learns from it; the call returns the loss, a float.
+
+    fabric         lightning_fabric.Fabric: device and precision; it takes over network and optimiser.
+    loss_of        function (logits, target) -> loss, a scalar tensor.
+    ema            weights.averaged(network), and a scheduler: stepped once a step where there is one.
+    memory_format  torch.channels_last is faster where the network's weights lie so, too.
+    parts          that a batch is worked through in; doubled when it doesn't fit a GPU's memory.
+    """
+
+    network: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    loss_of: Callable
+    fabric: object
+    ema: torch.nn.Module | None = None
+    scheduler: object | None = None
+    memory_format: torch.memory_format = torch.channels_last
+    parts: int = 1
+
+    def __post_init__(self):
+        self.network, self.optimiser = self.fabric.setup(self.network, self.optimiser)
+
+    def __call__(self, batch):
+        image, target = self.fabric.to_device(batch)  # (B, C, H, W) float, (B, 1, H, W) whole numbers
+        image = image.contiguous(memory_format=self.memory_format)
+        self.network.train()
+        loss, self.parts = in_parts(self.gradients, image, target, self.parts)
+        self.optimiser.step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return loss
+
+    def gradients(self, image, target, parts):
+        """Forward and backward, part by part: the gradients add up to those of the whole batch."""
+        self.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for x, y in zip(image.chunk(parts), target.chunk(parts), strict=True):
+            logits = self.network(x)  # (B / parts, classes, H, W)
+            loss = self.loss_of(logits, y) * (len(x) / len(image))
+            self.fabric.backward(loss)
+            total += loss.item()
+        return total
+
+
+def in_parts(work, image, target, parts):
+    """Call work(image, target, parts); when a GPU's memory is too small for a part, halve the parts and try again.
+
+    returns  (what work returned, the number of parts that fitted).
+    """
+    while True:
+        try:
+            return work(image, target, parts), parts
+        except torch.OutOfMemoryError:
+            if parts >= len(image):
+                raise
+            parts *= 2
+            torch.cuda.empty_cache()
+            print(f"the GPU's memory is too small: batches are now worked through in {parts} parts")
