@@ -14,8 +14,8 @@ ROOMS = {
     "slices": "lists recipe splits store",
     "cascade": "architectures inference liver networks pipeline precision tumour weights",
     "learning": "augmentation batches checkpoints losses schedules sittings synthetic train_step training validation",
-    "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores statistics summary",
-    "looking": "figures overlays plots viewer",
+    "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores sentences statistics summary",
+    "looking": "figures overlays plots report viewer",
     "comparing": "baseline_recipes baselines benchmark nnunet race race_curve timing trials",
 }
 NAMES = {

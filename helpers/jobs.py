@@ -1,25 +1,37 @@
-"""One notebook with its parameters, executed without a person: what it prints, how it ends, what signals do to it."""
+"""One notebook with its parameters, executed without a person: what it prints, how it ends, what signals do to it.
+
+Notebook 06 is exported, too: as the report, one HTML file.
+"""
 
 import contextlib
 import errno
+import io
 import os
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
-from helpers import processes, runs, steps
+from helpers import processes, report_page, runs, steps
 from helpers.parameters import parameters_of
 
 DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes
+EVALUATION = "06_evaluation"  # the notebook that is exported as the report
 
 
 @dataclass
 class Job:
-    """One notebook with the parameters it will get; `part` is the stage of a notebook that runs several times."""
+    """One notebook with the parameters it will get.
+
+    part  the stage of a notebook that runs several times.
+    page  where notebook 06 is exported as the report; None for the place among the run's reports.
+    """
 
     notebook: str
     parameters: dict
     part: str = ""
+    page: Path | None = None
 
     @property
     def name(self):
@@ -28,6 +40,10 @@ class Job:
     def stage(self, run):
         """The Stage that the notebook will begin: whether it is up to date, and if not, why."""
         return steps.Step(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
+
+    def report(self, run):
+        """The page that the notebook is exported as; None for all notebooks but 06."""
+        return self.page or run.reports / "report.html" if self.notebook == EVALUATION else None
 
 
 def training(run, **changes):
@@ -41,8 +57,10 @@ def carried_out(job, run):
 
     returns  (exit code, the name of a signal that came meanwhile or "").
     """
-    stage = job.stage(run)
+    stage, report = job.stage(run), job.report(run)
     reasons = stage.changes()
+    if not reasons and report and not report.is_file():
+        reasons = [f"{runs.relative(report)} is gone"]
     if not reasons:
         print(f"{job.name}: up to date")
         return DONE, ""
@@ -75,7 +93,7 @@ def _outcome(job, stage, out, error):
 def executed(job, run, out):
     """Execute a notebook in a thread, so that signals reach us and not papermill; returns (error or None, signals)."""
     outcome, stop = [], run.training(job.parameters.get("trial", "")) / job.part / "stop"
-    worker = threading.Thread(target=_papermill, args=(job, out, outcome), daemon=True)
+    worker = threading.Thread(target=_papermill, args=(job, run, out, outcome), daemon=True)
     with processes.collected() as signals:
         worker.start()
         told_to_stop = False
@@ -95,7 +113,7 @@ def executed(job, run, out):
     return outcome[0], signals
 
 
-def _papermill(job, out, outcome):
+def _papermill(job, run, out, outcome):
     import logging
     import warnings
 
@@ -109,6 +127,8 @@ def _papermill(job, out, outcome):
             progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
             extra_arguments=["--log-level=ERROR"],  # or each kernel warns that its port on this machine isn't encrypted
         )  # fmt: skip
+        if page := job.report(run):
+            report_page.export(out, page)
         outcome.append(None)
     except BaseException as error:  # handed to the main thread, which tells it
         outcome.append(error)
@@ -130,3 +150,18 @@ def told(error):
     if "Kernel died" in str(error) or type(error).__name__ == "DeadKernelError":
         return "Its kernel died, most often for want of memory; run again to go on"
     return f"{type(error).__name__}: {error}"
+
+
+def write_report(page, values):
+    """Execute notebook 06 without what it prints, leaving no notebook, and export it as `page`.
+
+    values  its parameters by name; others are passed over, so a notebook may give its `globals()`.
+    Raises RuntimeError with one sentence when it fails or is stopped.
+    """
+    parameters = parameters_of(runs.NOTEBOOKS / f"{EVALUATION}.ipynb")
+    parameters |= {name: values[name] for name in parameters if name in values} | {"interactive": False}
+    job = Job(EVALUATION, parameters, page=Path(page))
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        error, _ = executed(job, runs.Run("report"), Path(folder) / f"{EVALUATION}.ipynb")
+    if error is not None:
+        raise RuntimeError(f"{page}: the report can't be made. {told(error)}") from error

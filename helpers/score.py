@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import jobs
 from helpers.files import files_below
 from helpers.scans import labels, names, nifti, volume
-from helpers.scoring import case_scores, report, run_scores
+from helpers.scoring import case_scores, run_scores, summary
 
 DONE, FAILED = 0, 1
 PREFIX = re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE)
@@ -166,20 +167,27 @@ def main(arguments=None):
     except OSError as error:
         print(f"helpers.score: {options.output}: the results can't be written there ({error})", file=sys.stderr)
         return FAILED
+    except RuntimeError as error:  # of the report
+        print(f"helpers.score: {error}", file=sys.stderr)
+        return FAILED
     return FAILED if unusable or refused else DONE
 
 
 def _write(options, scored, unusable):
     """All files of the output folder, and the few lines that a person reads at once."""
-
-    tables = case_scores.tables(scored)
-    values = report.write_outputs(Path(options.output), tables, f"{options.predictions} against {options.references}", unusable)
+    folder = Path(options.output).absolute()
+    source = {"cases.source": f"{options.predictions} against {options.references}", "cases.not_scored": unusable}
+    values = summary.write(folder, case_scores.tables(scored), source)
     for organ in ("liver", "tumour"):
         key = f"{organ}.dice_per_case"
         low, high = values[f"{key}.low"], values[f"{key}.high"]
         interval = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
         print(f"{organ} Dice per case {values[f'{key}.mean']:.3f}{interval}, global {values[f'{organ}.dice_global']:.3f}")
-    print(f"{values['cases.count']} cases, {values['cases.failed']} failed: {Path(options.output) / 'report.html'}")
+    if options.report:
+        jobs.write_report(folder / "report.html", {"scores_dir": str(folder)})
+    where = Path(options.output) / ("report.html" if options.report else "summary.json")
+    with_report = "" if options.report else " (with --report figures and a page to read, too)"
+    print(f"{values['cases.count']} cases, {values['cases.failed']} failed: {where}{with_report}")
 
 
 def _parser():
@@ -188,6 +196,7 @@ def _parser():
     parser.add_argument("predictions", metavar="PREDICTION_DIR", help="folder of predicted masks, named alike")
     parser.add_argument("-o", "--output", metavar="DIR", default="scores", help="where the results go (default: ./scores)")
     parser.add_argument("--scans", metavar="DIR", help="folder of the CT scans, for geometry and the lesions' contrast")
+    parser.add_argument("--report", action="store_true", help="write figures and report.html, too")
     parser.add_argument("--tolerance", type=float, nargs="+", metavar="MM", default=list(case_scores.TOLERANCES_MM),
                         help="tolerances of surface Dice in mm (default: 2 5)")  # fmt: skip
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")

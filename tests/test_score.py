@@ -55,8 +55,7 @@ def test_every_output_is_there_and_exact_is_exact(folders, tmp_path):
     assert best.liver_dice == best.tumour_dice == 1 and best.liver_assd_mm == best.tumour_msd_mm == 0
     both = 5 * 6 * 4 + 3 * 4 * 3
     assert cases.loc["segmentation-1"].tumour_dice == pytest.approx(both / (6 * 6 * 4 + 4 * 4 * 3))
-    for name in ("lesions.csv", "slices.csv", "summary.json", "report.html", "figures/dice_by_case.png"):
-        assert (tmp_path / "out" / name).is_file()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cases.csv", "lesions.csv", "slices.csv", "summary.json"}
     wanted = ("liver.dice_per_case.mean", "tumour.dice_global", "tumour.lesion_recall_iou50", "lits_official.detection_recall",
               "tumour.dice_per_case_with_tumour.low", "tumour_burden.rmse")  # fmt: skip
     assert all(values[key] is not None for key in wanted)
@@ -67,10 +66,13 @@ def test_every_output_is_there_and_exact_is_exact(folders, tmp_path):
 def test_it_runs_from_any_folder_in_two_processes(folders, tmp_path):
     somewhere = tmp_path / "somewhere"
     somewhere.mkdir()
-    words = [sys.executable, "-m", "helpers.score", "../references", "../predictions", "-o", "here", "--workers", "2"]
+    words = [sys.executable, "-m", "helpers.score", "../references", "../predictions", "-o", "here", "--workers", "2", "--report"]
     done = subprocess.run(words, cwd=somewhere, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "tumour Dice per case" in done.stdout and (somewhere / "here" / "report.html").is_file()
+    assert "tumour Dice per case" in done.stdout and done.stdout.rstrip().endswith("0 failed: here/report.html")
+    page = (somewhere / "here" / "report.html").read_text(encoding="utf8")
+    assert "../predictions against ../references" in page and "segmentation-1" in page
+    assert (somewhere / "here" / "figures" / "06_dice_by_case.png").is_file()
 
 
 def test_spacing_comes_from_the_reference_or_from_the_scan(folders, tmp_path):
@@ -131,7 +133,6 @@ def test_missing_and_misshapen_predictions_are_failed_cases(folders, tmp_path, c
     assert values["cases.failed"] == 2 and values["cases.failed_names"] == ["segmentation-1", "segmentation-2"]
     assert cases.liver_assd_mm.isna().tolist() == [False, True, True] and values["liver.assd_mm.undefined"] == 2
     assert values["liver.assd_mm.mean"] == pytest.approx(2 / 3 * cases.diagonal_mm.max(), rel=1e-4)
-    assert "segmentation-1" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

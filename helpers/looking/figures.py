@@ -4,7 +4,7 @@ import numpy as np
 
 from helpers.looking.plots import curves, figure
 from helpers.looking.viewer import COLOURS
-from helpers.scoring import attribution, false_positives, probabilities
+from helpers.scoring import attribution, false_positives, probabilities, statistics
 from helpers.scoring.case_scores import worst_first
 from helpers.scoring.lesions import SIZES
 
@@ -112,11 +112,11 @@ def volumes(cases):
     return drawn
 
 
-def paired(differences, names):
-    """Differences per case between two runs: second less first, the mean with its interval below."""
-    drawn, axes = figure(1, 2, 11, max(2.8, 0.22 * len(differences["liver"]["table"]) + 1.6), sharey=False)
+def paired(first, second, names):
+    """Differences per case between the tables of cases of two runs: second less first, the mean with its interval below."""
+    drawn, axes = figure(1, 2, 11, max(2.8, 0.22 * len(second) + 1.6), sharey=False)
     for axis, organ in zip(axes, ("liver", "tumour")):
-        found = differences[organ]
+        found = statistics.paired_difference(first, second, f"{organ}_dice")
         table = found["table"].sort_values("difference")
         rows = np.arange(len(table))
         colours = np.where(table.difference >= 0, COLOURS["reference"], COLOURS["prediction"])

@@ -5,8 +5,8 @@ import numpy as np
 from helpers import runs
 from helpers.looking import plots, viewer
 from helpers.looking.viewer import COLOURS
-from helpers.scans import reading
-from helpers.scoring import run_scores
+from helpers.scans import labels, reading
+from helpers.scoring import probabilities, run_scores
 
 PIXELS = 420  # along a side of a panel
 
@@ -24,8 +24,11 @@ def pick(slices, count=4, min_voxels=30):
     return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
 
 
-def reference_and_prediction(reference, prediction):
-    """Layers of `viewer.painted` for one slice: livers as thin lines, tumours filled (reference) and outlined (prediction)."""
+def both_masks(reference, prediction):
+    """The overlays of one slice for `viewer.overlay`.
+
+    Livers are thin lines; a tumour is filled in the reference and outlined in the prediction.
+    """
     return [
         (reference == 2, COLOURS["reference"], "fill"), (reference >= 1, COLOURS["reference"], "line"),
         (prediction >= 1, COLOURS["liver"], "line"), (prediction == 2, COLOURS["prediction"], "line"),
@@ -41,20 +44,20 @@ def read(row):
         return volume, reference, reference * 0
 
 
-def slice_grid(read_case, chosen, title):
+def slice_grid(row_of, chosen, title):
     """A still figure of chosen slices, cut to the liver's surroundings.
 
-    read_case  function of a case's name that gives (Volume, reference, prediction).
-    chosen     DataFrame with case, index_z and the tumour columns of slices.csv.
+    row_of  function of a case's name that gives its row of `run_scores.cases_of`.
+    chosen  DataFrame with case, index_z and the tumour columns of slices.csv.
     """
     panels, titles, kept = [], [], {}
     for row in chosen.itertuples():
         if row.case not in kept:
-            kept = {row.case: read_case(row.case)}  # one case at a time in memory
-        volume, *labels = kept[row.case]
-        r, p = (part[row.index_z] for part in labels)
+            kept = {row.case: read(row_of(row.case))}  # one case at a time in memory
+        volume, *masks = kept[row.case]
+        r, p = (mask[row.index_z] for mask in masks)
         y, x = square((r | p) > 0, volume.spacing_mm[1:])
-        panels.append(panel(volume.hu[row.index_z][y, x], reference_and_prediction(r[y, x], p[y, x]), volume.spacing_mm[1:]))
+        panels.append(panel(volume.hu[row.index_z][y, x], both_masks(r[y, x], p[y, x]), volume.spacing_mm[1:]))
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
     drawn = plots.contact_sheet(panels, titles, columns=4, width=12)
     drawn.suptitle(
@@ -63,17 +66,24 @@ def slice_grid(read_case, chosen, title):
     return drawn
 
 
-def uncertain(read_case, case, spread_of):
+def most_uncertain(spreads):
+    """The case whose predicted liver has the largest mean spread, from the table of uncertainty."""
+    return probabilities.uncertainty_by_case(spreads).idxmax()
+
+
+def uncertain(row):
     """A still figure of a case's slice with most spread in the predicted liver: the scan with both masks, and the map.
 
-    spread_of  function of (case, volume) that gives the map, uint8 (z, y, x); outside the predicted liver it means nothing.
+    row  of `run_scores.cases_of`. Outside the predicted liver the map means nothing, and is not drawn.
     """
-    volume, reference, prediction = read_case(case)
-    spread = np.where(prediction >= 1, spread_of(case, volume), np.uint8(0))
+    case = row["case"]
+    volume, reference, prediction = read(row)
+    tta_std = labels.read_mask(runs.Run(row["run"]).tta_std(case), volume)
+    spread = np.where(prediction >= 1, tta_std, np.uint8(0))
     z = int(spread.sum((1, 2), dtype=np.int64).argmax())
     y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
     hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
-    left = panel(hu, reference_and_prediction(r, p), volume.spacing_mm[1:])
+    left = panel(hu, both_masks(r, p), volume.spacing_mm[1:])
     drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
     axes[0].imshow(left)
     aspect = volume.spacing_mm[1] / volume.spacing_mm[2]

@@ -19,6 +19,11 @@ from helpers.scans.volume import with_likely_spacing
 from helpers.scoring import attribution, case_scores, metrics, probabilities
 
 
+def runs_named(text):
+    """The runs of a text with their names, commas between; none for an empty one."""
+    return [Run(name) for name in listed(text)]
+
+
 def cases_of(run, splits):
     """Rows of the run's cases.csv that belong to the named splits and have a usable reference, with columns split, group, run.
 

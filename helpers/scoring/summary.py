@@ -6,6 +6,7 @@ No number gets better by missing something: a value that a miss leaves undefined
 import numpy as np
 import pandas as pd
 
+from helpers import files
 from helpers.scoring import attribution, case_scores, false_positives, lesions, probabilities
 from helpers.scoring.probabilities import curve
 from helpers.scoring.statistics import bootstrap_ci, mean_with_ci, patients, plain, ratio
@@ -205,3 +206,33 @@ def _levels(table):
     if "tumour" in set(table.organ):
         out["tumour.voxel_auc_in_liver"] = curve(table, "tumour", within_liver=True)[2]
     return out | {"voxel_auc.rule": RULES["auc"], "voxel_auc.cases": int(table.case.nunique())}
+
+
+def write(folder, tables, more=()):
+    """Write the tables of a scoring, a CSV file each, and summary.json; each whole or not at all.
+
+    tables   as `case_scores.tables` gives them; those of probabilities and their spread only where there are some.
+    more     further keys of the summary, such as `cases.not_scored`.
+    returns  the summary.
+    """
+    values = summarise(*(tables[name] for name in case_scores.TABLES)) | dict(more)
+    for name in case_scores.TABLES:
+        path = folder / f"{name}.csv"
+        if len(tables[name]) or name not in case_scores.COUNTED:
+            files.write_csv(path, tables[name])
+        else:
+            path.unlink(missing_ok=True)
+    files.write_json(folder / "summary.json", values)
+    return values
+
+
+def read(folder):
+    """(tables, summary) that `write` left in a folder; a table without a file is empty."""
+    tables = case_scores.tables([]) | case_scores.read_tables(table_files(folder))
+    return tables, files.read_json(folder / "summary.json")
+
+
+def table_files(folder):
+    """The tables that there are in a folder, a dict of name to file."""
+    paths = {name: folder / f"{name}.csv" for name in case_scores.TABLES}
+    return {name: path for name, path in paths.items() if path.is_file()}

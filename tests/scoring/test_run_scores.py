@@ -12,8 +12,7 @@ from helpers.cascade import pipeline
 from helpers.intake import quality_control
 from helpers.looking import figures, overlays, plots
 from helpers.scans import folder
-from helpers.scans.labels import read_mask
-from helpers.scoring import case_scores, report, run_scores, summary
+from helpers.scoring import case_scores, run_scores, sentences, summary
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 
@@ -130,11 +129,15 @@ def test_the_cascades_files_give_oracles_and_uncertainty(folds, tmp_path):
     wrong = spreads[spreads.wrong]
     assert wrong.case.unique().tolist() == ["volume-1"]
     assert wrong.groupby("measure").voxels.sum().to_dict() == {"doubt": 108, "spread": 108}  # 3 · 6 · 6
-    values = report.write_outputs(tmp_path / "scores", tables, "A title")
-    page = (tmp_path / "scores" / "report.html").read_text(encoding="utf8")
-    assert values["uncertainty.cases"] == 3 and "The spread over mirrored views finds wrong voxels" in page
-    drawn = {path.stem for path in (tmp_path / "scores" / "figures").iterdir()}
-    assert {"calibration", "uncertainty", "oracles", "missed_by_kind", "false_by_look", "dice_by_volume"} <= drawn
+    values = summary.write(tmp_path / "scores", tables)
+    assert values["uncertainty.cases"] == 3 and "finds wrong voxels with a ROC area of" in sentences.uncertainty(values)
+    levels, slices = tables["probabilities"], tables["slices"]
+    for drawn in (
+        figures.calibration_curves(levels, values), figures.roc_curves(slices, levels),
+        figures.uncertainty_and_errors(tables["cases"], spreads, values), figures.oracles_beside(tables["cases"]),
+        figures.lost_by_stage(values),
+    ):  # fmt: skip
+        plots.save_figure(drawn)
 
 
 def test_without_any_file_of_the_cascade_masks_are_scored_all_the_same(folds, tmp_path):
@@ -142,18 +145,13 @@ def test_without_any_file_of_the_cascade_masks_are_scored_all_the_same(folds, tm
         if not path.name.startswith("segmentation"):
             path.unlink()
     tables = run_scores.score_rows(run_scores.cases_of_all(folds[:1], "val").iloc[:1], workers=1)
-    values = report.write_outputs(tmp_path / "scores", tables, "One case, a mask alone")
+    values = summary.write(tmp_path / "scores", tables)
     assert values["oracle.components.mean"] == 1 and "oracle.liver.mean" not in values and "calibration_error.rule" not in values
     assert not (tmp_path / "scores" / "uncertainty.csv").exists()
 
 
 def test_the_map_of_the_most_uncertain_case(folds, tmp_path):
-    rows = {row["case"]: row for row in run_scores.cases_of_all(folds, "val").to_dict("records")}
-
-    def spread_of(case, volume):
-        return read_mask(folds[0].tta_std(case), volume)
-
-    drawn = overlays.uncertain(lambda case: overlays.read(rows[case]), "volume-0", spread_of)
+    drawn = overlays.uncertain(run_scores.cases_of_all(folds, "val").iloc[0])
     shown = drawn.axes[1].images[0].get_array()
     assert "volume-0, slice 2" in drawn.get_suptitle() and shown.max() == pytest.approx(60 / 255)
     plots.save_figure(drawn)

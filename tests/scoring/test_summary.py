@@ -1,78 +1,33 @@
-"""The report says what the tables say, and holds all it shows."""
+"""The summary of a scoring: rules for empties by hand, intervals, and what is written and read back."""
 
 import json
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
+import scored_masks
+from scored_masks import labels
 
 from helpers import runs
 from helpers.files import write_csv
 from helpers.intake import quality_control
-from helpers.looking import figures, overlays, plots
 from helpers.scans.folder import cases_in
-from helpers.scoring import case_scores, report, run_scores, statistics, summary
-
-
-def labels(tumour=((2, 10, 14),), shape=(8, 24, 24)):
-    """A liver with square lesions (slice, first, last)."""
-    out = np.zeros(shape, np.uint8)
-    out[1:7, 4:20, 4:20] = 1
-    for z, first, last in tumour:
-        out[z : z + 2, first:last, first:last] = 2
-    return out
+from helpers.scoring import case_scores, run_scores, statistics, summary
 
 
 @pytest.fixture(scope="module")
 def tables():
-    pairs = {
-        "good": (labels(), labels()), "poor": (labels(), labels(((2, 12, 16),))), "missed": (labels(), labels(())),
-        "clean": (labels(()), labels(())), "false": (labels(()), labels(((4, 5, 8),))),
-    }  # fmt: skip
-    how = {"tolerances_mm": (2.0, 2.5)}
-    scored = [case_scores.score(name, *pair, (2.0, 1.0, 1.0), **how)[0] for name, pair in pairs.items()]
-    scored.append(case_scores.score("<b>failed</b>", labels(), None, (2.0, 1.0, 1.0), failed="there is no prediction", **how)[0])
-    return case_scores.tables(scored)
+    return scored_masks.tables()
 
 
 @pytest.fixture(scope="module")
 def written(tables, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scores")
-    values = report.write_outputs(folder, tables, "A title")
-    return folder, values, (folder / "report.html").read_text(encoding="utf8")
-
-
-def test_the_report_needs_no_other_file(written):
-    _, _, page = written
-    assert set(re.findall(r'(?:src|href)="([^"]{5})', page)) == {"data:"}
-    assert "http" not in re.sub(r"base64,[^\"]+", "", page)
-    assert page.count("<figure>") == 8 and "<script" not in page
-
-
-def test_every_tolerance_has_its_row(written):
-    assert all(f"tumour: surface Dice at {mm} mm" in written[2] for mm in ("2", "2.5"))
-
-
-def test_what_stands_on_top(written, tables):
-    _, values, page = written
-    top = page[page.index("<body>") : page.index("<h2>")]
-    assert "research only" in top and "6 cases" in top
-    assert f"{values['tumour.dice_per_case.mean']:.2f}" in top and f"{values['tumour.dice_per_case.low']:.2f}" in top
-    assert "Cases without tumour: 2, of which 1 stayed clean" in top
-    assert "1 of 6 cases have no usable prediction" in top and "rather too narrow" in top
-    assert len(re.sub(r"<[^>]+>", " ", top).split()) < 330  # half a page
-
-
-def test_worst_cases_come_first_and_names_are_escaped(written):
-    page = written[2]
-    table = page[page.index("Worst cases first") :]
-    order = re.findall(r'<tr><td class="text">([^<]+)</td>', table)[:6]
-    assert order[-2:] == ["clean", "good"] and "&lt;b&gt;failed&lt;/b&gt;" in order and "<b>failed" not in page
+    return folder, summary.write(folder, tables, {"cases.not_scored": ["a sentence"]})
 
 
 def test_every_mean_of_the_summary_has_an_interval_and_a_rule(written):
-    folder, values, _ = written
+    folder, values = written
     assert json.loads((folder / "summary.json").read_text(encoding="utf8")) == values
     means = [key.removesuffix(".mean") for key in values if key.endswith(".mean") and "slice" not in key]
     assert len(means) > 25
@@ -83,7 +38,7 @@ def test_every_mean_of_the_summary_has_an_interval_and_a_rule(written):
 
 
 def test_rules_for_empties_by_hand(written):
-    values = written[1]
+    _, values = written
     # good 1, poor 16/64 (a quarter of each lesion), missed 0, clean 1, false 0, failed 0
     assert values["tumour.dice_per_case.mean"] == pytest.approx((1 + 0.25 + 0 + 1 + 0 + 0) / 6, abs=1e-6)
     assert values["tumour.dice_per_case_with_tumour.mean"] == pytest.approx(1.25 / 4, abs=1e-6)
@@ -96,18 +51,25 @@ def test_rules_for_empties_by_hand(written):
 
 
 def test_tables_survive_their_files(written, tables):
-    files = {name: written[0] / f"{name}.csv" for name in ("cases", "lesions", "slices")}
-    again = case_scores.read_tables(files)
+    folder, values = written
+    assert set(summary.table_files(folder)) == {"cases", "lesions", "slices"}  # nothing gave probabilities
+    again, read_values = summary.read(folder)
+    assert list(again) == list(case_scores.TABLES) and read_values == values
     for name, table in again.items():
         pd.testing.assert_frame_equal(table, tables[name], check_dtype=False)
-    assert summary.summarise(*(tables | again).values()) == summary.summarise(*tables.values())
+    assert summary.summarise(*again.values()) == summary.summarise(*tables.values())
 
 
-def test_one_case_without_any_lesion_still_gives_a_report(tmp_path):
-    scored = case_scores.score("only", labels(()), labels(()), (2.0, 1.0, 1.0))[0]
-    values = report.write_outputs(tmp_path, case_scores.tables([scored]), "One case")
+def test_tables_of_before_are_not_left_beside_new_ones(tables, tmp_path):
+    (tmp_path / "uncertainty.csv").write_text("case\nof another scoring\n")
+    summary.write(tmp_path, tables)
+    assert not (tmp_path / "uncertainty.csv").exists()
+
+
+def test_one_case_without_any_lesion(tmp_path):
+    values = summary.write(tmp_path, scored_masks.one_case())
     assert values["tumour.dice_per_case.mean"] == 1 and values["tumour.dice_per_case.low"] is None
-    assert values["tumour.lesion_recall_iou50"] is None and "–" in (tmp_path / "report.html").read_text(encoding="utf8")
+    assert values["tumour.lesion_recall_iou50"] is None
 
 
 def test_interval_covers_the_mean_as_often_as_it_says():
@@ -133,23 +95,6 @@ def test_a_missing_prediction_is_no_gain_in_false_lesions():
     second = first.assign(failed=["no", "no", "no", "", "", ""], false_lesions=[0, 0, 0, 4, 4, 4])
     row = statistics.side_by_side(first, second).set_index("measure").loc["false lesions"]
     assert row.difference == 0
-
-
-def test_worst_slices_are_those_with_most_wrong_voxels(tables):
-    worst, best = overlays.pick(tables["slices"], count=3, min_voxels=10)
-    wrong = worst.tumour_reference + worst.tumour_prediction - 2 * worst.tumour_both
-    assert wrong.is_monotonic_decreasing and wrong.iloc[0] == 24 and set(best.case) <= {"good", "poor"}
-    assert best.tumour_dice.iloc[0] == 1
-
-
-def test_learning_curves_take_whichever_columns_there_are(tmp_path):
-    history = pd.DataFrame(
-        {"step": [1, 2, 3], "loss": [1.0, 0.5, np.nan], "val_dice": [np.nan, 0.5, 0.6], "note": ["a", "b", "c"]}
-    )
-    plots.save_figure(figures.learning(history, "liver"), tmp_path / "curves.png")
-    plots.save_figure(figures.learning(history[["loss"]], "gate"))
-    with pytest.raises(ValueError, match="no column"):
-        figures.learning(history[["note"]], "gate")
 
 
 def test_a_run_is_scored_from_its_folders(tmp_path, monkeypatch):
@@ -179,9 +124,3 @@ def test_a_run_is_scored_from_its_folders(tmp_path, monkeypatch):
         run_scores.cases_of(run, "tset")
     with pytest.raises(FileNotFoundError, match="run notebook 01"):
         run_scores.cases_of(runs.Run("nothing"), "test")
-
-
-def test_numbers_as_people_write_them():
-    assert [report.number(x, 2) for x in (None, np.nan, 0.12345, 1234567, np.int64(3), "a<b")] == [
-        "–", "–", "0.12", "1,234,567", "3", "a&lt;b"
-    ]  # fmt: skip
