@@ -16,7 +16,8 @@ ROOMS = {
     "learning": "augmentation batches checkpoints losses schedules sittings synthetic train_step training validation",
     "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores sentences statistics summary",
     "looking": "figures overlays plots report viewer",
-    "comparing": "baseline_recipes baselines benchmark nnunet race race_curve timing trials",
+    "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_ours race_rules timing "
+    "trial_comparison trials",
 }
 NAMES = {
     "runs": "Run",

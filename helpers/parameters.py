@@ -8,7 +8,7 @@ from helpers import files
 RENAMED = {
     "rounds": "epochs", "evenness": "patient_balance", "mirrored": "flip_tta", "necks_mm": "neck_widths_mm",
     "unlike_hu": "max_hu_difference", "most_fat": "max_fat_fraction", "least_peak": "min_peak_probability",
-    "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml",
+    "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml", "peers": "other_libraries",
 }  # fmt: skip
 
 

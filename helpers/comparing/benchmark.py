@@ -1,31 +1,41 @@
-"""Work that notebooks 07 and 08 measure in processes of their own: python -m helpers.comparing.benchmark plain | nnunet | learn | rehearse.
+"""Work that notebooks 07 and 08 measure in processes of their own, and the scans and lists that it is measured on.
 
-Each does one thing from start to end and leaves; the notebook notes its seconds and its memory.
+python -m helpers.comparing.benchmark baseline | nnunet | learn | rehearse: each does one thing from start to end and leaves;
+the notebook notes its seconds and its memory.
 """
 
 import argparse
+import json
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pandas as pd
+import torch
 
 from helpers import files, runs
 from helpers.cascade import inference, pipeline, precision
-from helpers.cascade.weights import build, load_weights
+from helpers.cascade.weights import load_weights
 from helpers.comparing import baselines, nnunet
-from helpers.learning import augmentation, batches
+from helpers.intake import case_table
+from helpers.learning.augmentation import OF_STAGE, augmentation_of
+from helpers.learning.batches import Batches
+from helpers.scans.reading import read_row
 from helpers.scans.volume import HU_RANGE, in_our_axes, read_volume, write_mask, write_on_grid
-from helpers.slices import lists, store
+from helpers.slices import lists, recipe, store
 
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
     ask = argparse.ArgumentParser("python -m helpers.comparing.benchmark", description=__doc__)
     works = ask.add_subparsers(dest="work", required=True)
-    for name in ("plain", "nnunet"):
+    for name in ("baseline", "nnunet"):
         work = works.add_parser(name)
         work.add_argument("scan", type=Path)
-        work.add_argument("out", type=Path)
+        work.add_argument("-o", dest="out", type=Path, required=True, help="the mask")
         work.add_argument("--run", default="demo")
         work.add_argument("--mirror", action="store_true")
     work = works.add_parser("learn")
@@ -36,46 +46,43 @@ def main(words=None):
     work.add_argument("weights", type=Path, help="a network that notebook 04 trained")
     work.add_argument("--run", required=True, help="whose lists and stores it learns from")
     work.add_argument("--steps", type=int, default=8)
-    asked = ask.parse_args(words)
-    if asked.work == "plain":
-        plain(asked.scan, asked.out, asked.run)
-    elif asked.work == "nnunet":
-
-        nnunet.predict_untrained(asked.scan, asked.out, asked.mirror)
-    elif asked.work == "rehearse":
-        rehearse(asked.weights, asked.run, asked.steps)
+    words = ask.parse_args(words)
+    if words.work == "baseline":
+        predict_baseline(words.scan, words.out, words.run)
+    elif words.work == "nnunet":
+        nnunet.predict_untrained(words.scan, words.out, words.mirror)
+    elif words.work == "rehearse":
+        rehearse(words.weights, words.run, words.steps)
     else:
-        learn(asked.folder, asked.steps, asked.width)
+        learn(words.folder, words.steps, words.width)
     return 0
 
 
-def plain(scan, out, run):
-    """The same networks the plain way: float32, slice by slice, no gate; writes the mask of a scan."""
-    from dataclasses import replace
-
-
+def predict_baseline(scan, out, run):
+    """The same networks as a baseline predicts: float32, slice by slice, no gate; writes the mask of a scan."""
     volume = read_volume(scan)
-    loaded = inference.load(runs.Run(run).checkpoints, "cpu", unfinished=True)
-    loaded = {stage: replace(one, precision="32-true") for stage, one in loaded.items() if stage != "gate"}
-    result = pipeline.segment(volume, loaded, pipeline.Rules(batch_size=1))
+    networks = inference.load(runs.Run(run).checkpoints, "cpu", unfinished=True)
+    networks.pop("gate", None)
+    networks = {stage: replace(network, precision="32-true") for stage, network in networks.items()}
+    result = pipeline.segment(volume, networks, pipeline.Rules(batch_size=1))
     write_mask(result.labels, volume, out)
     print(result.log["sentence"])
 
 
 def learn(folder, steps, width):
-    """A training of the liver stage on the lists and the store in a folder: some steps spread over a whole round."""
-    import pandas as pd
-    import torch
-
-
+    """A training of the liver stage on the lists and the store in a folder: some steps spread over a whole epoch."""
     chunks = [pd.read_csv(file) for file in sorted(folder.glob("chunk_*.csv"))]
-    draw = batches.Batches(chunks, store.Store(folder), "liver", seed=7, batch_size=8, patch=0, neighbours=1,
-                           bends=augmentation.OF_STAGE["liver"])  # fmt: skip
-    half = precision.half_precision_supported(torch.device("cpu")) == "bf16-mixed"
-    network = build("unet", 3, width=width, levels=3, unshuffle=2)
-    step = baselines.learning(network, draw, half, torch.channels_last, averaged=True)
-    for k in np.linspace(0, draw.steps_per_round - 1, steps).astype(int):
-        step(int(k))
+    batches = liver_batches(chunks, store.Store(folder))
+    half = precision.half_precision_supported(torch.device("cpu"))
+    step = baselines.our_step(baselines.built("unet", width, levels=3, unshuffle=2), half)
+    for k in np.linspace(0, batches.steps_per_epoch - 1, steps).astype(int):
+        step(batches(int(k)))
+
+
+def liver_batches(chunks, pixels, seed=7, batch_size=8):
+    """Batches of whole slices, three together, as the liver's network learns from them."""
+    whole = {"patch": 0, "neighbours": 1, "augmentation": OF_STAGE["liver"]}
+    return Batches(chunks, pixels, "liver", seed=seed, batch_size=batch_size, **whole)
 
 
 def rehearse(weights, run, steps):
@@ -83,31 +90,57 @@ def rehearse(weights, run, steps):
 
     weights  written by notebook 04: the card says what network learnt, and how. Seconds are the processor's, of this process.
     """
-    import dataclasses
-    import json
-    import time
-
-    import torch
-
-
     torch.set_num_threads(1)
     network, card = load_weights(weights)
-    here, how = runs.Run(run), card["settings"]
-    draw = batches.Batches(
-        lists.read_lists(here.lists)[0], store.Store(here.stores / ("tumour" if how["stage"] == "tumour" else "liver")),
-        how["stage"], seed=how["seed"], batch_size=how["batch_size"], patch=how["patch"], neighbours=how["neighbours"],
-        bends=dataclasses.replace(augmentation.OF_STAGE[how["stage"]], **how["augment"]), norm=card["norm"],
-        patient_balance=how["patient_balance"],
-    )  # fmt: skip
-    step = baselines.learning(network, draw, card["made_with"]["precision"] == "bf16-mixed", torch.channels_last, averaged=True)
+    run_paths, settings = runs.Run(run), card["settings"]
+    stage = settings["stage"]
+    names = ("seed", "batch_size", "patch", "neighbours", "patient_balance")
+    batches = Batches(
+        lists.read_lists(run_paths.lists)[0],
+        store.Store(run_paths.stores / ("tumour" if stage == "tumour" else "liver")),
+        stage,
+        augmentation=augmentation_of(stage, settings["augment"]),
+        norm=card["norm"],
+        **{name: settings[name] for name in names},
+    )
+    trained = card["made_with"]["precision"]
+    step = baselines.our_step(network, trained if trained == "bf16-mixed" else "32-true")  # 16-mixed is for GPUs
     seconds = []
     for k in range(steps + 1):
         began = time.process_time()
-        step(k)
+        step(batches(k))
         seconds.append(time.process_time() - began)
     sizes = [(p.numel() / 1e6, p.requires_grad) for p in network.parameters()]
-    told = {"parameters_m": sum(n for n, _ in sizes), "learnt_m": sum(n for n, learns in sizes if learns)}
-    print(json.dumps(told | {"slices_per_second": how["batch_size"] / float(np.median(seconds[1:]))}))  # the first one warms up
+    cost = {"parameters_m": sum(n for n, _ in sizes), "learnt_m": sum(n for n, learns in sizes if learns)}
+    cost["slices_per_second"] = settings["batch_size"] / float(np.median(seconds[1:]))  # the first one warms up
+    print(json.dumps(cost))
+
+
+def first_scans(run, count=4):
+    """Rows of cases.csv of a run's first scans that have a mask and aren't quarantined."""
+    cases = case_table.read_table(run.lists / "cases.csv")
+    return cases[(cases.verdict != "quarantined") & (cases["mask"].fillna("") != "")].head(count)
+
+
+def stored_slices(rows, size, folder):
+    """Write a slice store of some scans; returns (the slices that show liver as in the lists, the store.Store)."""
+    how, described = recipe.Recipe(size=size), []
+    for _, row in rows.iterrows():
+        volume, labels = read_row(row)
+        grid = recipe.grid_of(volume, "liver", how)
+        store.write_case(folder, row.case, volume, labels, grid, how)
+        described.append(store.describe(row.case, labels))
+    slices = pd.concat(described, ignore_index=True)
+    return slices[slices.liver_px > 0], store.Store(folder)
+
+
+def seconds_by_step(scan, run):
+    """Where the seconds of a prediction go: dict of reading, and of each step of the cascade."""
+    began = time.perf_counter()
+    volume = read_volume(scan)
+    read = time.perf_counter() - began
+    log = pipeline.segment(volume, inference.load(run.checkpoints, "cpu", unfinished=True)).log
+    return {"read": read} | {step: seconds for step, seconds in log["seconds"].items() if step != "all"}
 
 
 def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
@@ -115,15 +148,12 @@ def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
 
     pixels   store.Store of the liver stage; slices DataFrame of the cases' slices, as in the lists.
     """
-    import pandas as pd
-
-
     folder.mkdir(parents=True, exist_ok=True)
     known, rows = sorted(slices.case.unique()), []
     for number in range(count):
         case, name = known[number % len(known)], f"case-{number:04d}"
-        for part in ("image.npy", "mask.npy", "json"):
-            files.link(pixels.folder / f"{case}.{part}", folder / f"{name}.{part}")
+        for ending in ("image.npy", "mask.npy", "json"):
+            files.link(pixels.folder / f"{case}.{ending}", folder / f"{name}.{ending}")
         rows.append(slices[slices.case == case].assign(case=name))
     for k in range(0, count, cases_a_chunk):
         pd.concat(rows[k : k + cases_a_chunk]).to_csv(folder / f"chunk_{k // cases_a_chunk:03d}.csv", index=False)
@@ -135,19 +165,16 @@ def write_long_scan(volume, size, slices, path, body_share=1.0, seed=7):
     body_share  share of the slices that the small scan is stretched over; the rest shows no liver.
     Noise is added, so that the file is about as hard to decompress as a real one.
     """
-    import cv2
-
-
-    rng, own = np.random.default_rng(seed), len(volume.hu)
+    rng, depth = np.random.default_rng(seed), len(volume.hu)
     wanted = max(1, round(body_share * slices))
-    rows = np.clip((np.arange(slices) - (slices - wanted) // 2) * own // wanted, 0, own - 1)
+    rows = np.clip((np.arange(slices) - (slices - wanted) // 2) * depth // wanted, 0, depth - 1)
     noise = rng.normal(0, 8, (8, size, size)).astype(np.float32)
     hu = np.empty((slices, size, size), np.int16)
     for k, row in enumerate(rows):
         plane = cv2.resize(volume.hu[row].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
         hu[k] = np.clip(plane + noise[k % 8], *HU_RANGE)
     edge_mm = volume.spacing_mm[1] * volume.hu.shape[1] / size
-    scan = in_our_axes(hu, (volume.spacing_mm[0] * own / wanted, edge_mm, edge_mm))
+    scan = in_our_axes(hu, (volume.spacing_mm[0] * depth / wanted, edge_mm, edge_mm))
     write_on_grid(hu, scan, path)
     return scan
 

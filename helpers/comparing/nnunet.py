@@ -1,11 +1,13 @@
-"""nnU-Net 2-D beside ours, in notebook 08: its untrained predictor for the speed, its trainer as a contestant of the race."""
+"""nnU-Net 2-D beside ours: its untrained predictor for the speed in notebook 08, its trainer as an entrant of the race."""
 
 import os
+import shutil
 
+import nibabel as nib
 import numpy as np
 import torch
 
-from helpers import files
+from helpers import files, origins
 from helpers.comparing import baseline_recipes
 from helpers.scans import reading
 from helpers.scans.volume import in_our_axes, write_on_grid
@@ -15,8 +17,8 @@ DATASET = {"channel_names": {"0": "CT"}, "labels": LABELS, "file_ending": ".nii.
 NUMBER, NAME = 3, "Dataset003_Liver"
 
 
-class Contestant:
-    """nnU-Net's own 2-D plans, preprocessing, augmentation, network, loss and optimiser; see `contestants.Contestant`.
+class Entrant:
+    """nnU-Net's own 2-D plans, preprocessing, augmentation, network, loss and optimiser; see `baseline_recipes.Entrant`.
 
     folder  where its raw, preprocessed and result folders are, made once.
     rows    rows of cases.csv to learn from.
@@ -29,12 +31,12 @@ class Contestant:
         plans = prepared(folder, rows)
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-        self._drawn_from(0)
+        self.seed(0)
         os.environ |= {"nnUNet_n_proc_DA": "0"}  # no workers beside it: they would outlive a race that is killed
-        self.trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", dataset(rows), torch.device("cpu"))
+        self.trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", described(rows), torch.device("cpu"))
         self.trainer.on_train_start()
 
-    def _drawn_from(self, steps):
+    def seed(self, steps):
         """Seed what it draws by, anew after a pause: not the first patches over again."""
         self.steps = steps
         torch.manual_seed(baseline_recipes.SEED + steps)
@@ -50,11 +52,8 @@ class Contestant:
     def predict(self, volume):
         """Labels uint8 (z, y, x); of one view, as all in the race predict: nnU-Net's four take four times as long."""
         trainer = self.trainer
-        predictor = _predictor(mirror=False)
-        axes = trainer.inference_allowed_mirroring_axes
-        weights = [trainer.network.state_dict()]
-        predictor.manual_initialization(trainer.network, trainer.plans_manager, trainer.configuration_manager, weights,
-                                        trainer.dataset_json, "nnUNetTrainer", axes)  # fmt: skip
+        predictor = predictor_of(trainer.network, trainer.plans_manager, trainer.configuration_manager, trainer.dataset_json,
+                                 trainer.inference_allowed_mirroring_axes)  # fmt: skip
         trainer.set_deep_supervision_enabled(False)
         trainer.network.eval()
         properties = {"spacing": list(volume.spacing_mm)}
@@ -69,7 +68,7 @@ class Contestant:
     def load_state_dict(self, state):
         self.trainer.network.load_state_dict(state["network"])
         self.trainer.optimizer.load_state_dict(state["optimiser"])
-        self._drawn_from(state["steps"])
+        self.seed(state["steps"])
 
 
 def prepared(folder, rows):
@@ -77,42 +76,42 @@ def prepared(folder, rows):
 
     Sets the environment variables by which nnU-Net finds its folders. Raises ModuleNotFoundError where it isn't installed.
     """
-    import shutil
-
-    os.environ |= {f"nnUNet_{part}": str(folder / part) for part in ("raw", "preprocessed", "results")}
+    os.environ |= {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
-    raw, plans, done = folder / "raw" / NAME, folder / "preprocessed" / NAME / "nnUNetPlans.json", folder / "done"
-    made_of = "".join(f"{row.case} {row.bytes}\n" for row in rows.itertuples())
-    if not done.is_file() or done.read_text(encoding="utf8") != made_of:
+    raw, plans, done = folder / "raw" / NAME, folder / "preprocessed" / NAME / "nnUNetPlans.json", folder / "done.json"
+    made_of = {"cases": dict(zip(rows.case, rows.bytes, strict=True))}
+    if not origins.is_current(done, made_of):
         shutil.rmtree(folder, ignore_errors=True)
         for row in rows.to_dict("records"):
             volume, labels = reading.read_row(row)
-            plain = in_our_axes(volume.hu, volume.spacing_mm)
-            write_on_grid(volume.hu, plain, raw / "imagesTr" / f"{row['case']}_0000.nii.gz")
-            write_on_grid(labels, plain, raw / "labelsTr" / f"{row['case']}.nii.gz")
-        files.write_json(raw / "dataset.json", dataset(rows))
+            grid = in_our_axes(volume.hu, volume.spacing_mm)
+            write_on_grid(volume.hu, grid, raw / "imagesTr" / f"{row['case']}_0000.nii.gz")
+            write_on_grid(labels, grid, raw / "labelsTr" / f"{row['case']}.nii.gz")
+        files.write_json(raw / "dataset.json", described(rows))
         api.extract_fingerprints([NUMBER], num_processes=1)
         api.plan_experiments([NUMBER])
         api.preprocess([NUMBER], configurations=["2d"], num_processes=[1])
-        files.write_text(done, made_of)
+        files.write_json(done, made_of)
     return files.read_json(plans)
 
 
-def dataset(rows):
+def described(rows):
     """What dataset.json says."""
     return DATASET | {"numTraining": len(rows)}
 
 
-def _predictor(mirror):
+def predictor_of(network, plans, configuration, dataset, mirror_axes, mirror=False):
+    """nnU-Net's own predictor with a network's weights; `mirror` predicts four views of a slice."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    return nnUNetPredictor(use_mirroring=mirror, device=torch.device("cpu"), allow_tqdm=False)
+    predictor = nnUNetPredictor(use_mirroring=mirror, device=torch.device("cpu"), allow_tqdm=False)
+    predictor.manual_initialization(network, plans, configuration, [network.state_dict()], dataset, "nnUNetTrainer", mirror_axes)
+    return predictor
 
 
 def predict_untrained(scan, out, mirror):
     """nnU-Net's 2-D configuration as it is planned for LiTS, untrained, through its own predictor, from file to file."""
-    import nibabel as nib
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -123,9 +122,7 @@ def predict_untrained(scan, out, mirror):
         configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
         configuration.network_arch_init_kwargs_req_import, 1, 3, deep_supervision=False,
     )  # fmt: skip
-    predictor = _predictor(mirror)
-    weights = [network.state_dict()]
-    predictor.manual_initialization(network, manager, configuration, weights, DATASET, "nnUNetTrainer", (0, 1))
+    predictor = predictor_of(network, manager, configuration, DATASET, (0, 1), mirror)
     predictor.predict_from_files_sequential([[str(scan)]], [str(out).removesuffix(".nii.gz")])
 
 

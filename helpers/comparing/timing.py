@@ -1,7 +1,18 @@
 """Seconds and memory, measured side by side: the only comparison that holds on a machine that does other things too."""
 
+import contextlib
+import os
 import subprocess
+import tempfile
 import time
+
+import pandas as pd
+import psutil
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers import runs
+from helpers.cascade.precision import half_precision_supported
 
 
 def side_by_side(variants, rounds):
@@ -10,8 +21,6 @@ def side_by_side(variants, rounds):
     variants  dict of name -> function of a number, which is counted up; each is called once before, to warm up.
     returns   DataFrame of seconds, a column a variant, a row a round.
     """
-    import pandas as pd
-
     for work in variants.values():
         work(0)
     rows = []
@@ -32,63 +41,52 @@ def summarised(seconds, items=1):
     returns  DataFrame, a row a variant: seconds, items_per_second, low and high (quartiles of the latter), times_slower
              (the median of the ratios within each round).
     """
-    import pandas as pd
-
     first = seconds.iloc[:, 0]
     low, middle, high = (seconds.quantile(share) for share in (0.25, 0.5, 0.75))
     table = {"seconds": middle, "items_per_second": items / middle, "low": items / high, "high": items / low}
     return pd.DataFrame(table | {"times_slower": seconds.div(first, axis=0).median()})
 
 
-def of_process(command, every=0.02, **more):
+def of_process(command, every=0.02):
     """Run a command to its end; dict of seconds, peak_gib (it and its children, resident) and output (stdout and stderr).
 
-    every  seconds between two looks at its memory.
+    every  seconds between two looks at its memory. Its runs lie where ours do.
     Raises RuntimeError with the last lines that it printed when it fails.
     """
-    import tempfile
-
-    import psutil
-
-    with tempfile.TemporaryFile() as said:
+    env = os.environ | {"CASCADE_LIVER_ROOT": str(runs.ROOT)}
+    with tempfile.TemporaryFile() as file:
         began, peak = time.perf_counter(), 0
-        process = psutil.Popen([str(word) for word in command], stdout=said, stderr=subprocess.STDOUT, **more)
+        process = psutil.Popen([str(word) for word in command], stdout=file, stderr=subprocess.STDOUT, env=env)
         while process.poll() is None:
             peak = max(peak, _resident(process))
             time.sleep(every)
         seconds = time.perf_counter() - began
-        said.seek(0)
-        output = said.read().decode(errors="replace")
+        file.seek(0)
+        output = file.read().decode(errors="replace")
     if process.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: ended with {process.returncode}: {output[-2000:]}")
     return {"seconds": seconds, "peak_gib": peak / 2**30, "output": output}
 
 
 def _resident(process):
-    import psutil
-
+    """Bytes in memory of a process and its children."""
     total = 0
-    for one in (process, *_children(process)):
-        try:
-            total += one.memory_info().rss
-        except psutil.Error:  # it has just ended
-            continue
+    with contextlib.suppress(psutil.Error):  # it has just ended
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_info().rss
     return total
 
 
-def _children(process):
-    import psutil
-
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
+def machine():
+    """What seconds depend on here: cores, threads, load (processes that wanted a core in the last minute), half precision."""
+    half = half_precision_supported(torch.device("cpu"))
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    return {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load, "half precision": half}
 
 
 def convolution_rates(channels, sizes, batch_size, dtype, repeats=5):
     """How fast this machine's convolutions are, FLOP/s: dict (channels, size) -> best of `repeats`, 3 × 3, forward."""
-    import torch
-
     rates = {}
     for n, size in zip(channels, sizes, strict=True):
         x = torch.rand(batch_size, n, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -105,8 +103,6 @@ def convolution_rates(channels, sizes, batch_size, dtype, repeats=5):
 
 def operations(work):
     """Floating-point operations of a call, as torch counts them (matrix products and convolutions)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     with FlopCounterMode(display=False) as counted:
         work()
     return counted.get_total_flops()

@@ -1,11 +1,10 @@
-"""The usual ways learn the same slices: what they are given, and that they learn from it."""
+"""Baselines learn the same slices: what they are given, and that they learn from it."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from helpers.cascade import weights
 from helpers.comparing import baselines
 from helpers.slices import store
 
@@ -26,16 +25,16 @@ def items(tmp_path):
 
 
 def test_files_hold_the_slices_of_the_store(items):
-    found, image, mask = items
-    picture, target = np.load(found[2]["image"]), np.load(found[2]["mask"])
+    slice_files, image, mask = items
+    picture, target = np.load(slice_files[2]["image"]), np.load(slice_files[2]["mask"])
     assert np.array_equal(picture * 255, image[1:4, 0]) and np.array_equal(target[0], mask[2] >= 1)
 
 
 @pytest.mark.parametrize("make", [baselines.baseline_batches, baselines.monai_batches])
 def test_batches_go_on_for_ever_and_show_liver(items, make):
-    draw = make(items[0], 4, 7)
+    batches = make(items[0], 4, 7)
     for k in range(3):
-        image, target = draw(k)
+        image, target = batches(k)
         assert image.shape == (4, 3, 32, 32) and image.dtype == torch.float32
         assert target.shape == (4, 1, 32, 32) and target.dtype == torch.int64
         assert set(target.unique().tolist()) == {0, 1}
@@ -48,8 +47,7 @@ def test_fewer_slices_than_a_batch_are_a_batch(items, make):
 
 
 def test_a_step_learns(items):
-    torch.manual_seed(0)
-    draw = baselines.baseline_batches(items[0][:4], 4, 7)
-    step = baselines.learning(weights.build("unet", 3, 1, 4, 2), draw, averaged=True)
-    losses = [step(k) for k in range(30)]
+    step = baselines.train_step(baselines.built("unet", 4, seed=0, levels=2), averaged=True)
+    learn = baselines.learning(step, baselines.baseline_batches(items[0][:4], 4, 7))
+    losses = [learn(k) for k in range(30)]
     assert losses[-1] < 0.8 * losses[0]

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.comparing import benchmark
-from helpers.learning import augmentation, batches
+from helpers.learning import augmentation
+from helpers.learning.batches import Batches
 from helpers.scans import volume
 from helpers.slices import store
 
@@ -33,7 +34,8 @@ def test_lists_of_many_cases_read_the_slices_of_a_few(tmp_path):
     benchmark.many_cases(store.Store(tmp_path), slices, tmp_path / "many", 5, cases_a_chunk=2)
     chunks = [pd.read_csv(file) for file in sorted((tmp_path / "many").glob("chunk_*.csv"))]
     assert [len(chunk) for chunk in chunks] == [4, 4, 2]
-    draw = batches.Batches(chunks, store.Store(tmp_path / "many"), "liver", seed=1, batch_size=2, patch=0, neighbours=0,
-                           bends=augmentation.NONE)  # fmt: skip
-    assert {case for step in range(draw.steps_per_round) for case in draw.rows(step).case} == {f"case-{k:04d}" for k in range(5)}
-    assert set(np.unique((draw(0)[0] * 255).round()).tolist()) <= {10.0, 20.0}
+    whole = {"patch": 0, "neighbours": 0, "augmentation": augmentation.NONE}
+    batches = Batches(chunks, store.Store(tmp_path / "many"), "liver", seed=1, batch_size=2, **whole)
+    cases = {case for step in range(batches.steps_per_epoch) for case in batches.rows(step).case}
+    assert cases == {f"case-{k:04d}" for k in range(5)}
+    assert set(np.unique((batches(0)[0] * 255).round()).tolist()) <= {10.0, 20.0}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import shutil
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from conftest import command
 
 from helpers import files, jobs, runs
-from helpers.comparing import baseline_recipes, race, race_curve
+from helpers.comparing import baseline_recipes, race, race_curve, race_ours, race_rules
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 from helpers.scans import reading
 from helpers.scans.volume import Volume
@@ -35,7 +36,7 @@ def two_patients(own_root, monkeypatch):
     rows = pd.DataFrame({"case": ["volume-1", "volume-2"], "group": ["", "one"]})
     monkeypatch.setattr(run_scores, "cases_of", lambda run, side: rows)
     monkeypatch.setattr(reading, "read_row", lambda row: (labels, labels))  # the scan is its own reference
-    return race_curve.Race(runs.Run("r"), 0.25, 3)
+    return race_rules.Race(runs.Run("r"), 0.25, 3)
 
 
 class Learner:
@@ -68,7 +69,7 @@ class Learner:
 
 def test_only_learning_counts_and_every_moment_has_its_rows(two_patients, clock):
     learner = Learner(clock)
-    assert race_curve.learn(two_patients, "smp", learner, lambda: False) == DONE
+    assert race.learn(two_patients, "smp", learner, lambda: False) == DONE
     assert learner.steps == 15 and learner.shares == [k / 15 for k in range(15)]  # 6 × 100 s of predicting left out
     table = two_patients.rows()
     assert table.step.tolist() == [5, 5, 10, 10, 15, 15] and table.moment.tolist() == [1, 1, 2, 2, 3, 3]
@@ -80,10 +81,10 @@ def test_only_learning_counts_and_every_moment_has_its_rows(two_patients, clock)
 
 def test_one_that_pauses_goes_on_with_its_clock_and_its_weights(two_patients, clock):
     first = Learner(clock)
-    assert race_curve.learn(two_patients, "smp", first, lambda: first.steps == 7) == PAUSED
+    assert race.learn(two_patients, "smp", first, lambda: first.steps == 7) == PAUSED
     assert two_patients.rows().step.tolist() == [5, 5]
     second = Learner(clock)
-    assert race_curve.learn(two_patients, "smp", second, lambda: False) == DONE
+    assert race.learn(two_patients, "smp", second, lambda: False) == DONE
     assert second.steps == 15 and len(second.shares) == 8
     assert two_patients.rows().step.tolist() == [5, 5, 10, 10, 15, 15]
 
@@ -92,25 +93,25 @@ def test_one_killed_while_it_is_judged_is_judged_again_without_learning_more(two
     first = Learner(clock)
     monkeypatch.setattr(first, "predict", lambda volume: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):
-        race_curve.learn(two_patients, "smp", first, lambda: False)
+        race.learn(two_patients, "smp", first, lambda: False)
     assert two_patients.rows().empty
     second = Learner(clock)
-    race_curve.learn(two_patients, "smp", second, lambda: False)
+    race.learn(two_patients, "smp", second, lambda: False)
     assert two_patients.rows().step.tolist() == [5, 5, 10, 10, 15, 15]
 
 
 def test_nnunet_is_judged_half_way_and_at_the_end_only(two_patients, clock):
-    race_of_four = race_curve.Race(two_patients.run, 0.25, 4)
-    race_curve.learn(race_of_four, "nnunet", Learner(clock), lambda: False)
+    race_of_four = race_rules.Race(two_patients.run, 0.25, 4)
+    race.learn(race_of_four, "nnunet", Learner(clock), lambda: False)
     assert race_of_four.rows().moment.tolist() == [2, 2, 4, 4] and race_of_four.next_moment("nnunet") is None
     assert race_of_four.rows().step.tolist() == [8, 8, 15, 15]  # 7.5 s of 1 s a step
-    assert race_curve.Race(two_patients.run, 0.25, 1).next_moment("nnunet") == 1
+    assert race_rules.Race(two_patients.run, 0.25, 1).next_moment("nnunet") == 1
 
 
-def test_contestants_share_the_table(two_patients, clock):
+def test_entrants_share_the_table(two_patients, clock):
     for name in ("smp", "monai"):
-        race_curve.learn(two_patients, name, Learner(clock), lambda: False)
-    assert two_patients.rows().groupby("contestant").size().to_dict() == {"smp": 6, "monai": 6}
+        race.learn(two_patients, name, Learner(clock), lambda: False)
+    assert two_patients.rows().groupby("entrant").size().to_dict() == {"smp": 6, "monai": 6}
 
 
 def test_a_run_without_validation_patients_is_refused(own_root, capsys):
@@ -120,11 +121,11 @@ def test_a_run_without_validation_patients_is_refused(own_root, capsys):
 
 def test_rounds_fill_the_minutes_of_a_stage():
     state = {"step": 40, "minutes": 2.0, "total_steps": 300, "settings": {"epochs": 3}}  # 20 steps a minute, 100 an epoch
-    assert race.epochs_in(state, 36.0) == 7  # 40 + 34 · 20 = 720 steps
-    assert race.epochs_in(state, 36.0, from_the_start=True) == 7  # 36 · 20 = 720
-    assert race.epochs_in(state, 32.6, from_the_start=True) == 7 and race.epochs_in(state, 32.4, from_the_start=True) == 6
-    assert race.epochs_in(state | {"step": 250, "minutes": 12.5}, 12.6) == 3  # never less than it has begun
-    assert race.epochs_in(state | {"step": 300, "minutes": 15.0}, 15.1) == 4  # where an epoch ends and a few minutes are left
+    assert race_ours.epochs_in(state, 36.0) == 7  # 40 + 34 · 20 = 720 steps
+    assert race_ours.epochs_in(state, 36.0, from_the_start=True) == 7  # 36 · 20 = 720
+    assert race_ours.epochs_in(state, 32.6, from_the_start=True) == 7 and race_ours.epochs_in(state, 32.4, from_the_start=True) == 6
+    assert race_ours.epochs_in(state | {"step": 250, "minutes": 12.5}, 12.6) == 3  # never less than it has begun
+    assert race_ours.epochs_in(state | {"step": 300, "minutes": 15.0}, 15.1) == 4  # where an epoch ends and a few minutes are left
 
 
 @pytest.mark.parametrize(("step", "epochs"), [(0, 28), (39, 28), (40, 7)])
@@ -133,23 +134,23 @@ def test_a_stage_stopped_in_its_first_steps_keeps_the_epochs_that_its_trial_told
     run, asked = runs.Run("r"), []
     state = {"step": step, "minutes": step / 20, "total_steps": 2800, "settings": {"epochs": 28}}
     files.write_json(run.checkpoints / "liver-epochs.json", 28)
-    monkeypatch.setattr(race, "_state", lambda *_: state)
-    monkeypatch.setattr(race, "_sitting", lambda run, stage, epochs, minutes: asked.append(epochs) or DONE)
-    assert race._turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [epochs]
+    monkeypatch.setattr(race_ours, "newest_state", lambda *_: state)
+    monkeypatch.setattr(race_ours, "train", lambda run, stage, epochs, minutes: asked.append(epochs) or DONE)
+    assert race_ours.take_turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [epochs]
 
 
 @pytest.mark.parametrize(("learnt", "signals", "code"), [(20.0, [], DONE), (3.0, [], PAUSED), (20.0, ["SIGINT"], PAUSED)])
 def test_a_turn_that_a_file_stop_ends_before_its_time_is_not_judged(own_root, monkeypatch, learnt, signals, code):
     minutes = iter([1.0, 1.0 + learnt])
-    monkeypatch.setattr(race, "_state", lambda *_: {"minutes": next(minutes)})
+    monkeypatch.setattr(race_ours, "newest_state", lambda *_: {"minutes": next(minutes)})
     monkeypatch.setattr(jobs, "carried_out", lambda *_: (PAUSED, signals))
-    assert race._sitting(runs.Run("r"), "liver", 7, minutes=20.0) == code
+    assert race_ours.train(runs.Run("r"), "liver", 7, minutes=20.0) == code
 
 
-def test_a_contestant_races_in_one_process_at_a_time(two_patients, capsys, monkeypatch):
+def test_an_entrant_races_in_one_process_at_a_time(two_patients, capsys, monkeypatch):
     import filelock
 
-    monkeypatch.setattr(race_curve.Race, "agree", lambda self: None)
+    monkeypatch.setattr(race_rules.Race, "agree", lambda self: None)
     monkeypatch.setattr(race, "raced", lambda *_: DONE)
     lock = two_patients.folder("smp").with_suffix(".lock")
     lock.parent.mkdir(parents=True)
@@ -159,33 +160,63 @@ def test_a_contestant_races_in_one_process_at_a_time(two_patients, capsys, monke
     assert race.main(words) == DONE
 
 
+def test_entrants_learn_one_after_another_until_one_pauses(two_patients, capsys, monkeypatch, clock):
+    """And the page tells what was judged so far."""
+    words = ["--run", two_patients.run.name, "--minutes", str(two_patients.minutes), "--moments", "3"]
+    assert race.main(words) == USAGE and "nobody was judged yet" in capsys.readouterr().err
+    monkeypatch.setattr(race_rules.Race, "agree", lambda self: None)
+    monkeypatch.setattr(race, "entered", lambda name, race: Learner(clock))
+    assert race.main(["smp", "monai", "nnunet", *words, "--sitting", "3"]) == PAUSED  # smp: 5 s to learn, 200 to predict
+    assert two_patients.rows().entrant.tolist() == ["smp"] * 2
+    assert race.main(["smp", "monai", *words]) == DONE
+    assert two_patients.rows().entrant.tolist() == ["smp"] * 6 + ["monai"] * 6
+    assert "nothing to compare" in two_patients.table.with_suffix(".md").read_text(encoding="utf8")
+    with pytest.raises(SystemExit):
+        race.main(["smpp", *words])
+    assert "smpp is no entrant; choose of ours, monai, smp, nnunet" in capsys.readouterr().err
+
+
+def test_the_race_in_small(tiny, tmp_path):
+    """Ours and MONAI's tutorial for two seconds each, as a user lets them race; called again, nobody learns more."""
+    shutil.copytree(tiny[0], tmp_path / "copy")
+    words = ["ours", "monai", "--run", "tiny", "--minutes", 0.03, "--moments", 1]
+    done = command(tmp_path / "copy", "helpers.comparing.race", *words)
+    assert done.returncode == DONE, done.stdout[-2000:] + done.stderr[-4000:]
+    reports = tmp_path / "copy" / "reports" / "tiny"
+    table = pd.read_csv(reports / "race-0.03.csv")
+    assert table.entrant.tolist() == ["ours", "monai"] and table.liver_dice.between(0, 1).all()
+    assert (reports / "race-0.03.png").is_file() and "minutes of learning ours is" in (reports / "race-0.03.md").read_text()
+    again = command(tmp_path / "copy", "helpers.comparing.race", *words)
+    assert "ours: is through" in again.stdout and len(pd.read_csv(reports / "race-0.03.csv")) == 2
+
+
 def test_a_race_does_not_go_on_under_other_lists_or_moments(own_root, monkeypatch):
     scans = pd.DataFrame({"case": ["volume-1"], "bytes": ["a"]})
-    monkeypatch.setattr(race_curve.Race, "cases", lambda self, side: scans)
+    monkeypatch.setattr(race_rules.Race, "cases", lambda self, side: scans)
     run = runs.Run("r")
     run.lists.mkdir(parents=True)
     for name in ("split.csv", "recipe.json", "train_chunk_01.csv"):
         (run.lists / name).write_text(name)
-    race_curve.Race(run, 60.0).agree()
-    race_curve.Race(run, 60.0).agree()
-    race_curve.Race(run, 30.0, 4).agree()  # another race
+    race_rules.Race(run, 60.0).agree()
+    race_rules.Race(run, 60.0).agree()
+    race_rules.Race(run, 30.0, 4).agree()  # another race
     with pytest.raises(ValueError, match="began with other moments: put them back, or delete"):
-        race_curve.Race(run, 60.0, 4).agree()
+        race_rules.Race(run, 60.0, 4).agree()
     (run.lists / "split.csv").write_text("another fold")
     with pytest.raises(ValueError, match="began with other split.csv"):
-        race_curve.Race(run, 60.0).agree()
+        race_rules.Race(run, 60.0).agree()
     (run.lists / "split.csv").write_text("split.csv")
     scans["bytes"] = ["b"]
     with pytest.raises(ValueError, match="began with other scans"):
-        race_curve.Race(run, 60.0).agree()
+        race_rules.Race(run, 60.0).agree()
 
 
-def test_a_contestant_does_not_go_on_from_another_start(two_patients, clock):
+def test_an_entrant_does_not_go_on_from_another_start(two_patients, clock):
     first, second = Learner(clock), Learner(clock)
-    race_curve.learn(two_patients, "smp", first, lambda: first.steps == 7)
+    race.learn(two_patients, "smp", first, lambda: first.steps == 7)
     second.start = "ImageNet's weights"
     with pytest.raises(ValueError, match="it began from random weights and finds ImageNet's weights now"):
-        race_curve.learn(two_patients, "smp", second, lambda: False)
+        race.learn(two_patients, "smp", second, lambda: False)
 
 
 def test_our_own_run_learns_the_same_slices_and_sees_no_validation_patient(own_root):
@@ -196,11 +227,11 @@ def test_our_own_run_learns_the_same_slices_and_sees_no_validation_patient(own_r
     for stage in ("liver", "tumour"):
         (run.stores / stage).mkdir(parents=True)
         (run.stores / stage / "volume-1.json").write_text("{}")
-    own = race.own_run(race_curve.Race(run, 60.0))
+    own = race_ours.run_beside(race_rules.Race(run, 60.0))
     assert own.name == "r-race60" and (own.lists / "train_chunk_01.csv").read_text() == "case,z\ntrain_chunk_01.csv,1\n"
     assert (own.lists / "val.csv").read_text() == "case,z\n"
     assert (own.stores / "tumour" / "volume-1.json").samefile(run.stores / "tumour" / "volume-1.json")
-    assert sum(race.SHARES.values()) == pytest.approx(1)
+    assert sum(race_ours.SHARES.values()) == pytest.approx(1)
 
 
 def test_what_is_not_part_of_the_largest_liver_goes():
@@ -240,19 +271,22 @@ def test_other_recipes_learn_and_predict_on_the_scans_own_grid(slices, name, mon
     buffer.seek(0)
     state = torch.load(buffer, weights_only=True)  # as a race that goes on reads it
     again = baseline_recipes.monai(slices, 64) if name == "monai" else baseline_recipes.smp(slices, 64, (-40, 160))
-    first, _ = again.draw()
+    first, _ = again.batches.draw()
     again.load_state_dict(state)
-    assert again.steps == 8 and not torch.equal(first, again.draw()[0])  # not the first slices over again
+    assert again.steps == 8 and not torch.equal(first, again.batches.draw()[0])  # not the first slices over again
     assert all(torch.equal(before[key], value) for key, value in again.network.state_dict().items())
 
 
 def test_a_prediction_is_the_likeliest_class_put_back_on_the_scan():
     """A network that says what a slice's grey value is: 0 background, 1 liver, 2 tumour."""
 
-    def said(x):
+    def logits(x):
         return torch.cat([20 - 40 * (x - k).abs() for k in range(3)], dim=1)
 
-    one = baseline_recipes.Contestant(torch.nn.Identity(), None, None, None, None, lambda hu: hu / 50, said, None, 8)
+    nothing = torch.nn.Linear(1, 1)
+    others = {"loss_of": None, "batches": None, "rate": None}
+    optimiser = torch.optim.SGD(nothing.parameters())
+    one = baseline_recipes.Entrant(nothing, optimiser=optimiser, logits=lambda hu: logits(hu / 50), size=8, **others)
     hu = np.zeros((2, 16, 16), np.int16)
     hu[:, 4:12, 4:12], hu[1, 6:8, 6:8] = 50, 100
     scan = Volume(hu, (3.0, 1.0, 1.0), np.eye(4), (16, 16, 2), "LPS")
@@ -262,25 +296,25 @@ def test_a_prediction_is_the_likeliest_class_put_back_on_the_scan():
 def table_of(**scores):
     rows = [(name, "", moment, 30.0 * moment, 10, f"volume-{k}", f"patient-{k}", liver, tumour)
             for name, both in scores.items() for moment in (1, 2) for k, (liver, tumour) in enumerate(both)]  # fmt: skip
-    return pd.DataFrame(rows, columns=race_curve.COLUMNS)
+    return pd.DataFrame(rows, columns=race_rules.COLUMNS)
 
 
 def test_the_sentence_names_the_best_of_the_others_on_each_score():
     table = table_of(ours=[(0.9, 0.2), (0.8, 0.4)], monai=[(0.7, 0.5), (0.7, 0.5)], smp=[(0.8, 0.1), (0.7, 0.1)])
-    said = race_curve.sentence(table)
-    assert said.startswith("After 60.0 minutes of learning ours is ahead on liver and behind on tumour: ")
-    assert "liver 0.850 beside 0.750 of smp Unet resnet34, the best of the others (+0.100, 95 % interval" in said
-    assert "tumour 0.300 beside 0.500 of MONAI tutorial, 2-D, the best of the others (-0.200, 95 % interval -0.300 to " in said
-    assert "ahead on liver and tumour" in race_curve.sentence(table[table.contestant != "monai"])
-    assert "nothing to compare" in race_curve.sentence(table[table.contestant == "ours"])
+    sentence = race_curve.sentence(table)
+    assert sentence.startswith("After 60.0 minutes of learning ours is ahead on liver and behind on tumour: ")
+    assert "liver 0.850 beside 0.750 of smp Unet resnet34, the best of the others (+0.100, 95 % interval" in sentence
+    assert "tumour 0.300 beside 0.500 of MONAI tutorial, 2-D, the best of the others (-0.200, 95 % interval -0.300 to " in sentence
+    assert "ahead on liver and tumour" in race_curve.sentence(table[table.entrant != "monai"])
+    assert "nothing to compare" in race_curve.sentence(table[table.entrant == "ours"])
 
 
-def test_contestants_are_compared_at_the_last_moment_that_all_have_reached():
+def test_entrants_are_compared_at_the_last_moment_that_all_have_reached():
     table = table_of(ours=[(0.9, 0.2), (0.8, 0.4)], smp=[(0.7, 0.5), (0.7, 0.5)])
-    table.loc[(table.contestant == "ours") & (table.moment == 1), "liver_dice"] = 0.6
-    paused = table[(table.contestant == "ours") | (table.moment == 1)]
+    table.loc[(table.entrant == "ours") & (table.moment == 1), "liver_dice"] = 0.6
+    paused = table[(table.entrant == "ours") | (table.moment == 1)]
     assert race_curve.sentence(paused).startswith("After 30.0 minutes of learning ours is behind on liver and tumour")
-    apart = table[(table.contestant == "ours") == (table.moment == 1)]  # ours judged at the first moment, smp at the second
+    apart = table[(table.entrant == "ours") == (table.moment == 1)]  # ours judged at the first moment, smp at the second
     assert "nothing to compare" in race_curve.sentence(apart) and race_curve.means(apart).empty
 
 
@@ -293,6 +327,26 @@ def test_scans_of_one_patient_are_drawn_together():
     assert "3 scans of 2 patients" in race_curve.sentence(table)
 
 
+def test_the_figure_draws_the_means_of_every_moment():
+    table = table_of(ours=[(0.9, 0.2), (0.8, 0.4)], smp=[(0.5, 0.1), (0.7, 0.3)])
+    table.loc[table.moment == 1, ["liver_dice", "tumour_dice"]] = [0.4, 0.1]
+    liver, tumour = race_curve.drawn(table).axes
+    curves = [line.get_xydata().tolist() for line in liver.lines if len(line.get_xydata())]
+    assert curves == [[[0, 0], [30, 0.4], [60, pytest.approx(dice)]] for dice in (0.85, 0.6)]
+    assert [text.get_text() for text in tumour.get_legend().texts] == ["ours 0.300", "smp Unet resnet34 0.200"]
+    assert liver.get_title("left") == "liver: ours is highest, 0.850"
+
+
+def test_the_page_holds_the_sentence_the_figure_and_every_scan(tmp_path):
+    table = table_of(ours=[(0.9, 0.2), (0.8, 0.4)], smp=[(0.5, 0.1), (0.7, 0.3)])
+    race_curve.write_page(table, tmp_path / "race-60.md")
+    page = (tmp_path / "race-60.md").read_text(encoding="utf8")
+    assert race_curve.sentence(table) in page and "(race-60.png)" in page and "volume-1" in page
+    assert (tmp_path / "race-60.png").stat().st_size > 10_000
+    race_curve.write_page(table[table.entrant == "ours"], tmp_path / "alone.md")  # nobody to compare with
+    race_curve.write_page(table[(table.entrant == "ours") == (table.moment == 1)], tmp_path / "apart.md")
+
+
 def test_means_and_patients_are_those_of_the_last_moment():
     table = table_of(smp=[(0.5, 0.1), (0.7, 0.3)], ours=[(0.9, 0.2), (0.8, 0.4)])
     table.loc[table.moment == 1, ["liver_dice", "tumour_dice"]] = 0.0
@@ -300,18 +354,15 @@ def test_means_and_patients_are_those_of_the_last_moment():
     assert means.index.tolist() == ["ours", "smp Unet resnet34"] and means.minutes.tolist() == [60.0, 60.0]
     assert means.liver.tolist() == pytest.approx([0.85, 0.6]) and means.tumour_low.tolist() == pytest.approx([0.2, 0.1])
     assert race_curve.by_case(table, "tumour").loc["volume-1"].tolist() == [0.4, 0.3]
-    assert race_curve.over_time(table).liver_dice.tolist() == pytest.approx([0, 0.85, 0, 0.6])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="nnunetv2 is not installed")
 def test_nnunet_learns_and_pauses_in_its_own_environment(tiny, tmp_path):
-    import shutil
-
     shutil.copytree(tiny[0], tmp_path / "copy")
     asked = ["nnunet", "--run", "tiny", "--minutes", 0.01, "--moments", 1]
     paused = command(tmp_path / "copy", "helpers.comparing.race", *asked, "--sitting", 0.0001)
     assert paused.returncode == PAUSED, paused.stderr
     done = command(tmp_path / "copy", "helpers.comparing.race", *asked)
-    assert done.returncode == DONE and "goes on after 0.0 minutes" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == DONE and "resumes after 0.0 minutes" in done.stdout, done.stdout + done.stderr
     table = pd.read_csv(Path(tmp_path / "copy" / "reports" / "tiny" / "race-0.01.csv"))
     assert table.liver_dice.between(0, 1).all() and len(table)

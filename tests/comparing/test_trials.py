@@ -1,4 +1,6 @@
-"""What notebook 07 computes from scores: patients, tests, the sentence; and stores of another size with the same lists."""
+"""The trials of notebook 07: what one is, when it is finished; patients, tests, the sentence; slices of another size."""
+
+import time
 
 import numpy as np
 import pandas as pd
@@ -7,23 +9,14 @@ import torch
 
 from helpers import files, jobs, runs
 from helpers.cascade import inference, pipeline
-from helpers.comparing.trials import (
-    compared,
-    conclusion,
-    judged_alike,
-    liver_scores,
-    of_patients,
-    remembered,
-    resized,
-    score_against_speed,
-    slimmed,
-    training_finished,
-)
+from helpers.comparing import trials
+from helpers.comparing.trial_comparison import compared, conclusion, of_patients, score_against_speed
+from helpers.comparing.trials import Trial, judged_alike, liver_scores, resized
 from helpers.intake import case_table
 from helpers.looking import plots
 from helpers.scans import reading
 from helpers.scoring import statistics
-from helpers.slices import recipe
+from helpers.slices import lists, recipe
 
 
 def scores_of(**trials):
@@ -65,11 +58,11 @@ def concluded(scores, **more):
 
 def test_the_conclusion_names_the_leader_and_what_is_beyond_noise():
     base = np.arange(8) / 10
-    said = concluded(scores_of(unet=base, swin=base - np.arange(1, 9) / 50, wide=base + [0.05, -0.04] * 4),
-                     unscored=[{"trial": "late", "stage": "tumour", "default": "unet"}])  # fmt: skip
-    assert "wide leads with 0.355" in said and "within noise" in said and "beyond noise" not in said
-    assert "Beyond noise against unet: swin (-0.090)" in said
-    assert "wide learns fastest, 50.0" in said and said.endswith("Not ranked, for want of scores: late.")
+    scores = scores_of(unet=base, swin=base - np.arange(1, 9) / 50, wide=base + [0.05, -0.04] * 4)
+    sentences = concluded(scores, unscored=[{"trial": "late", "stage": "tumour", "default": "unet"}])
+    assert "wide leads with 0.355" in sentences and "within noise" in sentences and "beyond noise" not in sentences
+    assert "Beyond noise against unet: swin (-0.090)" in sentences
+    assert "wide learns fastest, 50.0" in sentences and sentences.endswith("Not ranked, for want of scores: late.")
     assert "nothing to compare" in concluded(scores_of(unet=base))
 
 
@@ -88,62 +81,99 @@ def test_the_figure_ranks_no_row_that_lacks_patients():
     assert "highest unet, 0.50" in drawn.axes[0].get_title("left")
 
 
-def test_what_is_remembered_is_made_again_for_other_weights(tmp_path):
-    weights, calls = tmp_path / "w", []
+def test_scores_and_cost_are_taken_again_for_other_weights(own_root, monkeypatch):
+    """Of two scans, the second without a place in val.csv; a cost of 4 steps of 8 slices."""
+    trial, calls = trial_of(runs.Run("r"), stage="liver", device="cpu"), []
+    cases = pd.DataFrame({"case": ["1", "2"], "bytes": ["one", "two"]})
+    monkeypatch.setattr(case_table, "read_table", lambda path: cases)
+    monkeypatch.setattr(lists, "read_lists", lambda folder: ([], cases[:1]))
 
-    def make(path, word):
-        calls.append(word)
-        return {"score": len(calls)}
+    def measured(weights, rows, device):
+        calls.append(rows.case.tolist())
+        return {"all": {"1": 0.5}, "largest": {"1": len(calls) / 10}}
 
-    for content, expected in ((b"a", 1), (b"a", 1), (b"b", 2)):
-        weights.write_bytes(content)
-        assert remembered(tmp_path / "s.json", make, weights, "x") == {"score": expected}
-    assert remembered(tmp_path / "s.json", make, weights, "x", scans=["bytes of one"]) == {"score": 3}
-    assert remembered(tmp_path / "s.json", make, weights, "x", scans=["bytes of one"]) == {"score": 3}
+    monkeypatch.setattr(trials, "liver_scores", measured)
+    monkeypatch.setattr(trials, "speed", lambda weights, run, steps: {"peak_gib": float(steps)})
+    files.write_json(trial.folder / "final.json", {"settings": {"batch_size": 8}})
+    files.write_text(trial.folder / "history.csv", "step,loss\n2,0.5\n4,0.4\n")
+    for content, expected in (("a", 0.1), ("a", 0.1), ("b", 0.2)):
+        files.write_text(trial.weights, content)
+        assert trial.scores().to_dict("records") == [{"case": "1", "score": expected, "all_components": 0.5, "trial": "wide"}]
+    assert calls == [["1"], ["1"]]
+    cases.loc[0, "bytes"] = "another"
+    assert trial.scores().score.tolist() == [0.3]
+    assert trial.cost(3) == {"trial": "wide", "slices_seen": 32, "peak_gib": 3.0}
 
 
-def test_only_a_finished_trial_is_slimmed(tmp_path):
+def trial_of(run, row="wide", **parameters):
+    return Trial(row, run, run, {"stage": "tumour", "trial": row} | parameters)
+
+
+def test_only_a_finished_trial_is_slimmed(own_root):
+    trial = trial_of(runs.Run("r"))
+    trial.folder.mkdir(parents=True)
     for name in ("generation-00000040.pt", "chunk_01.safetensors", "best.safetensors", "final.safetensors", "history.csv"):
-        (tmp_path / name).touch()
-    slimmed(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 5
-    (tmp_path / "validation.csv").touch()  # 04 writes it last
-    slimmed(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
+        (trial.folder / name).touch()
+    trial.slim()
+    assert len(list(trial.folder.iterdir())) == 5
+    (trial.folder / "validation.csv").touch()  # 04 writes it last
+    trial.slim()
+    assert {p.name for p in trial.folder.iterdir()} == {"final.safetensors", "history.csv", "validation.csv"}
 
 
 def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):
-    run, asked = runs.Run("r"), {"stage": "tumour", "trial": "wide", "options": {"levels": 3}}
-    folder = run.training("wide") / "tumour"
+    run, asked = runs.Run("r"), {"options": {"levels": 3}}
     files.write_text(run.lists / "val.csv", "case,z\n")
 
     def finished(**changes):
-        return training_finished(folder, jobs.training(run, **asked | changes).stage(run))
+        return trial_of(run, **asked | changes).finished()
 
     assert not finished()
-    trained = jobs.training(run, **asked).stage(run)
+    trial = trial_of(run, **asked)
+    trained = trial.job().stage(run)
     trained.reads = [run.lists / "val.csv"]
     trained.paused("half way")
-    files.write_text(folder / "final.safetensors", "weights")
+    files.write_text(trial.weights, "weights")
     assert not finished()  # of an earlier end
-    trained.done([folder / "final.safetensors"])
-    assert finished() and finished(device="cpu", chunk_minutes=3.0)
-    for change, said in (({"width": 32}, "width was 0, is 32"), ({"options": {}}, "options was {'levels': 3}, is {}")):
-        with pytest.raises(ValueError, match=f"was trained otherwise than is asked for now: {said}; delete it to go on"):
+    trained.done([trial.weights])
+    assert finished() and finished(device="cpu", save_seconds=3.0)
+    for change, reason in (({"width": 32}, "width was 0, is 32"), ({"options": {}}, "options was {'levels': 3}, is {}")):
+        with pytest.raises(ValueError, match=f"was trained otherwise than is asked for now: {reason}; delete it to go on"):
             finished(**change)
     files.write_text(run.lists / "val.csv", "case,z\n1,2\n")
     with pytest.raises(ValueError, match=r"val.csv has changed; delete it to go on"):
         finished()
-    (folder / "final.safetensors").unlink()  # as it says
+    trial.weights.unlink()  # as it says
     assert not finished()
 
 
-def test_rows_judged_in_other_regions_are_not_compared(tmp_path):
+def test_a_trial_trains_for_the_time_that_is_left(own_root, monkeypatch):
+    trial, minutes = trial_of(runs.Run("r")), []
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(jobs, "carried_out", lambda job, run: (minutes.append(job.parameters["chunk_minutes"]) or jobs.DONE, ""))
+    assert [trial.train(), trial.train(1090.0), trial.train(1000.0)] == [jobs.DONE, jobs.DONE, jobs.PAUSED]
+    assert minutes == [0.0, 1.5]  # no limit, then a minute and a half; the third finds its time up
+
+
+def test_a_trial_is_named_after_its_row_and_its_budget(own_root, monkeypatch):
+    budget = {"seed": 7, "epochs": 2, "validations": 4, "device": "cpu"}
+    monkeypatch.setattr(trials, "resized", lambda run, size: runs.Run(f"{run.name}-{size}"))
+    whole = trials.planned("wide", {"stage": "liver", "width": 32, "size": 384}, runs.Run("r"), budget)
+    assert (whole.home.name, whole.fold.name, whole.parameters["width"]) == ("r-384", "r", 32) and "size" not in whole.parameters
+    assert whole.folder == own_root / "checkpoints" / "r-384" / "trials" / "wide.r2s7v4" / "liver"
+    quick = trials.planned("wide", {"stage": "tumour", "width": 32}, runs.Run("r"), budget, quick=True)
+    assert (quick.home.name, quick.parameters["trial"], quick.parameters["width"]) == ("r", "wide.r2s7v4q", 4)
+
+
+def test_rows_judged_in_other_regions_are_not_compared(own_root):
+    rows = {name: trial_of(runs.Run("r"), name) for name in "abc"}
     for name, liver in (("a", "one"), ("b", "one"), ("c", "")):
-        files.write_json(tmp_path / name / "final.json", {"made_with": {"liver": liver}})
-    judged_alike([tmp_path / "a", tmp_path / "b"])
-    with pytest.raises(ValueError, match="b: one; .*c: none, the references"):
-        judged_alike([tmp_path / name for name in "abc"])
+        files.write_json(rows[name].folder / "final.json", {"made_with": {"liver": liver}})
+    judged_alike([rows["a"], rows["b"]])
+    with pytest.raises(ValueError, match="b/tumour: one; .*c/tumour: none, the references"):
+        judged_alike(rows.values())
+    elsewhere = [Trial("c", runs.Run("another"), runs.Run("r"), rows["c"].parameters)]
+    judged_alike([rows["a"], *elsewhere])  # another fold has another liver network
 
 
 def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch):
@@ -176,13 +206,13 @@ def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
 
     row = case_table.read_table(tiny_run.lists / "cases.csv").iloc[:1]
     weights = tiny_run.checkpoints / "liver" / "final.safetensors"
-    found = liver_scores(weights, row, torch.device("cpu"))
+    scores = liver_scores(weights, row, torch.device("cpu"))
     volume, labels = reading.read_row(row.iloc[0])
-    loaded = inference.load(tiny_run.checkpoints, "cpu")["liver"]
-    grid, image = recipe.working_slices(volume, loaded.recipe)
+    network = inference.load(tiny_run.checkpoints, "cpu")["liver"]
+    grid, image = recipe.working_slices(volume, network.recipe)
     step = pipeline.Rules().neighbour_step(volume)
-    said = inference.probabilities(loaded, image, range(len(image)), step=step)
-    mask = np.stack([grid.back(plane, np.zeros(volume.hu.shape[1:], np.uint8)).copy() for plane in said]) >= 127.5
+    probability = inference.probabilities(network, image, range(len(image)), step=step)
+    mask = np.stack([grid.back(plane, np.zeros(volume.hu.shape[1:], np.uint8)).copy() for plane in probability]) >= 127.5
     dice = 2 * (mask & (labels >= 1)).sum() / (mask.sum() + (labels >= 1).sum())
     case = row.case.iloc[0]
-    assert found["pieces"][case] == pytest.approx(dice) and 0 <= found["largest"][case] <= 1
+    assert scores["all"][case] == pytest.approx(dice) and 0 <= scores["largest"][case] <= 1
