@@ -9,7 +9,7 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "dicom findings folder labels names nifti pictures reading series volume",
+    "scans": "affines dicom findings folder labels names nifti pictures planes reading series volume",
     "intake": "anatomy case_table checks duplicates phantom quality_control",
     "slices": "lists recipe splits store",
     "cascade": "architectures inference liver networks pipeline precision tumour weights",

@@ -11,7 +11,7 @@ import numpy as np
 
 from helpers import jobs
 from helpers.files import files_below
-from helpers.scans import labels, names, nifti, volume
+from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scoring import case_scores, run_scores, summary
 
 DONE, FAILED = 0, 1
@@ -114,7 +114,7 @@ def read_reference(path, scan=None):
     if scan:
         return scan, run_scores.read_prediction(path, scan)
     array, affine, _ = nifti.load(path)
-    if not nifti.usable(affine):
+    if not affines.usable(affine):
         raise ValueError(f"{path}: its affine is singular or absurd; give the scans with --scans, geometry is taken from them")
     nothing = np.broadcast_to(np.int16(0), array.shape)
     grid = replace(volume.volume_from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
@@ -132,7 +132,7 @@ def _note(path, grid):
     except nib.filebasedimages.ImageFileError:  # packed otherwise than its name says
         array, affine, _ = nifti.load(path)
         own = affine, array.shape
-    boxes = [np.sort(nifti.corners_mm(*where), axis=1)[:, [0, -1]] for where in (own, (grid.affine, grid.file_shape))]
+    boxes = [affines.extent_mm(*where) for where in (own, (grid.affine, grid.file_shape))]
     apart = float(np.abs(boxes[0] - boxes[1]).max())
     return (
         "" if apart <= 0.5 * min(grid.spacing_mm) else f"its affine differs by up to {apart:.3g} mm; voxels were taken as aligned"

@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 
-from helpers.scans import nifti, reading
+from helpers.scans import affines, nifti, reading
 from helpers.scans.labels import alignment, place_mask, standard_labels
-from helpers.scans.volume import HU_RANGE, axes_of, box_of, diameter_mm, turned_over, widened
+from helpers.scans.volume import HU_RANGE, box_of, diameter_mm, turned_over, widened
 
 HISTOGRAM_STEP = 10  # HU
 FLIPS = tuple("".join(axes) for n in range(4) for axes in itertools.combinations("xyz", n))  # "", "x", … "xyz"
@@ -183,7 +183,7 @@ def read_and_place(case, volume, data=None, mask_flip=""):
 
 def _odd_grid(shape, affine, volume):
     if alignment(shape, affine, volume) == "axes":
-        return [("mask-axes", f"{axes_of(affine)} onto {volume.axes}")]
+        return [("mask-axes", f"{affines.axes_of(affine)} onto {volume.axes}")]
     if np.allclose(affine, volume.affine, atol=1e-2):
         return []
     kind = "the identity" if np.allclose(affine, np.eye(4)) else f"largest difference {np.abs(affine - volume.affine).max():.3g}"

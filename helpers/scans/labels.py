@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from helpers.scans import nifti
+from helpers.scans import affines, nifti
 from helpers.scans.findings import Unfit
-from helpers.scans.nifti import usable
-from helpers.scans.volume import axes_of, to_canonical
+from helpers.scans.volume import to_canonical
 
 
 def read_mask(path, like):
@@ -26,10 +25,10 @@ def place_mask(array, affine, like, path=None):
     """`read_mask` for an array (i, j, k) that is in memory already."""
     way = alignment(array.shape, affine, like)
     if way is None:
-        theirs = f"{path}: the mask has shape {array.shape}, its scan {like.file_shape}"
-        raise Unfit("mask-shape", f"{theirs}; they don't belong together")
-    own = like.affine if way == "voxels" else affine
-    return np.ascontiguousarray(to_canonical(round_labels(array, path), own, like.flip))
+        shapes = f"the mask has shape {array.shape}, its scan {like.file_shape}"
+        raise Unfit("mask-shape", f"{path}: {shapes}; they don't belong together")
+    of_axes = like.affine if way == "voxels" else affine
+    return np.ascontiguousarray(to_canonical(round_labels(array, path), of_axes, like.flip))
 
 
 def round_labels(array, path=None):
@@ -59,19 +58,18 @@ def alignment(shape, affine, like):
     returns   "voxels": voxel (i, j, k) of one is that of the other; "axes": the same box of the room, stored in another
               axis order; None: it doesn't fit.
     """
-    if tuple(shape) == like.file_shape and not (usable(affine) and _turned(affine, like.affine, shape)):
+    if tuple(shape) == like.file_shape and not (affines.usable(affine) and _turned(affine, like.affine, shape)):
         return "voxels"
-    if usable(affine) and to_canonical(np.broadcast_to(np.uint8(0), shape), affine).shape == like.hu.shape:
+    if affines.usable(affine) and to_canonical(np.broadcast_to(np.uint8(0), shape), affine).shape == like.hu.shape:
         return "axes"
     return None
 
 
 def _turned(affine, other, shape):
     """True when both affines place the scan in the same box of the room, but with other axes: a real re-orientation."""
-    if axes_of(affine) == axes_of(other):
+    if affines.axes_of(affine) == affines.axes_of(other):
         return False
-    boxes = [np.sort(nifti.corners_mm(a, shape), axis=1)[:, [0, -1]] for a in (affine, other)]
-    return bool(np.abs(boxes[0] - boxes[1]).max() < 2.0)  # mm
+    return bool(np.abs(affines.extent_mm(affine, shape) - affines.extent_mm(other, shape)).max() < 2.0)
 
 
 def standard_labels(labels):
@@ -79,21 +77,22 @@ def standard_labels(labels):
 
     0/1/2 stay; 0/255 is a binary tumour mask; 0/127 or 128/255 is liver and tumour in grey.
 
-    returns   (uint8 array of the same shape, the values found).
+    returns   (uint8 array of the same shape, the values in it).
     Raises ValueError for any other set of values.
     """
-    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)  # by plane: bincount makes int64 of all it gets
-    found = np.flatnonzero(counts).tolist()
-    if max(found) <= 2:
-        return labels, found
+    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)  # by plane: bincount makes int64 of it
+    in_file = np.flatnonzero(counts).tolist()
+    if max(in_file) <= 2:
+        return labels, in_file
     table = {frozenset({0, 255}): (255,), frozenset({255}): (255,)}
     for grey in (127, 128):
         table[frozenset({0, grey, 255})] = (grey, 255)
         table[frozenset({0, grey})] = (grey, 255)
-    values = table.get(frozenset(found))
+    values = table.get(frozenset(in_file))
     if values is None:
-        raise Unfit("labels-unexpected", f"the mask holds the values {found[:8]}; labels are 0 background, 1 liver, 2 tumour")
+        message = f"the mask holds the values {in_file[:8]}; labels are 0 background, 1 liver, 2 tumour"
+        raise Unfit("labels-unexpected", message)
     out = np.zeros_like(labels)
     for label, value in zip((1, 2)[-len(values) :], values, strict=True):
         out[labels == value] = label
-    return out, found
+    return out, in_file

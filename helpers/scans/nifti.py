@@ -1,15 +1,17 @@
-"""NIfTI files to their last byte: decompressed once, checksum compared, header and data brought to one array."""
+"""NIfTI files to their last byte: decompressed, checksum compared, header and data brought to one array."""
 
+import gzip
 import io
 import zlib
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
+from helpers.scans import affines
 from helpers.scans.findings import Unfit
 
-EDGES_MM = (0.05, 50.0)  # shorter and longer edges of a voxel are not those of a CT
-PIECE = 1 << 16  # compressed bytes at a time: what comes out of them, 64 MB at the very most, is a small part of a scan
+PIECE = 1 << 18  # bytes that are decompressed at a time
 HEADER = 540  # bytes of the longer one, NIfTI-2
 
 
@@ -59,16 +61,14 @@ def load(path, data=None):
     needed = offset + count * kind.itemsize
     content = _inflate(data, needed, path) if packed else data
     if len(content) < needed:
-        seen = f"{len(content):,} of {needed:,} bytes, {100 * len(content) // needed}%"
-        raise Unfit("truncated", f"{path}: is damaged, it ends after {seen}; copy or download it again")
+        share = _share(len(content), needed)
+        raise Unfit("truncated", f"{path}: is damaged, it ends after {share}; copy or download it again")
     array = np.frombuffer(content, kind, count, offset).reshape((*shape, 1)[:3], order="F")
-    return _scaled(array, header, path), *affine_of(header, path, notes)
+    return _scaled(array, header, path), *affines.in_force(header, notes)
 
 
 def _header(start, path):
     """The header as nibabel reads it. Raises Unfit "not-nifti" where the bytes are none."""
-    import nibabel as nib
-
     size = min(int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
     form = {348: nib.Nifti1Header, 540: nib.Nifti2Header}.get(size)
     try:
@@ -88,36 +88,32 @@ def _header(start, path):
 
 
 def _inflate(data, size, path, whole=True):
-    """The first `size` bytes of a gzip file, in as many members as it has; `whole` reads on to its end and its checksum.
+    """The first `size` bytes that a gzip file holds, in as many members as it has.
 
-    Only the bytes asked for are kept, so a file that would unfold to terabytes costs time, not memory.
+    whole   reads on to the end and its checksum. Only the bytes asked for are kept, so a file that would unfold to
+            terabytes costs time, not memory. What follows the last member is ignored.
     Raises Unfit: "truncated" when the file ends in the middle, "damaged" when bytes or checksum are wrong.
     """
-    packed, out = memoryview(data), memoryview(np.empty(min(size, 1032 * len(data)), np.uint8))  # deflate's best is 1032 : 1
-    stream, at, filled = zlib.decompressobj(31), 0, 0
+    content, filled = np.empty(min(size, 1032 * len(data)), np.uint8), 0  # deflate packs 1032 : 1 at best
     try:
-        while at < len(data) and (whole or filled < size):
-            piece = stream.decompress(packed[at : at + PIECE])
-            at += PIECE
-            kept = piece[: len(out) - filled]
-            out[filled : filled + len(kept)] = kept
-            filled += len(kept)
-            if stream.eof:
-                at = min(at, len(data)) - len(stream.unused_data)
-                if packed[at : at + 2] != b"\x1f\x8b":  # nothing, or padding, follows
-                    break
-                stream = zlib.decompressobj(31)
-    except zlib.error as error:
-        raise Unfit("damaged", f"{path}: is damaged ({_plain(error)}); copy or download it again") from error
-    if not stream.eof and (whole or filled < size):
-        seen = f"{filled:,} of {size:,} bytes, {100 * filled // size}%"
-        raise Unfit("truncated", f"{path}: is damaged, its compressed data stop after {seen}; copy or download it again")
-    return out[:filled]
+        with gzip.open(io.BytesIO(data)) as stream:
+            while (whole or filled < size) and (piece := stream.read1(PIECE)):
+                kept = piece[: len(content) - filled]
+                content[filled : filled + len(kept)] = np.frombuffer(kept, np.uint8)
+                filled += len(kept)
+    except EOFError as error:
+        message = f"its compressed data stop after {_share(filled, size)}"
+        raise Unfit("truncated", f"{path}: is damaged, {message}; copy or download it again") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        message = str(error).replace("Error -3 while decompressing data: ", "")
+        if not message.startswith("Not a gzipped file"):  # said of what follows the last member
+            message = "its checksum, the CRC, is wrong" if "CRC" in message else message
+            raise Unfit("damaged", f"{path}: is damaged ({message}); copy or download it again") from error
+    return memoryview(content[:filled])
 
 
-def _plain(error):
-    said = str(error)
-    return "its checksum, the CRC, is wrong" if "data check" in said else said.replace("Error -3 while decompressing data: ", "")
+def _share(count, needed):
+    return f"{count:,} of {needed:,} bytes, {100 * count // needed}%"
 
 
 def _scaled(array, header, path):
@@ -132,87 +128,3 @@ def _scaled(array, header, path):
     scaled *= np.float32(slope)
     scaled += np.float32(intercept)
     return scaled
-
-
-def affine_of(header, path, notes=()):
-    """The affine in force and what is odd about it: sform before qform before the bare spacing, as nibabel takes them.
-
-    returns   (affine float64 (4, 4), notes).
-    Raises nothing for a bad affine: `check_affine` does, because a mask may do without.
-    """
-    edges = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-    with np.errstate(all="ignore"):
-        forms = {"sform": header.get_sform(coded=True), "qform": _qform(header)}
-    used = [(name, form) for name, (form, code) in forms.items() if code > 0]
-    notes = list(notes)
-    if not (edges > 0).all() and (not used or used[0][0] == "qform"):  # nibabel would take the amount, or raise
-        return np.diag([*np.maximum(edges, 0), 1.0]), tuple(notes)
-    if not used:
-        affine = header.get_base_affine()
-        seen = "sform_code and qform_code are 0, pixdim is {:g} × {:g} × {:g}".format(*edges)
-        return np.asarray(affine, dtype=np.float64), (*notes, ("no-affine", seen))
-    name, affine = used[0]
-    for other, form in used[1:]:
-        if usable(affine) and (apart := differ(affine, form, header.get_data_shape())):
-            notes.append(("forms-differ", f"{name} and {other} differ, {apart}; {name} is used"))
-    if usable(affine) and not np.allclose(own := np.linalg.norm(affine[:3, :3], axis=0), np.abs(edges), rtol=0.01, atol=1e-3):
-        said = " × ".join(f"{v:g}" for v in edges), " × ".join(f"{v:.4g}" for v in own)
-        if len(used) < 2:
-            notes.append(("forms-differ", f"pixdim says {said[0]} mm, {name} {said[1]} mm; {name} is used"))
-    return np.asarray(affine, dtype=np.float64), tuple(notes)
-
-
-def _qform(header):
-    """(affine, code) of the qform; an affine of NaN where its quaternion is none."""
-    code = int(header["qform_code"])
-    try:
-        return (header.get_qform(), code) if code > 0 else (None, 0)
-    except Exception:  # nibabel's HeaderDataError, or an error of linear algebra
-        return np.full((4, 4), np.nan), code
-
-
-def corners_mm(affine, shape):
-    """Where an affine places the eight corner voxels of an array of that shape, by their centres: mm (3, 8)."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
-    return affine[:3, :3] @ corners + affine[:3, 3:]
-
-
-def differ(one, other, shape):
-    """In words, how far two affines place the corners of a scan apart; "" where that is less than half a voxel."""
-    if not np.isfinite(other).all():
-        return "the other is not finite"
-    apart_mm = float(np.linalg.norm(corners_mm(one, shape) - corners_mm(other, shape), axis=0).max())
-    return f"corners by up to {apart_mm:.3g} mm" if apart_mm > 0.5 * np.linalg.norm(one[:3, :3], axis=0).min() else ""
-
-
-def check_affine(affine, path):
-    """Raise Unfit, naming the file and the rows, for an affine that gives no voxel a place."""
-    rows = f"rows are {np.round(affine[:3], 4).tolist()}"
-    if not np.isfinite(affine).all():
-        raise Unfit("affine-nan", f"{path}: its affine holds NaN or infinite values; {rows}")
-    edges = np.linalg.norm(affine[:3, :3], axis=0)
-    if (edges < EDGES_MM[0]).any() or (edges > EDGES_MM[1]).any():
-        said = " × ".join(f"{edge:.4g}" for edge in edges)
-        raise Unfit("spacing-absurd", f"{path}: its affine is absurd, edges of {said} mm; {rows}")
-    if abs(np.linalg.det(affine[:3, :3] / edges)) <= 0.1:
-        raise Unfit("affine-singular", f"{path}: its affine is singular; {rows}")
-    tilt = tilt_degrees(affine)
-    if tilt > 1:
-        raise Unfit("sheared", f"{path}: two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°")
-
-
-def usable(affine):
-    """True when the affine is finite, gives every axis a direction of its own and edges of 0.05 to 50 mm."""
-    if not np.isfinite(affine).all():
-        return False
-    edges = np.linalg.norm(affine[:3, :3], axis=0)
-    if (edges < EDGES_MM[0]).any() or (edges > EDGES_MM[1]).any():
-        return False
-    return abs(np.linalg.det(affine[:3, :3] / edges)) > 0.1
-
-
-def tilt_degrees(affine):
-    """By how many degrees the two file axes that are least at right angles miss them."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    cosines = np.abs(directions.T @ directions - np.eye(3))
-    return float(np.degrees(np.arcsin(np.clip(cosines.max(), 0, 1))))

@@ -1,0 +1,99 @@
+"""Affines, which give voxels their place: the one in force of a NIfTI file, whether it can be one, how far two are apart."""
+
+import nibabel as nib
+import numpy as np
+
+from helpers.scans.findings import Unfit
+
+EDGES_MM = (0.05, 50.0)  # shorter and longer edges of a voxel are not those of a CT
+
+
+def axes_of(affine):
+    """Where the file's axes point: "RAS" for right, anterior, superior."""
+    return "".join(nib.aff2axcodes(affine))
+
+
+def in_force(header, notes=()):
+    """The affine of a NIfTI header and what is odd about it: sform before qform before the bare spacing, as in nibabel.
+
+    returns   (affine float64 (4, 4), notes: those given and (code, text) of what was noticed).
+    Raises nothing for a bad affine: `check_affine` does, because a mask may do without.
+    """
+    edges = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        forms = {"sform": header.get_sform(coded=True), "qform": _qform(header)}
+    used = [(name, form) for name, (form, code) in forms.items() if code > 0]
+    notes = list(notes)
+    if not (edges > 0).all() and (not used or used[0][0] == "qform"):  # nibabel would take the amount, or raise
+        return np.diag([*np.maximum(edges, 0), 1.0]), tuple(notes)
+    if not used:
+        text = "sform_code and qform_code are 0, pixdim is {:g} × {:g} × {:g}".format(*edges)
+        return np.asarray(header.get_base_affine(), dtype=np.float64), (*notes, ("no-affine", text))
+    name, affine = used[0]
+    if usable(affine):
+        for other, form in used[1:]:
+            if apart := differ(affine, form, header.get_data_shape()):
+                notes.append(("forms-differ", f"{name} and {other} differ, {apart}; {name} is used"))
+        form_edges = np.linalg.norm(affine[:3, :3], axis=0)
+        if len(used) < 2 and not np.allclose(form_edges, np.abs(edges), rtol=0.01, atol=1e-3):
+            pixdim, form = " × ".join(f"{v:g}" for v in edges), " × ".join(f"{v:.4g}" for v in form_edges)
+            notes.append(("forms-differ", f"pixdim says {pixdim} mm, {name} {form} mm; {name} is used"))
+    return np.asarray(affine, dtype=np.float64), tuple(notes)
+
+
+def _qform(header):
+    """(affine, code) of the qform; an affine of NaN where its quaternion is none."""
+    code = int(header["qform_code"])
+    try:
+        return (header.get_qform(), code) if code > 0 else (None, 0)
+    except Exception:  # nibabel's HeaderDataError, or an error of linear algebra
+        return np.full((4, 4), np.nan), code
+
+
+def corners_mm(affine, shape):
+    """Where an affine places the eight corner voxels of an array of that shape, by their centres: mm (3, 8)."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
+    return affine[:3, :3] @ corners + affine[:3, 3:]
+
+
+def extent_mm(affine, shape):
+    """The least and the greatest coordinate of the corner voxels: mm (3, 2)."""
+    corners = corners_mm(affine, shape)
+    return np.stack([corners.min(1), corners.max(1)], axis=1)
+
+
+def differ(one, other, shape):
+    """In words, how far two affines place the corners of a scan apart; "" where that is less than half a voxel."""
+    if not np.isfinite(other).all():
+        return "the other is not finite"
+    apart_mm = float(np.linalg.norm(corners_mm(one, shape) - corners_mm(other, shape), axis=0).max())
+    return f"corners by up to {apart_mm:.3g} mm" if apart_mm > 0.5 * np.linalg.norm(one[:3, :3], axis=0).min() else ""
+
+
+def check_affine(affine, path):
+    """Raise Unfit, naming the file and the rows, for an affine that gives no voxel a place."""
+    if fault := _fault(affine):
+        code, message = fault
+        rows = "" if code == "sheared" else f"; rows are {np.round(affine[:3], 4).tolist()}"
+        raise Unfit(code, f"{path}: {message}{rows}")
+
+
+def usable(affine):
+    """True when the affine is finite, gives every axis a direction of its own and edges of 0.05 to 50 mm."""
+    fault = _fault(affine)
+    return fault is None or fault[0] == "sheared"
+
+
+def _fault(affine):
+    """What is wrong with an affine: (code, in words), or None."""
+    if not np.isfinite(affine).all():
+        return "affine-nan", "its affine holds NaN or infinite values"
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if (edges < EDGES_MM[0]).any() or (edges > EDGES_MM[1]).any():
+        return "spacing-absurd", f"its affine is absurd, edges of {' × '.join(f'{edge:.4g}' for edge in edges)} mm"
+    directions = affine[:3, :3] / edges
+    if abs(np.linalg.det(directions)) <= 0.1:
+        return "affine-singular", "its affine is singular"
+    cosine = np.abs(directions.T @ directions - np.eye(3)).max()  # of the two axes that are least at right angles
+    tilt = float(np.degrees(np.arcsin(np.clip(cosine, 0, 1))))
+    return ("sheared", f"two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°") if tilt > 1 else None

@@ -1,0 +1,130 @@
+"""Slices that say where they lie, put in order: copies dropped, contradictions named, one step and one affine for all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.scans.findings import Unfit
+
+TILT_DEGREES = 0.5
+SAME_PLACE_MM = 0.01
+
+
+@dataclass
+class Plane:
+    """One slice, its position and directions in DICOM's millimetres: left, back, head.
+
+    hu            int16 (rows, columns).
+    row, column   unit vectors along a row and down a column.
+    spacing_mm    between rows, between columns.
+    """
+
+    file: Path
+    hu: np.ndarray
+    position: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    spacing_mm: tuple
+    thickness_mm: float
+    acquisition: str
+
+    @property
+    def normal(self):
+        return np.cross(self.row, self.column)
+
+
+def check_alike(planes):
+    """Raise Unfit when slices differ in shape, orientation or pixel spacing; it names the first that does."""
+    first = planes[0]
+    for plane in planes:
+        for what, value, wanted, tolerance in (
+            ("shape", plane.hu.shape, first.hu.shape, 0),
+            ("orientation", (*plane.row, *plane.column), (*first.row, *first.column), 0.002),
+            ("pixel spacing", plane.spacing_mm, first.spacing_mm, 0.001),
+        ):
+            if not np.allclose(value, wanted, rtol=0, atol=tolerance):
+                value, wanted = (tuple(np.round(numbers, 4).tolist()) for numbers in (value, wanted))
+                message = f"has {what} {value}, {first.file.name} has {wanted}; a scan needs one"
+                raise Unfit("slices-differ", f"{plane.file}: {message}")
+
+
+def in_order(planes):
+    """The slices in the order in which they lie along their normal."""
+    return sorted(planes, key=lambda plane: float(plane.position @ planes[0].normal))
+
+
+def without_copies(planes):
+    """(slices in order without those that repeat another one at the same place, list of (kept, dropped)).
+
+    Raises Unfit when two slices at one place differ.
+    """
+    kept, copies = planes[:1], []
+    for plane in planes[1:]:
+        before = kept[-1]
+        if np.abs(plane.position - before.position).max() > SAME_PLACE_MM:
+            kept.append(plane)
+        elif np.array_equal(plane.hu, before.hu):
+            copies.append((before, plane))
+        else:
+            message = f"lies where {before.file.name} lies and shows something else"
+            if plane.acquisition != before.acquisition:
+                numbers = f"{before.acquisition} and {plane.acquisition}"
+                message += f"; they are of acquisitions {numbers}: put each in its own folder"
+            raise Unfit("slices-differ", f"{plane.file}: {message}")
+    return kept, copies
+
+
+def step_between(planes):
+    """(vector from a slice to the next in mm, what is uneven about the steps or "").
+
+    Raises Unfit for a tilted gantry, with its angle, and for a slice that lies beside the others.
+    """
+    first, normal = planes[0], planes[0].normal
+    if len(planes) == 1:
+        if not first.thickness_mm > 0:
+            message = "is a single slice without SliceThickness, so its height isn't known"
+            raise Unfit("no-place", f"{first.file}: {message}")
+        return normal * first.thickness_mm, ""
+    away = np.array([plane.position - first.position for plane in planes])
+    height = away @ normal  # mm along the normal, rising
+    _check_upright(planes, away, height)
+    steps = np.diff(height)
+    usual = float(np.median(steps))
+    odd = np.flatnonzero(np.abs(steps - usual) > max(0.1 * usual, 0.1))
+    if not odd.size:
+        return away[-1] / (len(planes) - 1), ""
+    named = ", ".join(f"{steps[k]:.4g} mm after {planes[k].file.name}" for k in odd[:3])
+    return normal * usual, f"{named}{more(odd)}, {usual:.4g} mm elsewhere"
+
+
+def _check_upright(planes, away, height):
+    """Raise Unfit for slices that don't stand on each other.
+
+    away, height   mm (slices, 3) from the first slice, and the part of it along the normal (slices,).
+    """
+    first = planes[0]
+    beside = away - height[:, None] * first.normal
+    lean = beside[-1] / height[-1] if height[-1] > SAME_PLACE_MM else np.zeros(3)
+    stray = np.linalg.norm(beside - height[:, None] * lean, axis=1)
+    half_pixel, angle = min(first.spacing_mm) / 2, float(np.degrees(np.arctan(np.linalg.norm(lean))))
+    if stray.max() > half_pixel:
+        message = f"lies {stray.max():.1f} mm beside the line of the other slices"
+        raise Unfit("slices-differ", f"{planes[int(stray.argmax())].file}: {message}")
+    if angle > TILT_DEGREES and np.linalg.norm(beside[-1]) > half_pixel:
+        message = f"was scanned with the gantry tilted by {angle:.1f} degrees"
+        raise Unfit("sheared", f"{first.file.parent}: {message}, so its slices don't stand upright on each other")
+
+
+def affine_of(plane, step):
+    """The affine (4, 4) of (column, row, slice) in NIfTI's millimetres: right, front, head. DICOM counts left, back, head."""
+    between_rows, between_columns = plane.spacing_mm
+    affine = np.eye(4)
+    columns = [plane.row * between_columns, plane.column * between_rows, step, plane.position]
+    affine[:3] = np.column_stack(columns)
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def more(items):
+    """How a message that names three items ends: " and 4 more", or "" when there are no more."""
+    return f" and {len(items) - 3} more" if len(items) > 3 else ""
