@@ -81,7 +81,7 @@ def chosen_case(source, number=None):
         listed = ""
         for n, case in enumerate(cases, start=1):
             odd = "".join(f"; {FINDINGS[code][1]}: {seen}" for code, seen in case.notes)
-            listed += f"\n  --series {n}  {case.name}  {series.told(case.image)}{odd}"
+            listed += f"\n  --series {n}  {case.name}  {series.description(case.image)}{odd}"
         raise ValueError(f"{source}: holds {len(cases)} series; choose one:{listed}")
     if not 1 <= (number or 1) <= len(cases):
         raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")

@@ -3,7 +3,6 @@
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from itertools import compress
 from pathlib import Path
 
 from helpers.files import files_below
@@ -17,7 +16,7 @@ FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive: u
 
 @dataclass(frozen=True)
 class Case:
-    """One scan as found on disk.
+    """One scan on disk.
 
     image   a NIfTI file, the first picture of a stack, or the first file of a DICOM series: enough to read all of it again.
     mask    a NIfTI file, the first picture of a stack of masks, or None.
@@ -32,7 +31,7 @@ class Case:
 
 
 def cases_in(folder):
-    """The cases below a folder, in natural order of their names: `survey` without what it leaves out."""
+    """The cases below a folder, in natural order of their names: `scan_folder` without what it ignores."""
     return scan_folder(folder)[0]
 
 
@@ -43,41 +42,41 @@ def scan_folder(folder):
     (images/a.nii with masks/a.nii, a_ct.nii with a_seg.nii), "DICOM", "2-D slices" (images/volume-V_slice_Z.jpg with masks/ of
     the same names), "scans without labels".
 
-    returns   (list of Case, dict: why files were left out -> those files).
+    returns   (list of Case, dict: why files are ignored -> those files).
     Raises FileNotFoundError for a missing folder, ValueError for one without any scan.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds the scans")
-    kinds, left_out = files_by_kind(folder)
-    found, others = series.find(kinds["DICOM"])
-    masked = [names.holds_mask(s.files[0], folder) for s in found]
-    masked = [yes and not all(masked) for yes in masked]
-    left_out |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in compress(found, masked)]}
+    kinds, ignored = files_by_kind(folder)
+    all_series, others = series.find(kinds["DICOM"])
+    masks = [s for s in all_series if names.holds_mask(s.files[0], folder)]
+    masks = masks if len(masks) < len(all_series) else []  # nothing but a folder called "labels", say: they are the scans
+    ignored |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in masks]}
     stacks, spare = pictures.find(kinds["picture"], folder)
-    cases, lonely = _volumes(kinds["NIfTI"], [s for s, yes in zip(found, masked, strict=True) if not yes], folder)
+    cases, lonely = _volumes(kinds["NIfTI"], [s for s in all_series if s not in masks], folder)
     cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
-    left_out |= {"pictures that aren't slices of a scan": spare, "masks whose scan is missing": lonely}
-    left_out = {why: files for why, files in left_out.items() if files}
+    ignored |= {"pictures that aren't slices of a scan": spare, "masks whose scan is missing": lonely}
+    ignored = {why: files for why, files in ignored.items() if files}
     if not cases:
         raise ValueError(
             f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg, DICOM series "
-            f"or any other .nii(.gz) below it (there is {in_words(left_out) or 'no file that could be one'})"
+            f"or any other .nii(.gz) below it (there is {in_words(ignored) or 'no file that could be one'})"
         )
-    return _named_once(cases, folder), left_out
+    return _named_once(cases, folder), ignored
 
 
-def in_words(left_out):
-    """What `survey` left out in one line: "3 × pictures that aren't slices of a scan (logo.png …)"; "" for nothing."""
-    return "; ".join(f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in left_out.items())
+def in_words(ignored):
+    """What `scan_folder` ignores, in one line: "3 × pictures that aren't slices of a scan (logo.png …)"; "" for nothing."""
+    return "; ".join(f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in ignored.items())
 
 
-def _volumes(nifti, found, root):
+def _volumes(nifti, all_series, root):
     """(cases of NIfTI files and DICOM series, masks that belong to none of them)."""
     says = {path: names.holds_mask(path, root) for path in nifti}
-    if all(says.values()) and not found:  # nothing but files in a folder called "labels", say: they are the scans
+    if all(says.values()) and not all_series:  # nothing but files in a folder called "labels", say: they are the scans
         says = {path: names.says_mask(names.stem(path)) for path in nifti}
-    named = _named_series(found, root)
+    named = _named_series(all_series, root)
     scans, masks, partner = _matched(says, named, root)
     used = set(partner.values())
     if strays := [m for m in masks if m not in used and not names.says_mask(names.stem(m)) and names.says_scan(names.stem(m))]:
@@ -125,14 +124,14 @@ def _image_of(mask):
     return None
 
 
-def _named_series(found, root):
+def _named_series(all_series, root):
     """dict Series -> its name and the keys of its mask.
 
     The name is its folder's, and where that holds several, the number of the series or the end of its UID follows. A mask lies
     beside the folder or in it: a/p7/*.dcm with a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz.
     """
     per_folder = defaultdict(list)
-    for s in found:
+    for s in all_series:
         per_folder[s.folder].append(s)
     named = {}
     for folder, together in per_folder.items():
@@ -158,7 +157,7 @@ def _named_once(cases, folder):
         return names.shortened(re.sub(r"[^\w.-]+", "_", text))
 
     def key(name):
-        return name.casefold().removeprefix("volume-")  # macOS and Windows don't tell "Scan" from "scan"
+        return name.casefold().removeprefix("volume-")  # macOS and Windows take "Scan" and "scan" for one
 
     named = {}
     short = [plain(case.name) for case in cases]
@@ -180,10 +179,10 @@ def files_by_kind(folder):
 
     Hidden files, those of macOS (._volume-0.nii) among them, and files that have nothing to do with scans are passed over.
 
-    returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files were left out -> those files).
+    returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files are ignored -> those files).
     """
-    kinds, left_out = defaultdict(list), defaultdict(list)
-    closed = left_out["closed to you: can't be opened"]
+    kinds, ignored = defaultdict(list), defaultdict(list)
+    closed = ignored["closed to you: can't be opened"]
     for path in files_below(folder, lambda error: closed.append(Path(error.filename))):
         try:
             kind = kind_of(path)
@@ -193,10 +192,10 @@ def files_by_kind(folder):
         if kind in KINDS:
             kinds[kind].append(path)
         elif kind:
-            left_out[kind].append(path)
-    for found in (*kinds.values(), *left_out.values()):
-        found.sort(key=names.natural)
-    return kinds, left_out
+            ignored[kind].append(path)
+    for group in (*kinds.values(), *ignored.values()):
+        group.sort(key=names.natural)
+    return kinds, ignored
 
 
 def kind_of(path):

@@ -70,8 +70,8 @@ def place(*parts):
 
     place("images", "a", "ct_7") and place("masks", "a", "7-seg") are both ("a", "7").
     """
-    kept = ("-".join(w for w in words(part) if w not in SCAN | MASK) for part in parts)
-    return tuple(part for part in kept if part)
+    kept = ("-".join(word for word in words(text) if word not in SCAN | MASK) for text in parts)
+    return tuple(text for text in kept if text)
 
 
 def lits_number(text):
@@ -82,8 +82,8 @@ def lits_number(text):
 
 def keys(path, root):
     """What a scan and its mask have in common: the place below `root`, and the number of a LiTS name."""
-    found = {place(*path.relative_to(root).parts[:-1], re.sub(r"_0000$", "", stem(path)))}  # nnU-Net numbers the channels
-    return found | {("LiTS", number)} if (number := lits_number(stem(path))) else found
+    shared = {place(*path.relative_to(root).parts[:-1], re.sub(r"_0000$", "", stem(path)))}  # nnU-Net numbers the channels
+    return shared | {("LiTS", number)} if (number := lits_number(stem(path))) else shared
 
 
 def match(scans, masks):

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from helpers.scans import names, nifti
@@ -15,7 +16,7 @@ from helpers.scans.volume import HU_RANGE, in_our_axes
 STAND_IN_MM = (1.5, 0.75, 0.75)  # (z, y, x) for 2-D slices, which carry no spacing; z for slices whose numbers grow by 1
 MOST_STEP = 4  # slices are taken to be no further apart than so many, whatever their numbers
 NAME = re.compile(
-    r"(?P<volume>.+?)_(?:(?P<part>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
+    r"(?P<volume>.+?)_(?:(?P<word>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
     r"(?:_(?P<end>mask|seg|label|livermask|lesionmask|tumou?rmask))?",
     flags=re.IGNORECASE,
 )
@@ -28,7 +29,7 @@ class Slice:
 
     volume: str
     z: int
-    part: str
+    kind: str
 
 
 def read_name(path):
@@ -37,14 +38,14 @@ def read_name(path):
     volume-3_slice_7 (also other words than volume-3) and volume-3_7 are scans; segmentation-3_slice_7, volume-3_slice_7_mask
     and volume-3_mask_7 are masks; volume-3_livermask_7 and segmentation-3_lesionmask_7 are binary ones.
     """
-    found = NAME.fullmatch(names.stem(Path(path)))
-    if not found:
+    match = NAME.fullmatch(names.stem(Path(path)))
+    if not match:
         return None
-    volume, said = found["volume"], (found["end"] or found["part"] or "").lower()
-    if not said and not re.fullmatch(r"(volume|segmentation)-\d+", volume, flags=re.IGNORECASE):
+    volume, word = match["volume"], (match["end"] or match["word"] or "").lower()
+    if not word and not re.fullmatch(r"(volume|segmentation)-\d+", volume, flags=re.IGNORECASE):
         return None  # IMG_2031 is no slice
-    part = BINARY.get(said) or ("mask" if names.says_mask(f"{volume} {said}") else "scan")
-    return Slice(re.sub(r"^segmentation-", "volume-", volume, flags=re.IGNORECASE), int(found["z"]), part)
+    kind = BINARY.get(word) or ("mask" if names.says_mask(f"{volume} {word}") else "scan")
+    return Slice(re.sub(r"^segmentation-", "volume-", volume, flags=re.IGNORECASE), int(match["z"]), kind)
 
 
 def find(files, root):
@@ -55,13 +56,13 @@ def find(files, root):
     """
     stacks, masks, spare = defaultdict(list), defaultdict(list), []
     for path in files:
-        told = read_name(path)
-        if told is None:
+        named = read_name(path)
+        if named is None:
             spare.append(path)
-        elif told.part != "scan" or names.holds_mask(path, root):
-            masks[path.parent, told.volume].append(path)
+        elif named.kind != "scan" or names.holds_mask(path, root):
+            masks[path.parent, named.volume].append(path)
         else:
-            stacks[path.parent, told.volume].append(path)
+            stacks[path.parent, named.volume].append(path)
 
     def keyed(groups):
         return {paths[0]: _keys(folder.relative_to(root), volume) for (folder, volume), paths in groups.items()}
@@ -80,12 +81,13 @@ def _keys(folder, volume):
 def pictures_of(first):
     """All pictures of the scan, or of the mask, that `first` belongs to, feet first; of two binary masks all of both."""
     first = Path(first)
-    own = read_name(first)
-    together = {"liver", "lesion"} if own.part in ("liver", "lesion") else {own.part}
-    begins = tuple(f"{v.lower()}_" for v in (own.volume, re.sub("^volume-", "segmentation-", own.volume)))
-    found = (n for n in os.listdir(first.parent) if n.lower().startswith(begins) and n.lower().endswith(names.PICTURES))
-    same = [first.parent / n for n in found if (told := read_name(n)) and told.volume == own.volume and told.part in together]
-    return sorted(same, key=lambda p: (slice_number(p), p.name))
+    wanted = read_name(first)
+    kinds = {"liver", "lesion"} if wanted.kind in ("liver", "lesion") else {wanted.kind}
+    begins = tuple(f"{v.lower()}_" for v in (wanted.volume, re.sub("^volume-", "segmentation-", wanted.volume)))
+    beside = (n for n in os.listdir(first.parent) if n.lower().startswith(begins) and n.lower().endswith(names.PICTURES))
+    slices = {first.parent / name: read_name(name) for name in beside}
+    same = [path for path, named in slices.items() if named and named.volume == wanted.volume and named.kind in kinds]
+    return sorted(same, key=lambda path: (slices[path].z, path.name))
 
 
 def slice_number(picture):
@@ -97,8 +99,6 @@ def read_grey(path, channel=1):
 
     Raises Unfit, a ValueError that names the file, when it is no 8-bit picture.
     """
-    import cv2
-
     if channel not in (0, 1, 2):
         raise ValueError(f"channel {channel}: 0 is blue, 1 green, 2 red")
     path = Path(path)
@@ -124,7 +124,7 @@ def stack(files, window, channel=1):
     low, high = window
     if not high > low:
         raise ValueError(f"window {window}: its high end must lie above its low end")
-    steps = [slice_number(after) - slice_number(path) for path, after in zip(files, files[1:], strict=False)]
+    steps = np.diff([slice_number(path) for path in files])
     for path, after, step in zip(files, files[1:], steps, strict=False):
         if not step:
             raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
@@ -134,7 +134,7 @@ def stack(files, window, channel=1):
             raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).clip(*HU_RANGE).astype(np.int16)
     dz, dy, dx = STAND_IN_MM
-    dz *= min(*steps, MOST_STEP) if steps else 1
+    dz *= min(*steps.tolist(), MOST_STEP) if len(steps) else 1
     return in_our_axes(hu, (dz, dy, dx), Path(files[0]))
 
 
@@ -146,35 +146,35 @@ def read_labels(mask, like):
     Raises Unfit when a slice has no mask, or one of another shape.
     """
     mask = Path(mask)
-    parts = defaultdict(dict)
+    masks = defaultdict(dict)  # kind -> slice number -> picture
     for path in sorted(pictures_of(mask), key=lambda p: p.suffix.lower() == ".png"):  # of two endings the lossless one
-        parts[read_name(path).part][slice_number(path)] = path
-    wanted = pictures_of(like.path)
-    layers = {part: np.stack([_plane(p, of_z, mask, like) for p in wanted]) for part, of_z in parts.items()}
-    if not layers.keys() & {"liver", "lesion"}:
-        return next(iter(layers.values()))
+        masks[read_name(path).kind][slice_number(path)] = path
+    slices = pictures_of(like.path)
+    stacks = {kind: np.stack([_plane(p, of_z, mask, like) for p in slices]) for kind, of_z in masks.items()}
+    if not stacks.keys() & {"liver", "lesion"}:
+        return next(iter(stacks.values()))
     labels = np.zeros(like.hu.shape, np.uint8)
-    for part, label in (("liver", 1), ("lesion", 2)):
-        if part in layers:
-            labels[_inside(layers[part], mask)] = label
+    for kind, label in (("liver", 1), ("lesion", 2)):
+        if kind in stacks:
+            labels[_inside(stacks[kind], mask)] = label
     return labels
 
 
 def _plane(picture, masks_of_z, mask, like):
-    own = masks_of_z.get(slice_number(picture))
-    if own is None:
-        kind = "" if (part := read_name(mask).part) in ("scan", "mask") else f"{part} "
+    its_mask = masks_of_z.get(slice_number(picture))
+    if its_mask is None:
+        kind = "" if (kind := read_name(mask).kind) in ("scan", "mask") else f"{kind} "
         raise Unfit("mask-slices", f"{picture}: has no {kind}mask of the same slice in {mask.parent}")
-    plane = read_grey(own)
+    plane = read_grey(its_mask)
     if plane.shape != like.hu.shape[1:]:
-        raise Unfit("mask-shape", f"{own}: is {plane.shape}, its slice {like.hu.shape[1:]}")
+        raise Unfit("mask-shape", f"{its_mask}: is {plane.shape}, its slice {like.hu.shape[1:]}")
     return plane
 
 
-def _inside(layer, mask):
+def _inside(stack, mask):
     """Where a binary mask, 0/1 or 0/255, is set; JPEG smears its edges, so half of its height is the border."""
-    high = int(layer.max())
-    if mask.suffix.lower() == ".png" and not np.isin(layer, (0, high)).all() or 1 < high < 128:
-        values = np.unique(layer)[:6].tolist()
+    high = int(stack.max())
+    if mask.suffix.lower() == ".png" and not np.isin(stack, (0, high)).all() or 1 < high < 128:
+        values = np.unique(stack)[:6].tolist()
         raise Unfit("labels-unexpected", f"{mask}: holds the values {values}; a binary mask holds 0 and 1, or 0 and 255")
-    return layer > high // 2 if high else layer > 0
+    return stack > high // 2 if high else stack > 0

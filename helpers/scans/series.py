@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydicom.filereader import read_partial
+from pydicom.uid import UID
+from tqdm import tqdm
 
 from helpers.scans import names
 
@@ -57,14 +60,12 @@ def is_dicom(path):
 
 def read_header(path):
     """The Header of one DICOM file; never raises for what the file holds."""
-    from pydicom.filereader import read_partial
-
     try:
         with open(path, "rb") as handle:
-            found = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
-        kind, modality = str(found.get("SOPClassUID", "")), str(found.get("Modality", ""))
-        uid, image_type = str(found.get("SeriesInstanceUID", "")), found.get("ImageType") or ()
-        row, column = np.reshape([float(v) for v in found.get("ImageOrientationPatient") or (0,) * 6], (2, 3))
+            tags = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
+        kind, modality = str(tags.get("SOPClassUID", "")), str(tags.get("Modality", ""))
+        uid, image_type = str(tags.get("SeriesInstanceUID", "")), tags.get("ImageType") or ()
+        row, column = np.reshape([float(v) for v in tags.get("ImageOrientationPatient") or (0,) * 6], (2, 3))
     except Exception as error:  # a file that is cut off or no DICOM makes pydicom raise a dozen types
         return Header(other=f"damaged ({error})")
     if not kind and not modality:
@@ -75,54 +76,50 @@ def read_header(path):
         return Header(other="DICOM, localisers of a CT")
     normal = np.cross(row, column)
     plane = PLANES[int(np.abs(normal).argmax())] if normal.any() else ""  # a multi-frame file keeps it elsewhere
-    number, description = (str(found.get(tag) or "") for tag in ("SeriesNumber", "SeriesDescription"))
-    return Header(uid, plane, number, description, str(found.get("SOPInstanceUID", "")))
+    number, description = (str(tags.get(tag) or "") for tag in ("SeriesNumber", "SeriesDescription"))
+    return Header(uid, plane, number, description, str(tags.get("SOPInstanceUID", "")))
 
 
 def _name_of(kind):
-    from pydicom.uid import UID
-
     return UID(kind).name
 
 
 def find(files):
     """Gather DICOM files into series.
 
-    returns   (list of Series, dict: why files were left out -> those files).
+    returns   (list of Series, dict: why files are ignored -> those files).
     """
-    from tqdm import tqdm
-
-    together, left_out, folders, instances = defaultdict(list), defaultdict(list), defaultdict(set), defaultdict(list)
+    together, ignored, folders, instances = defaultdict(list), defaultdict(list), defaultdict(set), defaultdict(list)
     for path in tqdm(files, desc="DICOM headers", unit="file", disable=len(files) < 5000):
         header = read_header(path)
         if header.other:
-            left_out[header.other].append(path)
+            ignored[header.other].append(path)
             continue
         together[path.parent, header.uid, header.plane].append((path, header))
         folders[header.uid, header.plane].add(path.parent)
         instances[header.uid, header.plane].append(header.instance)
-    found = []
+    gathered = []
     for (folder, uid, plane), members in together.items():
         others = folders[uid, plane] - {folder}
         whole = len(set(instances[uid, plane])) < len(instances[uid, plane])  # a copy of the series, not its other half
         elsewhere = () if whole else tuple(sorted(others))
-        found.append(Series(tuple(path for path, _ in members), members[0][1], elsewhere))
-    return found, dict(left_out)
+        gathered.append(Series(tuple(path for path, _ in members), members[0][1], elsewhere))
+    return gathered, dict(ignored)
 
 
 def files_of(first):
     """(files of the series that `first` belongs to, files beside it that can't be read as DICOM), in natural order."""
     first = Path(first)
     headers = _headers(first.parent, first.parent.stat().st_mtime_ns)
-    own = headers.get(first) or read_header(first)
-    if own.other:
-        raise ValueError(f"{first}: can't be read as a slice of a CT: {own.other}")
-    own_series = [path for path, header in headers.items() if (header.uid, header.plane) == (own.uid, own.plane)]
+    wanted = headers.get(first) or read_header(first)
+    if wanted.other:
+        raise ValueError(f"{first}: can't be read as a slice of a CT: {wanted.other}")
+    same = [path for path, header in headers.items() if (header.uid, header.plane) == (wanted.uid, wanted.plane)]
     broken = [path for path, header in headers.items() if header.other and not header.other.startswith("DICOM")]
-    return own_series, broken
+    return same, broken
 
 
-def told(first):
+def description(first):
     """A line about the series that `first` belongs to: its description, plane and number of files."""
     header = read_header(Path(first))
     return ", ".join(filter(None, (header.description, header.plane, f"{len(files_of(first)[0])} files")))

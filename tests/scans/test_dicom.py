@@ -187,7 +187,7 @@ def test_slices_of_another_plane_are_another_case(tmp_path):
     assert {c.name.rsplit("-")[-1]: len(reading.files_of(c.image)) for c in cases_in(tmp_path)} == {"axial": 4, "coronal": 1}
 
 
-def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
+def test_what_is_no_slice_of_a_ct_is_ignored_and_named(tmp_path):
     def kind(uid):
         return lambda ds, k: setattr(ds, "SOPClassUID", uid)
 
@@ -204,9 +204,9 @@ def test_what_is_no_slice_of_a_ct_is_left_out_and_named(tmp_path):
     (tmp_path / "p" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "p" / "notes.dcm").write_text("no image")
     (tmp_path / "p" / "._000.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    (case,), left_out = scan_folder(tmp_path)
+    (case,), ignored = scan_folder(tmp_path)
     assert case.name == "p" and len(reading.files_of(case.image)) == 5
-    assert {why: sorted(p.name for p in files) for why, files in left_out.items()} == {
+    assert {why: sorted(p.name for p in files) for why, files in ignored.items()} == {
         "DICOM, MR Image Storage": ["mr"],
         "DICOM, RT Structure Set Storage": ["rt"],
         "DICOM, Secondary Capture Image Storage": ["screen"],
@@ -373,4 +373,4 @@ def test_single_slice_takes_its_thickness(tmp_path):
 
 def test_series_is_described_in_a_line(tmp_path):
     first = write_series(tmp_path / "p", values(), STRAIGHT, number=3)[0]
-    assert series.told(first) == "phase 3, axial, 5 files"
+    assert series.description(first) == "phase 3, axial, 5 files"

@@ -146,8 +146,8 @@ def test_row_of_the_table_is_read_in_each_form_pandas_gives_it(tmp_path):
 )
 def test_scan_and_mask_are_known_by_the_words_in_their_paths(tmp_path, image, mask):
     touched(tmp_path / image, tmp_path / mask, tmp_path / "._volume-7.nii")
-    (case,), left_out = scan_folder(tmp_path)
-    assert (case.image, case.mask, left_out) == (tmp_path / image, tmp_path / mask, {})
+    (case,), ignored = scan_folder(tmp_path)
+    assert (case.image, case.mask, ignored) == (tmp_path / image, tmp_path / mask, {})
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_scan_and_mask_are_known_by_the_words_in_their_paths(tmp_path, image, ma
 )
 def test_mask_of_another_scan_is_not_taken(tmp_path, image, mask):
     touched(tmp_path / image, tmp_path / mask)
-    cases, left_out = scan_folder(tmp_path)
+    cases, ignored = scan_folder(tmp_path)
     by_image = {case.image: case.mask for case in cases}
     assert by_image.pop(tmp_path / image) is None
-    said = {tmp_path / mask} & {*by_image.values(), *left_out.get("masks whose scan is missing", ())}
+    said = {tmp_path / mask} & {*by_image.values(), *ignored.get("masks whose scan is missing", ())}
     assert said, "a mask that goes with no scan is a case that says so, or is left out by name"
 
 
@@ -175,13 +175,13 @@ def test_masks_alone_in_a_folder_called_labels_are_scans(tmp_path):
 
 def test_what_is_not_read_is_said(tmp_path):
     touched(*(tmp_path / name for name in ("a.nii", "b.hdr", "b.img", "c.nrrd", "d.ZIP", "logo.png", "notes.txt")))
-    cases, left_out = scan_folder(tmp_path)
-    assert len(cases) == 1 and {why: [p.name for p in files] for why, files in left_out.items()} == {
+    cases, ignored = scan_folder(tmp_path)
+    assert len(cases) == 1 and {why: [p.name for p in files] for why, files in ignored.items()} == {
         "another format: save it as .nii.gz": ["b.hdr", "c.nrrd"],
         "an archive: unpack it first": ["d.ZIP"],
         "pictures that aren't slices of a scan": ["logo.png"],
     }
-    assert "1 × an archive: unpack it first (d.ZIP)" in in_words(left_out)
+    assert "1 × an archive: unpack it first (d.ZIP)" in in_words(ignored)
     with pytest.raises(ValueError, match="c.nrrd: is another format: save it as .nii.gz"):
         reading.read_scan(tmp_path / "c.nrrd")
 

@@ -160,8 +160,8 @@ def test_mirrors_name_their_slices_in_many_ways(tmp_path, image, mask):
         for z in (9, 10):
             picture(tmp_path / image.format(v=v, z=z), np.full((8, 6), 100 * v, np.uint8))
             picture(tmp_path / mask.format(v=v, z=z), np.full((8, 6), v + 10 * (z - 9), np.uint8))
-    cases, left_out = scan_folder(tmp_path)
-    assert len(cases) == 2 and not left_out
+    cases, ignored = scan_folder(tmp_path)
+    assert len(cases) == 2 and not ignored
     for v, case in enumerate(cases, start=1):
         volume = reading.read_scan(case.image, (0, 255))
         assert np.abs(volume.hu - 100 * v).max() <= 2 and volume.hu.shape == (2, 8, 6)
@@ -198,5 +198,5 @@ def test_masks_of_the_training_part_do_not_go_to_the_test_part(tmp_path):
     plane = np.zeros((8, 6), np.uint8)
     for name in ("train/masks/a_slice_1.png", "test/images/a_slice_1.png"):  # train/images/a is missing
         picture(tmp_path / name, plane)
-    (case,), left_out = scan_folder(tmp_path)
-    assert case.mask is None and [p.parent.name for p in left_out["pictures that aren't slices of a scan"]] == ["masks"]
+    (case,), ignored = scan_folder(tmp_path)
+    assert case.mask is None and [p.parent.name for p in ignored["pictures that aren't slices of a scan"]] == ["masks"]
