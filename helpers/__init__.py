@@ -10,7 +10,7 @@ __version__ = "0.2.0"
 
 ROOMS = {
     "scans": "affines dicom findings folder labels names nifti pictures planes reading series volume",
-    "intake": "anatomy case_table checks duplicates phantom quality_control",
+    "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists recipe splits store",
     "cascade": "architectures inference liver networks pipeline precision tumour weights",
     "learning": "augmentation batches checkpoints losses schedules sittings synthetic train_step training validation",

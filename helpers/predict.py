@@ -134,7 +134,7 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
     """
     volume = _read(case, window, channel)
     picture = names.is_picture(case.image)
-    found, low, high, _ = ([], *window, None) if picture else quality_control.of_scan(case, volume)
+    found, low, high, _ = ([], *window, None) if picture else quality_control.scan_findings(case, volume)
     in_hu = not picture and not quality_control.NOT_HU.intersection(code for code, _ in found)
     for code, seen in found:
         verdict, meaning, _ = FINDINGS[code]

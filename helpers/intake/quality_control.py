@@ -7,9 +7,10 @@ import os
 from functools import partial
 
 import numpy as np
+from tqdm import tqdm
 
 from helpers import runs
-from helpers.intake import case_table, checks, duplicates
+from helpers.intake import case_table, checks, duplicates, masks
 from helpers.processes import WorkerDied, parallel_map
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.findings import FINDINGS, verdict_of
@@ -22,55 +23,58 @@ NOT_HU = {"constant", "not-hu", "not-rescaled"}  # findings that say that grey v
 def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
     """Read one case and say what it is.
 
-    case     layouts.Case.
+    case     folder.Case.
     window   HU that grey 0 and 255 of 2-D slices stand for; `channel` of a colour picture.
     flip     axes ("x", "yz" …) along which scan and mask are turned over on request; `mask_flip` the mask alone.
     returns  (row of cases.csv as dict, histogram rows, lesion rows). Never raises for bad data: the verdict says it.
     """
-    row = _begun(case, window, channel, flip, mask_flip)
-    findings, digests, histograms, lesions = [], {}, [], []
+    how = {"window": window, "channel": channel, "flip": flip, "mask_flip": mask_flip}
+    row, digests, findings, histograms, lesions = _begun(case, **how), {}, [], [], []
     try:
         data = _bytes(case.image, digests)
         volume = reading.read_scan(case.image, window, channel) if data is None else read_volume(case.image, data)
         del data  # before the mask is read: memory holds one scan
         volume = flipped(volume, flip)
-        found, low, high, counts = of_scan(case, volume)
-        in_hu = not NOT_HU.intersection(code for code, _ in found)  # else the values say nothing about what is where
+        of_scan, low, high, counts = scan_findings(case, volume)
+        findings += [*of_scan, *([("flipped", f"the scan along {flip}")] if flip else [])]
+        in_hu = not NOT_HU.intersection(code for code, _ in of_scan)  # else the values say nothing about what is where
         row |= {"voxels": duplicates.voxel_hash(volume.hu), "thumbnail": duplicates.thumbnail(volume.hu) if in_hu else ""}
         row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": checks.median(counts)}
-        findings += found
-        findings += [("flipped", f"the scan along {flip}")] if flip else []
         histograms += checks.histogram(case.name, "scan", counts)
         labels = None
         if case.mask is None:
             findings.append(("no-labels", ""))
         else:
-            labels, found, box = checks.read_and_place(case, volume, _bytes(case.mask, digests), mask_flip)
-            columns, more, rows, lesions = checks.mask_findings(case.name, volume, labels, box)
-            row, findings, histograms = row | columns, findings + found + more, histograms + rows
+            labels, of_mask, box = masks.read_and_place(case, volume, _bytes(case.mask, digests), mask_flip)
+            columns, measured, rows, lesions = masks.mask_findings(case.name, volume, labels, box)
+            row, findings, histograms = row | columns, findings + of_mask + measured, histograms + rows
             if columns["liver_slices"] and in_hu:
-                found, row["mask_flip_proposed"], middle = checks.mask_against_flips(volume.hu, labels, box)
-                findings += found or ([("liver-hu", f"median {middle:.0f}")] if not -50 <= middle <= 250 else [])
+                mirrored, row["mask_flip_proposed"], middle = checks.mask_against_flips(volume.hu, labels, box)
+                findings += mirrored or ([("liver-hu", f"median {middle:.0f}")] if not -50 <= middle <= 250 else [])
         trusted = labels if not row.get("mask_flip_proposed") else None
-        found, row["flip_proposed"] = checks.orientation(volume, low, high, trusted) if in_hu else ([], "")
-        findings += found
-    except (ValueError, OSError) as error:
-        usual = "no-access" if isinstance(error, OSError) else "unreadable"
-        code = getattr(error, "code", usual)
-        findings.append((code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")))  # `to_do` says that
-    except MemoryError as error:
-        findings.append(("killed", f"not enough memory: {error}"))
+        turned, row["flip_proposed"] = checks.orientation(volume, low, high, trusted) if in_hu else ([], "")
+        findings += turned
     except Exception as error:  # whatever a bad file makes a reader do, it must not cost the other cases
-        findings.append(("unreadable", _by_name(f"{type(error).__name__}: {error}", case)))
-    row["bytes"] = case_table.fingerprint(case, _how(case, window, channel, flip, mask_flip), digests)
+        findings.append(_fault(error, case))
+    row["bytes"] = case_table.fingerprint(case, _changing_voxels(case, **how), digests)
     return _judged(row, findings), histograms, lesions
 
 
-def of_scan(case, volume):
-    """What a scan alone tells: (findings, lowest HU, highest HU, `content.counted` of every second voxel along each axis)."""
+def scan_findings(case, volume):
+    """What a scan alone tells: (findings, lowest HU, highest HU, `checks.counted` of every second voxel along each axis)."""
     low, high, counts = int(volume.hu.min()), int(volume.hu.max()), checks.counted(volume.hu[::2, ::2, ::2])
     values = checks.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
     return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
+
+
+def _fault(error, case):
+    """The finding that an error of a reader is."""
+    if isinstance(error, MemoryError):
+        return "killed", f"not enough memory: {error}"
+    if not isinstance(error, (ValueError, OSError)):
+        return "unreadable", _by_name(f"{type(error).__name__}: {error}", case)
+    code = getattr(error, "code", "no-access" if isinstance(error, OSError) else "unreadable")
+    return code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")  # the column `to_do` says that
 
 
 def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None, folder=None):
@@ -82,25 +86,20 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
     Raises ValueError for a window, a channel or a flip that can't be.
     """
-    from tqdm import tqdm
-
-    asked = _checked(cases, window, channel, flips or {}, mask_flips or {})
-    look = partial(_looked_at, window=window, channel=channel, folder=folder)
-    results, to_do = {}, []
-    for number, (case, *turns) in enumerate(asked):
-        if folder and (result := case_table.recall(folder, case, _settings(window, channel, *turns))):
+    items = _checked(cases, window, channel, flips or {}, mask_flips or {})
+    look, results = partial(_looked_at, folder=folder), {}
+    for number, (case, how) in enumerate(items):
+        if folder and (result := case_table.recall(folder, case, _settings(how))):
             results[number] = result
-        else:
-            to_do.append(number)
+    to_do = [number for number in range(len(items)) if number not in results]
     with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
-        items = [asked[number] for number in to_do]
-        done = enumerate(map(look, items)) if workers == 1 else parallel_map(look, items, workers or os.cpu_count())
-        for number, result in done:
+        waiting = [items[number] for number in to_do]
+        done = enumerate(map(look, waiting)) if workers == 1 else parallel_map(look, waiting, workers or os.cpu_count())
+        for k, result in done:
             if isinstance(result, WorkerDied):
-                case, *turns = items[number]
-                row = _judged(_begun(case, window, channel, *turns), [("killed", f"it ended with {result.how}")])
-                result = row, [], []
-            results[to_do[number]] = result
+                case, how = waiting[k]
+                result = _judged(_begun(case, **how), [("killed", f"it ended with {result.how}")]), [], []
+            results[to_do[k]] = result
             bar.update()
     rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))), strict=True) if cases else ((), (), ())
     return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
@@ -108,12 +107,12 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
 
 def compared(rows):
     """Rows of `examine` with what only shows between cases: scans that are there twice."""
-    seen = duplicates.findings(case_table.table(rows))
-    return [_and_findings(row, seen[row["case"]]) if row["case"] in seen else row for row in rows]
+    doubles = duplicates.findings(case_table.table(rows))
+    return [_and_findings(row, doubles[row["case"]]) if row["case"] in doubles else row for row in rows]
 
 
 def _checked(cases, window, channel, flips, mask_flips):
-    """A tuple (case, its flip, its mask's flip) for every case."""
+    """A tuple (case, how it is read: the keywords of `examine`) for every case."""
     if not window[1] > window[0] or channel not in (0, 1, 2):
         raise ValueError(f"window {window}, channel {channel}: the window rises, and the channel is 0 blue, 1 green or 2 red")
     for name, turns in (("flips", flips), ("mask_flips", mask_flips)):
@@ -121,28 +120,31 @@ def _checked(cases, window, channel, flips, mask_flips):
             raise ValueError(f"{name}: there is no case {', '.join(unknown)}")
         for axes in turns.values():
             turned_over(np.zeros((1, 1, 1)), axes)
-    return [(case, flips.get(case.name, ""), mask_flips.get(case.name, "")) for case in cases]
+    how = {"window": window, "channel": channel}
+    return [
+        (case, how | {"flip": flips.get(case.name, ""), "mask_flip": mask_flips.get(case.name, "")}) for case in cases
+    ]
 
 
-def _looked_at(asked, window, channel, folder):
+def _looked_at(item, folder):
     """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes from the disk or not."""
-    case, *turns = asked
-    settings = _settings(window, channel, *turns)
-    if folder and (result := case_table.recall(folder, case, settings, _how(case, window, channel, *turns))):
+    case, how = item
+    settings = _settings(how)
+    if folder and (result := case_table.recall(folder, case, settings, _changing_voxels(case, **how))):
         return result
     before = case_table.signatures(case)
-    result = json.loads(json.dumps(examine(case, window, channel, *turns)))
+    result = json.loads(json.dumps(examine(case, **how)))
     if folder and "killed" not in result[0]["findings"].split():  # there may be more memory next time
         case_table.keep(folder, case, settings, before, result)
     return result
 
 
-def _settings(window, channel, flip, mask_flip):
+def _settings(how):
     """All that a result depends on besides the files."""
-    return {"rules": RULES, "window": list(window), "channel": channel, "flip": flip, "mask_flip": mask_flip}
+    return {"rules": RULES} | how
 
 
-def _how(case, window, channel, flip, mask_flip):
+def _changing_voxels(case, window, channel, flip, mask_flip):
     """The settings that change the voxels of this case: with its bytes they decide whether a store is still right."""
     return [flip, mask_flip, *((*window, channel) if case.layout == "2-D slices" else ())]
 
@@ -175,15 +177,15 @@ def _geometry(volume):
 
 
 def _grid(volume, case):
-    found = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
+    findings = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
         likely = with_likely_spacing(volume).spacing_mm
-        told = "too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely) if likely != volume.spacing_mm else ""
-        return found + ([("spacing-1-1-1", told)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
+        text = "too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely) if likely != volume.spacing_mm else ""
+        return findings + ([("spacing-1-1-1", text)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
     steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
-        found.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
-    return [*found, ("spacing-stand-in", "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
+        findings.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
+    return [*findings, ("spacing-stand-in", "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
 
 
 def _by_name(text, case):
@@ -196,7 +198,7 @@ def _by_name(text, case):
 def _judged(row, findings):
     """The row with its verdict, and in words why and what to do."""
     codes = list(dict.fromkeys(code for code, _ in findings))
-    reason = "; ".join(FINDINGS[code][1] + (f": {seen}" if seen else "") for code, seen in findings)
+    reason = "; ".join(FINDINGS[code][1] + (f": {text}" if text else "") for code, text in findings)
     to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
     return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason, "to_do": to_do}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.intake import checks, phantom
+from helpers.intake import checks, masks, phantom
 from helpers.scans import reading
 from helpers.scans.folder import cases_in
 from helpers.scans.labels import read_mask
@@ -41,7 +41,7 @@ def drawn():
 def test_mask_that_fits_only_when_mirrored(drawn, flip):
     hu, labels = drawn
     turned = np.ascontiguousarray(turned_over(labels, flip))
-    found, proposed, _ = checks.mask_against_flips(hu, turned, checks.box_with_margin(turned, 1))
+    found, proposed, _ = checks.mask_against_flips(hu, turned, masks.box_with_margin(turned, 1))
     assert proposed == flip and [code for code, _ in found] == (["mask-mirrored"] if flip else [])
 
 
@@ -64,10 +64,10 @@ def test_real_slices_raise_no_alarm_and_mirrored_ones_do():
         labels = reading.read_labels(case.mask, volume)
         low, high = int(volume.hu.min()), int(volume.hu.max())
         assert checks.orientation(volume, low, high, labels) == ([], "")
-        assert checks.mask_against_flips(volume.hu, labels, checks.box_with_margin(labels, 1))[1] == ""
+        assert checks.mask_against_flips(volume.hu, labels, masks.box_with_margin(labels, 1))[1] == ""
         mirrored = flipped(volume, "x")
         assert checks.orientation(mirrored, low, high, labels[..., ::-1])[1] == "x"
-        assert checks.mask_against_flips(mirrored.hu, labels, checks.box_with_margin(labels, 1))[1] == "x"
+        assert checks.mask_against_flips(mirrored.hu, labels, masks.box_with_margin(labels, 1))[1] == "x"
 
 
 @pytest.mark.skipif(not (SHARED / "true_hu").is_dir(), reason="the real scan of ../shared isn't here")

@@ -51,7 +51,7 @@ def scans(own_root):
 def examined(monkeypatch):
     """The names of the cases that were really examined since."""
     names, examine = [], quality_control.examine
-    monkeypatch.setattr(quality_control, "examine", lambda case, *how: names.append(case.name) or examine(case, *how))
+    monkeypatch.setattr(quality_control, "examine", lambda case, **how: names.append(case.name) or examine(case, **how))
     return names
 
 
@@ -86,7 +86,7 @@ def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
     os.replace(scans / "beside", scans / "volume-2.nii.gz")
     del examined[:]
     assert look(scans) == first and examined == []
-    case, settings = cases_in(scans)[2], quality_control._settings((-40, 160), 1, "", "")
+    case, settings = cases_in(scans)[2], quality_control._settings({"window": (-40, 160), "channel": 1, "flip": "", "mask_flip": ""})
     assert case_table.recall(scans.parent / "intake", case, settings)  # the new signature is noted, so that it isn't hashed the next time
 
 
@@ -145,11 +145,12 @@ def test_killed_and_resumed_writes_the_same_table_byte_for_byte(scans, tmp_path)
     assert b"killed" not in (tmp_path / "b" / "cases.csv").read_bytes()
 
 
-def killing(asked, window, channel, folder):
+def killing(item, folder):
     """Stands in for `quality_control._looked_at` in a worker: one case is too much for the machine."""
-    if asked[0].name == "volume-1":
+    case, how = item
+    if case.name == "volume-1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return quality_control.examine(asked[0], window, channel)
+    return quality_control.examine(case, **how)
 
 
 def test_a_worker_that_dies_costs_its_case_only(scans, monkeypatch):

@@ -4,7 +4,7 @@ import cc3d
 import numpy as np
 import pytest
 
-from helpers.intake import checks
+from helpers.intake import masks
 from helpers.scans import volume
 
 
@@ -17,34 +17,34 @@ def volume_of(labels):
 def test_box_holds_all_labels_and_its_margin(margin):
     labels = np.zeros((6, 7, 8), np.uint8)
     labels[1, 2, 3] = labels[4, 5, 3] = 1
-    box = checks.box_with_margin(labels, margin)
+    box = masks.box_with_margin(labels, margin)
     wanted = [(1, 5, 6), (2, 6, 7), (3, 4, 8)]  # first, one past the last, and the edge of the scan
     assert [(s.start, s.stop) for s in box] == [(max(0, a - margin), min(n, b + margin)) for a, b, n in wanted]
 
 
 def test_box_of_an_empty_mask_is_one_voxel():
-    assert checks.box_with_margin(np.zeros((3, 3, 3), np.uint8), 1) == (slice(0, 1),) * 3
+    assert masks.box_with_margin(np.zeros((3, 3, 3), np.uint8), 1) == (slice(0, 1),) * 3
 
 
 def test_measures_in_the_box_are_those_of_the_whole():
     labels = (np.random.default_rng(0).random((8, 20, 20)) > 0.8).astype(np.uint8)
     labels[np.random.default_rng(1).random(labels.shape) > 0.95] = 2
     labels[:, :3], labels[:2] = 0, 0
-    columns, found, _, lesions = checks.mask_findings("a", volume_of(labels), labels, checks.box_with_margin(labels, 1))
+    columns, found, _, lesions = masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels, 1))
     assert columns["liver_ml"] == pytest.approx(np.count_nonzero(labels) / 100)
     assert columns["tumour_ml"] == pytest.approx(np.count_nonzero(labels == 2) / 100)
-    pieces = cc3d.connected_components(labels == 2, connectivity=6)
-    assert sorted(lesion["volume_ml"] * 100 for lesion in lesions) == pytest.approx(sorted(np.bincount(pieces.ravel())[1:]))
-    assert columns["lesions"] == pieces.max() and columns["liver_slices"] == 6
+    components = cc3d.connected_components(labels == 2, connectivity=6)
+    assert sorted(lesion["volume_ml"] * 100 for lesion in lesions) == pytest.approx(sorted(np.bincount(components.ravel())[1:]))
+    assert columns["lesions"] == components.max() and columns["liver_slices"] == 6
 
 
 def test_tumour_that_touches_liver_by_an_edge_is_not_outside():
     labels = np.zeros((5, 8, 8), np.uint8)
     labels[1, 1:4, 1:4] = 1
     labels[2, 4, 4] = 2  # by a corner
-    assert checks.mask_findings("a", volume_of(labels), labels, checks.box_with_margin(labels))[1] == []
+    assert masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels))[1] == []
     labels[4, 7, 7] = 2
-    found = dict(checks.mask_findings("a", volume_of(labels), labels, checks.box_with_margin(labels))[1])
+    found = dict(masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels))[1])
     # ten voxels hang together, one of 0.01 ml lies apart
     assert found == {
         "liver-islands": "2 pieces; the largest holds 90.9%, the others 0.01 ml",
@@ -57,4 +57,4 @@ def test_diameter_of_a_ball():
 
 
 def test_share_below_one_never_reads_as_all():
-    assert checks._percent(0.99999) == "over 99.9%" and checks._percent(0.5) == "50.0%"
+    assert masks._percent(0.99999) == "over 99.9%" and masks._percent(0.5) == "50.0%"
