@@ -1,9 +1,12 @@
 """The notebooks themselves: each opens and closes as promised, stays short, and leaves its figures when it runs."""
 
 import json
+import re
+import shutil
 import statistics
 
 import pytest
+from conftest import command
 
 from helpers import files, runs
 
@@ -46,6 +49,30 @@ def test_every_notebook_ran_and_kept_its_stderr(tiny_run):
 def test_every_stage_leaves_still_figures(tiny_run):
     names = {p.name[:2] for p in tiny_run.figures.glob("*.png")}
     assert names == {"01", "02", "03", "04", "05", "06"}
+
+
+def test_the_report_is_the_notebook_without_its_code(tiny_run):
+    page = (tiny_run.reports / "report.html").read_text(encoding="utf8")
+    assert set(re.findall(r'(?:src|href)="([^,"]+)', page)) == {"data:image/png;base64"}
+    assert "<script" not in page and "http:" not in page and "https:" not in page
+    assert "Liver and tumour segmentation, run tiny" in page and "split test of tiny: " in page
+    shown = set(re.findall(r'<img\s+alt="([^"]+)"', page))
+    drawn = {p.stem.removeprefix("06_").replace("_", " ") for p in tiny_run.figures.glob("06_*.png")}
+    assert shown == drawn and {"dice by case", "lost by stage", "calibration", "learning tumour"} <= shown
+    assert "run_scores" not in page and "helpers from" not in page and "Dice and lesions on a toy" not in page
+
+
+def test_a_deleted_report_is_made_again_from_the_tables_that_there_are(tiny, tmp_path):
+    shutil.copytree(tiny[0] / "reports", tmp_path / "reports")
+    for name in ("checkpoints", "data_lists", "data"):
+        (tmp_path / name).symlink_to(tiny[0] / name)
+    reports = tmp_path / "reports" / "tiny"
+    (reports / "report.html").unlink()
+    before = (reports / "cases.csv").stat()
+    done = command(tmp_path, "helpers.run", "--run", "tiny", "--only", "06")
+    assert done.returncode == 0 and "06_evaluation (reports/tiny/report.html is gone)" in done.stdout, done.stdout + done.stderr
+    assert (reports / "report.html").is_file() and (reports / "cases.csv").stat().st_mtime_ns == before.st_mtime_ns
+    assert "06_evaluation: up to date" in command(tmp_path, "helpers.run", "--run", "tiny", "--only", "06").stdout
 
 
 def test_the_benchmark_in_small(tiny, tmp_path):

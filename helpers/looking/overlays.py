@@ -82,7 +82,7 @@ def uncertain(row):
     spread = np.where(prediction >= 1, tta_std, np.uint8(0))
     z = int(spread.sum((1, 2), dtype=np.int64).argmax())
     y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
-    hu, r, p, high = (part[z][y, x] for part in (volume.hu, reference, prediction, spread))
+    hu, r, p, high = (array[z][y, x] for array in (volume.hu, reference, prediction, spread))
     left = panel(hu, both_masks(r, p), volume.spacing_mm[1:])
     drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
     axes[0].imshow(left)
@@ -98,9 +98,9 @@ def uncertain(row):
     return drawn
 
 
-def panel(hu_plane, painted, edges_mm):
+def panel(hu_plane, overlays, edges_mm):
     """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
-    return viewer.overlay(*viewer.enlarged(hu_plane, painted, edges_mm, PIXELS), opacity=0.3, line_px=3)
+    return viewer.overlay(*viewer.enlarged(hu_plane, overlays, edges_mm, PIXELS), opacity=0.3, line_px=3)
 
 
 def square(mask, edges_mm):

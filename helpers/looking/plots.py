@@ -1,14 +1,13 @@
 """Still figures, kept beside the report, and curves that grow while a network trains."""
 
-import numpy as np
+import matplotlib.pyplot as plt
+from IPython import display, get_ipython
 
 from helpers.files import written_whole
 
 
 def figure(rows=1, columns=1, width=10.0, height=3.6, **more):
     """A calm matplotlib (figure, axes) in inches: thin spines left and below, light grid behind, room for titles."""
-    import matplotlib.pyplot as plt
-
     look = {
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999", "axes.linewidth": 0.8,
         "axes.grid": True, "axes.axisbelow": True, "grid.color": "#eeeeee", "axes.titlesize": 11, "axes.titlelocation": "left",
@@ -20,7 +19,7 @@ def figure(rows=1, columns=1, width=10.0, height=3.6, **more):
 
 
 def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
-    """A still figure of several planes (uint8 (y, x, 3), as `painted` gives them), a title above each.
+    """A still figure of several planes (uint8 (y, x, 3), as `viewer.overlay` gives them), a title above each.
 
     spacing_mm  (z, y, x) of all panels, or a list of one for each; None means square pixels.
     """
@@ -42,8 +41,6 @@ def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
 
 def save_figure(drawn, path=None):
     """Save a figure (the rename comes last), and give it back closed: as a cell's last line it is shown once."""
-    import matplotlib.pyplot as plt
-
     if path is not None:
         with written_whole(path) as beside:
             drawn.savefig(beside, dpi=120, facecolor="white")
@@ -59,15 +56,15 @@ def curves(history, columns, along="step"):
     groups = [(c,) if isinstance(c, str) else tuple(c) for c in columns]
     drawn, axes = figure(1, len(groups), 4.6 * len(groups) + 0.6, 3.0, squeeze=False)
     for axis, group in zip(axes[0], groups, strict=True):
-        said = []
+        ways = []  # of each curve, from its first value to its last
         for name in group:
             points = [(row.get(along, k), row[name]) for k, row in enumerate(history) if row.get(name) is not None]
             if points:
-                x, y = map(np.asarray, zip(*points, strict=True))
+                x, y = zip(*points, strict=True)
                 axis.plot(x, y, lw=1.5, marker="o" if len(x) < 40 else "", ms=3, label=name)
-                said.append(f"{name} {y[0]:.3g} → {y[-1]:.3g}")
-        axis.set(title=", ".join(said) or f"{', '.join(group)}: nothing yet", xlabel=along, ylabel=", ".join(group))
-        if len(said) > 1:
+                ways.append(f"{name} {y[0]:.3g} → {y[-1]:.3g}")
+        axis.set(title=", ".join(ways) or f"{', '.join(group)}: nothing yet", xlabel=along, ylabel=", ".join(group))
+        if len(ways) > 1:
             axis.legend()
     return drawn
 
@@ -79,8 +76,6 @@ class LiveCurves:
         self.columns, self.along, self.handle = columns, along, None
 
     def __call__(self, history):
-        from IPython import display, get_ipython
-
         if get_ipython() is None or not history:
             return
         drawn = save_figure(curves(history, self.columns, self.along))

@@ -26,7 +26,7 @@ def reliability(levels, organ, bins=CALIBRATION_BINS):
     """What voxels of each bin of probability were said to be, and what they are.
 
     levels   DataFrame as `attribution.levels` gives it, of one case or of many.
-    returns  DataFrame of the bins that hold voxels: bin (0 …), voxels, said (mean probability), are (share that is the organ).
+    returns  DataFrame of the bins that hold voxels: bin (0 …), voxels, probability (their mean), share (that is the organ).
     """
     part = levels[levels.organ == organ]
     if organ == "tumour":
@@ -37,14 +37,14 @@ def reliability(levels, organ, bins=CALIBRATION_BINS):
         part, true = part[true | (part.level > 0)], true[true | (part.level > 0)]
     number = np.minimum(part.level * bins // PEAK, bins - 1)
     n = part.voxels
-    sums = pd.DataFrame({"bin": number, "voxels": n, "said": n * part.level / PEAK, "are": n * true})
+    sums = pd.DataFrame({"bin": number, "voxels": n, "probability": n * part.level / PEAK, "share": n * true})
     sums = sums.groupby("bin", as_index=False).sum()
-    return sums.assign(said=sums.said / sums.voxels, are=sums["are"] / sums.voxels)
+    return sums.assign(probability=sums.probability / sums.voxels, share=sums.share / sums.voxels)
 
 
 def calibration_error(bins):
     """Expected calibration error of a table of `reliability`; nan without voxels."""
-    return float((bins.voxels * (bins["are"] - bins.said).abs()).sum() / bins.voxels.sum()) if len(bins) else float("nan")
+    return float((bins.voxels * (bins.share - bins.probability).abs()).sum() / bins.voxels.sum()) if len(bins) else float("nan")
 
 
 def calibration_by_case(levels, organ):
@@ -62,7 +62,7 @@ def calibration_summary(cases, levels):
         bins = reliability(levels, organ)
         voxels = bins.voxels.sum()
         out[f"{organ}.calibration_error"] = calibration_error(bins)
-        out[f"{organ}.overconfidence"] = (bins.voxels * (bins.said - bins["are"])).sum() / voxels if voxels else np.nan
+        out[f"{organ}.overconfidence"] = (bins.voxels * (bins.probability - bins.share)).sum() / voxels if voxels else np.nan
         per_case = calibration_by_case(levels, organ).reindex(cases.case)
         out |= mean_with_ci(f"{organ}.calibration_error_per_case", per_case, "cases with probability maps", patients(cases))
     return out

@@ -17,7 +17,7 @@ def test_error_by_hand():
     levels = table(("tumour", 2, 51, 40), ("tumour", 1, 51, 60), ("tumour", 2, 204, 60), ("tumour", 1, 204, 40))
     bins = probabilities.reliability(levels, "tumour")
     assert bins.bin.tolist() == [2, 8] and bins.voxels.tolist() == [100, 100]
-    assert bins.said.tolist() == pytest.approx([0.2, 0.8]) and bins["are"].tolist() == pytest.approx([0.4, 0.6])
+    assert bins.probability.tolist() == pytest.approx([0.2, 0.8]) and bins.share.tolist() == pytest.approx([0.4, 0.6])
     assert probabilities.calibration_error(bins) == pytest.approx(0.2)
     values = probabilities.calibration_summary(pd.DataFrame({"case": ["a"]}), levels)
     assert values["tumour.calibration_error"] == pytest.approx(0.2) and values["tumour.overconfidence"] == pytest.approx(0)
