@@ -11,7 +11,7 @@ __version__ = "0.2.0"
 ROOMS = {
     "scans": "affines dicom findings folder labels names nifti pictures planes reading series volume",
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
-    "slices": "lists recipe splits store",
+    "slices": "lists patients recipe splits store",
     "cascade": "architectures inference liver networks pipeline precision tumour weights",
     "learning": "augmentation batches checkpoints losses schedules sittings synthetic train_step training validation",
     "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores sentences statistics summary",

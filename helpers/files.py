@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, what lies below a folder, and how a change of a file is seen."""
+"""Files that are written whole or not at all, what lies below a folder, and by what a change of a file shows."""
 
 import contextlib
 import errno
@@ -9,6 +9,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+import psutil
+
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
 
 
@@ -18,13 +20,13 @@ def files_below(folder, closed=lambda error: None):
     closed  called with the OSError of a folder that can't be opened.
     """
     visited = set()
-    for here, folders, files in os.walk(folder, followlinks=True, onerror=closed):
-        if (real := os.path.realpath(here)) in visited:  # a link that leads back up
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=closed):
+        if (real := os.path.realpath(parent)) in visited:  # a link that leads back up
             folders.clear()
             continue
         visited.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(here, name) for name in files if not name.startswith("."))
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 @contextlib.contextmanager
@@ -62,8 +64,6 @@ def _flush(path, mode):
 
 def remove_leftovers(folder):
     """Remove the temporary files in a folder whose processes were killed while writing them; returns their names."""
-    import psutil
-
     leftovers = []
     for file in Path(folder).glob(".*-*.part.*"):
         process = file.name[1:].partition("-")[0]
@@ -108,10 +108,10 @@ def file_signature(path):
     whose time of modification was copied with it (`cp -p`, `rsync -t`).
     """
     try:
-        seen = os.stat(path)
+        stat = os.stat(path)
     except OSError:  # also a link that leads nowhere
         return "missing"
-    return f"{seen.st_size}-{seen.st_mtime_ns}-{seen.st_ctime_ns}-{seen.st_ino}"
+    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
 def sha256(path):

@@ -23,13 +23,13 @@ def listed(text):
 
 def values_given(words):
     """NAME=VALUE words as a dict of texts; `of_type` reads them."""
-    given = {}
+    values = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name.isidentifier():
             raise Usage(f"--set {word!r}: write NAME=VALUE")
-        given[name] = text
-    return given
+        values[name] = text
+    return values
 
 
 def unknown(name, known, whose):
@@ -63,10 +63,10 @@ def of_type(name, text, default):
 def parameters_of(notebook):
     """Names and defaults in the notebook's cell tagged `parameters`, in order."""
     cells = files.read_json(notebook)["cells"]
-    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: has {len(tagged)} cells tagged 'parameters'; one is needed")
-    found = {}
+    defaults = {}
     for line in ast.parse("".join(tagged[0]["source"])).body:
-        found[line.targets[0].id] = ast.literal_eval(line.value)
-    return found
+        defaults[line.targets[0].id] = ast.literal_eval(line.value)
+    return defaults

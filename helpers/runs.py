@@ -90,6 +90,6 @@ def relative(path):
 
 
 def absolute(text):
-    """The path that `shown` wrote, back as a Path."""
+    """The path that `relative` wrote, back as a Path."""
     path = Path(text)
     return path if path.is_absolute() else ROOT / path

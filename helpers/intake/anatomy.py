@@ -8,6 +8,7 @@ field in mm, negative inside; painting it with a soft edge gives the partial vol
 
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 
 
@@ -56,9 +57,7 @@ def join_rounded(a, b, rounding_mm=14.0):
 
 
 def keep_largest(mask):
-    """The largest piece of a mask whose voxels share faces; an empty mask stays empty."""
-    import cc3d
-
+    """The largest component of a mask, whose voxels share faces; an empty mask stays empty."""
     return cc3d.largest_k(mask, k=1, connectivity=6) > 0
 
 

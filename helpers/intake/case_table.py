@@ -3,6 +3,8 @@
 import hashlib
 import json
 
+import pandas as pd
+
 from helpers import files, origins, runs
 from helpers.scans import reading
 
@@ -21,8 +23,6 @@ COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `duplicates` compares
 
 def table(rows):
     """The rows of `quality_control.examine_all` as a DataFrame with the columns and types of cases.csv."""
-    import pandas as pd
-
     frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     text = [name for name, kind in COLUMNS.items() if kind == "str"]
     return frame.assign(**frame[text].fillna(""))
@@ -30,8 +30,6 @@ def table(rows):
 
 def read_table(path):
     """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text is ""."""
-    import pandas as pd
-
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors are some
@@ -45,8 +43,8 @@ def read_table(path):
 
 def files_of(case):
     """The files that a case is read from, those of its mask last; a path that leads nowhere stands for itself."""
-    parts = filter(None, (case.image, case.mask))
-    return [file for path in parts for file in (reading.files_of(path) if path.is_file() else [path])]
+    paths = filter(None, (case.image, case.mask))
+    return [file for path in paths for file in (reading.files_of(path) if path.is_file() else [path])]
 
 
 def fingerprint(case, how, known=()):

@@ -4,7 +4,9 @@ import base64
 import itertools
 import zlib
 
+import cv2
 import numpy as np
+import pandas as pd
 
 SHAPE = (12, 12, 12)  # of a thumbnail (z, y, x)
 WINDOW = (-40, 160)  # HU kept: what pictures of the liver keep too, so that a scan is found among them
@@ -13,7 +15,7 @@ REACH = 2.0  # standard deviations of the body on either side of its middle that
 CROPS = (0.0, 0.1, 0.2)  # shares of the slices that may be missing at either end
 # Of 18 LiTS scans, two of different patients reach 0.79, what look like scans of one patient 0.85 to 0.93, different
 # phantoms 0.91; a scan and its own copy 0.97, be it cropped by a fifth of its slices, compressed again or made coarser.
-ALIKE = 0.95
+LEAST_SIMILARITY = 0.95
 
 
 def voxel_hash(hu):
@@ -23,8 +25,6 @@ def voxel_hash(hu):
 
 def thumbnail(hu):
     """A scan int16 (z, y, x) as 12 × 12 × 12 grey values about the body's middle, written as text; spacing plays no part."""
-    import cv2
-
     step = max(1, min(hu.shape[1:]) // 128)  # every so many pixels and slices: enough for a thumbnail, and quick
     planes = hu[:: max(1, len(hu) // 48), ::step, ::step].astype(np.float32).clip(*WINDOW)
     small = np.stack([cv2.resize(plane, (64, 64), interpolation=cv2.INTER_AREA) for plane in planes])
@@ -53,8 +53,8 @@ def averaged(array, axis, edges):
     sums = np.concatenate([np.zeros_like(array[:1]), np.cumsum(array, axis=0)])
     at = np.clip(edges, 0, n)
     below = np.minimum(at.astype(int), n - 1)
-    part = (at - below).reshape(-1, *[1] * (array.ndim - 1))
-    until = sums[below] * (1 - part) + sums[below + 1] * part  # what lies before each edge
+    share = (at - below).reshape(-1, *[1] * (array.ndim - 1))
+    until = sums[below] * (1 - share) + sums[below + 1] * share  # what lies before each edge
     return np.moveaxis(np.diff(until, axis=0) / (edges[1] - edges[0]) + WINDOW[0], 0, axis)
 
 
@@ -75,7 +75,7 @@ def similarities(thumbnails):
 
 
 def _features(grey, low=0.0, high=0.0):
-    """Rows of length 1 whose products are correlations; `low` and `high` shares of the slices are left out. (n, 8 · 12 · 12)."""
+    """Rows of length 1 whose products are correlations; `low` and `high` shares of the slices are cut off. (n, 8 · 12 · 12)."""
     edges = np.linspace(low * SHAPE[0], (1 - high) * SHAPE[0], 9)
     rows = np.stack([averaged(g, 0, edges).ravel() for g in grey])
     rows -= rows.mean(axis=1, keepdims=True)
@@ -83,37 +83,35 @@ def _features(grey, low=0.0, high=0.0):
     return np.where(length > 50, rows / np.maximum(length, 1e-9), 0).astype(np.float32)
 
 
-def duplicate_pairs(table, least=ALIKE):
+def duplicate_pairs(table, least=LEAST_SIMILARITY):
     """Every two cases that show the same scan.
 
-    table    DataFrame with the columns case, voxels and thumbnail of cases.csv; cases without a thumbnail are left out.
+    table    DataFrame with the columns case, voxels and thumbnail of cases.csv; cases without a thumbnail are in no pair.
     least    similarity from which two scans are the same picture.
     returns  DataFrame case, other, kind ("duplicate-image" or "near-duplicate"), similarity; most alike first.
     """
-    import pandas as pd
-
-    seen = table[table.thumbnail != ""].reset_index(drop=True)
-    alike = similarities(seen.thumbnail)
-    by_voxels = seen.groupby(["voxels", "thumbnail"]).groups.values()  # two scans can share a 32-bit checksum by chance
+    shown = table[table.thumbnail != ""].reset_index(drop=True)
+    similarity = similarities(shown.thumbnail)
+    by_voxels = shown.groupby(["voxels", "thumbnail"]).groups.values()  # two scans can share a 32-bit checksum by chance
     same = {pair for group in by_voxels for pair in itertools.combinations(sorted(group), 2)}
-    near = {(int(a), int(b)) for a, b in zip(*np.nonzero(np.triu(alike >= least, 1)), strict=True)}
+    near = {(int(a), int(b)) for a, b in zip(*np.nonzero(np.triu(similarity >= least, 1)), strict=True)}
     rows = [
-        (seen.case[a], seen.case[b], "duplicate-image" if (a, b) in same else "near-duplicate",
-         1.0 if (a, b) in same else round(float(alike[a, b]), 3))
+        (shown.case[a], shown.case[b], *(
+            ("duplicate-image", 1.0) if (a, b) in same else ("near-duplicate", round(float(similarity[a, b]), 3))
+        ))
         for a, b in sorted(same | near)
-    ]  # fmt: skip
-    found = pd.DataFrame(rows, columns=["case", "other", "kind", "similarity"])
-    return found.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
+    ]
+    pairs = pd.DataFrame(rows, columns=["case", "other", "kind", "similarity"])
+    return pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
 
 
 def findings(table):
-    """What the doctor says about each case that is there twice: dict case -> list of (code, the cases it is like)."""
-    found, said = duplicate_pairs(table), {}
-    both = [(p.case, p.other, p) for p in found.itertuples()] + [(p.other, p.case, p) for p in found.itertuples()]
-    for case, other, pair in both:
-        told = other if pair.kind == "duplicate-image" else f"{other} ({pair.similarity:.3f})"
-        said.setdefault(case, {}).setdefault(pair.kind, []).append(told)
+    """Findings about each case that is there twice: dict case -> list of (code, the cases that it is like)."""
+    pairs, like = list(duplicate_pairs(table).itertuples()), {}
+    for case, other, pair in [(p.case, p.other, p) for p in pairs] + [(p.other, p.case, p) for p in pairs]:
+        named = other if pair.kind == "duplicate-image" else f"{other} ({pair.similarity:.3f})"
+        like.setdefault(case, {}).setdefault(pair.kind, []).append(named)
     return {
         case: [(kind, ", ".join(others[:5]) + (" …" if len(others) > 5 else "")) for kind, others in kinds.items()]
-        for case, kinds in said.items()
+        for case, kinds in like.items()
     }

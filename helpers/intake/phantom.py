@@ -4,7 +4,10 @@ import os
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from tqdm import tqdm
 
 from helpers import files, origins
 from helpers.intake.anatomy import (
@@ -19,6 +22,8 @@ from helpers.intake.anatomy import (
     lay_out,
 )
 from helpers.processes import WorkerDied, parallel_map
+from helpers.scans import nifti
+from helpers.scans.findings import Unfit
 
 AXES = ("LPS", "RAS", "PSR", "LAS", "LPI", "RAS", "LPS", "SPL")  # orientation of the file, by case number
 SETTINGS = "phantoms.json"
@@ -49,7 +54,7 @@ def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
     wished = int(min(vary(1150, 1850) / voxel_ml, 0.9 * room.size))
     shape -= np.partition(room, wished)[wished]
     field = np.maximum(shape, limits)
-    field[(field < 0) & ~keep_largest(field < 0)] = 5  # a liver is one piece; crumbs beyond a cut are not
+    field[(field < 0) & ~keep_largest(field < 0)] = 5  # a liver is one component; crumbs beyond a cut are not
     level = vary(95, 125)
     body.paint(np.maximum(cleft, np.maximum(shape, hull)), -85, 3)
     liver = body.paint(field, level + 3 * draw_waves(rng, body.axes_mm, 45) + 2 * draw_waves(rng, body.axes_mm, 14))
@@ -71,8 +76,6 @@ def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
 
 def draw_lesions(body, liver, level):
     """One to seven lesions, the first one large and clear; returns bool (z, y, x), True inside a lesion."""
-    from scipy.ndimage import distance_transform_edt
-
     rng, vary, axes = body.rng, body.vary, body.axes_mm
     inside = liver > 0.5
     spacing_mm = [a[1] - a[0] for a in axes]
@@ -118,8 +121,6 @@ def volume(number, seed=7, size=192):
               z runs from feet to head, y from front to back, x from the patient's right to left.
               Every fifth case (4, 9, …) has no tumour; each other one has a lesion that can be seen.
     """
-    from scipy.ndimage import gaussian_filter
-
     body, spacing_mm = lay_out(number, seed, size)
     inner = draw_wall(body)
     dome = find_dome(body)
@@ -139,8 +140,6 @@ def volume(number, seed=7, size=192):
 
 def write_case(folder, number, seed, size):
     """Write volume-N.nii.gz and segmentation-N.nii.gz, each beside its place and then renamed: never half a file."""
-    import nibabel as nib
-
     hu, label, spacing_mm = volume(number, seed, size)
     codes = AXES[number % len(AXES)]
     # Our axes are L, P, S; a NIfTI affine counts to the right, to the front and to the head, hence the signs.
@@ -161,15 +160,10 @@ def find_pair(folder, number):
 
 
 def is_whole(path):
-    """True when the file is there and its compressed stream ends with the right checksum."""
-    import gzip
-    import zlib
-
+    """True when the file is there and can be read to its last byte and its checksum."""
     try:
-        with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
-    except (OSError, EOFError, zlib.error):
+        nifti.load(path)
+    except Unfit:
         return False
     return True
 
@@ -190,14 +184,12 @@ def claim(folder, settings):
 def make(folder, cases=14, seed=7, size=192, workers=None):
     """Write LiTS-style pairs volume-N.nii.gz (int16 HU) and segmentation-N.nii.gz (uint8 0/1/2), N from 0.
 
-    folder    made when missing; whole pairs in it are kept, so an interrupted run goes on where it was.
+    folder    made when missing; whole pairs in it are kept, so an interrupted run is resumed.
     workers   processes, by default one per core; 1 draws in this process.
     returns   the paths of the volumes, in order.
 
     Raises ValueError when the folder holds other volumes, or phantoms of another seed, size or version.
     """
-    from tqdm import tqdm
-
     if cases < 1 or size < 48:
         raise ValueError(f"cases={cases}, size={size}: at least 1 case of 48 voxels across is needed")
     folder = Path(folder)

@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pandas as pd
 
 from helpers.scans import names
 
@@ -26,8 +27,6 @@ def spread(slices, seed):
 
 def select(slices, empty_share, seed):
     """All slices with tumour, all with liver, and so many empty ones that they make up `empty_share` of the selection."""
-    import pandas as pd
-
     shown, empty = slices[slices.kind != "empty"], slices[slices.kind == "empty"]
     wanted = round(empty_share / (1 - empty_share) * len(shown)) if empty_share < 1 else len(empty)
     return pd.concat([shown, spread(empty, seed)[:wanted]], ignore_index=True)
@@ -42,22 +41,18 @@ def chunks(slices, chunk_slices, seed):
     chunk_slices  slices a chunk, at least 2.
     returns       list of DataFrames.
     """
-    import pandas as pd
-
     if slices.empty or chunk_slices < 2:
         raise ValueError(f"no chunks can be made of {len(slices)} slices, {chunk_slices} at a time")
-    kinds = [part for part in (slices[slices.kind == "tumour"], slices[slices.kind != "tumour"]) if len(part)]
+    kinds = [kind for kind in (slices[slices.kind == "tumour"], slices[slices.kind != "tumour"]) if len(kind)]
     each = chunk_slices // len(kinds)
-    number = int(np.ceil(max(len(part) for part in kinds) / each))
-    dealt = [spread(part, seed).take(np.arange(number * each) % len(part)) for part in kinds]
-    return [pd.concat([part[k * each : (k + 1) * each] for part in dealt], ignore_index=True) for k in range(number)]
+    number = int(np.ceil(max(map(len, kinds)) / each))
+    rows = [spread(kind, seed).take(np.arange(number * each) % len(kind)) for kind in kinds]
+    return [pd.concat([kind[k * each : (k + 1) * each] for kind in rows], ignore_index=True) for k in range(number)]
 
 
 def balanced(slices, seed, most=400):
     """`most` slices, half of them with tumour, or all that there are, spread over patients and the length of the liver."""
-    import pandas as pd
-
-    tumour, other = (spread(part, seed) for part in (slices[slices.kind == "tumour"], slices[slices.kind != "tumour"]))
+    tumour, other = (spread(kind, seed) for kind in (slices[slices.kind == "tumour"], slices[slices.kind != "tumour"]))
     tumour = tumour[: max(most // 2, most - len(other))]
     return pd.concat([tumour, other[: most - len(tumour)]]).sort_values(["case", "z"]).reset_index(drop=True)
 
@@ -67,18 +62,16 @@ def training_files(folder):
     return sorted(folder.glob("train_chunk_*.csv"), key=names.natural)
 
 
-def audit(folder, cases, stores, alike=None):
+def audit(folder, cases, stores, duplicate_pairs=None):
     """Read the lists of a run back as written, and check them against the cases, the stores and each other.
 
-    folder   with split.csv, train_chunk_NN.csv, val.csv, test.csv.
-    cases    rows of cases.csv that are learnt from.
-    stores   dict "liver" and "tumour" -> store.Store.
-    alike    pairs of `patients.same_patient`, which must be on one side.
+    folder           with split.csv, train_chunk_NN.csv, val.csv, test.csv.
+    cases            rows of cases.csv that are learnt from.
+    stores           dict "liver" and "tumour" -> store.Store.
+    duplicate_pairs  those of `patients.same_patient`, which must be on one side.
     returns  (DataFrame with a row per side: patients, cases, tumour_free, slices, tumour_slices, tumour_ml, lesions;
              sentences that say what is wrong, empty when nothing is; sentences worth knowing).
     """
-    import pandas as pd
-
     sides = pd.read_csv(folder / "split.csv", dtype=str, keep_default_na=False)
     side = dict(zip(sides.case, sides.split, strict=True))
     on = sides.groupby("group").split.unique()
@@ -86,17 +79,17 @@ def audit(folder, cases, stores, alike=None):
     wrong += [f"case {case} is listed twice in split.csv" for case in sides.case[sides.case.duplicated()]]
     wrong += [f"split.csv names {case}, which is no case of this run" for case in sides.case if case not in set(cases.case)]
     wrong += [f"split.csv lacks {case}" for case in cases.case if case not in side]
-    for pair in [] if alike is None else alike.itertuples():
+    for pair in [] if duplicate_pairs is None else duplicate_pairs.itertuples():
         if side.get(pair.case) and side.get(pair.other) and side[pair.case] != side[pair.other]:
             wrong.append(f"{pair.case} ({side[pair.case]}) and {pair.other} ({side[pair.other]}) show the same scan")
     files = training_files(folder)
-    dealt = {file.name: read(file) for file in [*files, folder / "val.csv", folder / "test.csv"]}
-    for name, listed in dealt.items():
+    by_name = {file.name: read(file) for file in [*files, folder / "val.csv", folder / "test.csv"]}
+    for name, listed in by_name.items():
         expected = name.split("_")[0].removesuffix(".csv")
         wrong += _list_faults(name, listed, side, expected, stores)
         if expected == "train" and not len(listed):
             wrong.append(f"{name} is empty: a network can't be trained on it")
-    if not any(len(dealt[file.name]) and (dealt[file.name].kind == "tumour").any() for file in files):
+    if not any(len(by_name[file.name]) and (by_name[file.name].kind == "tumour").any() for file in files):
         wrong.append("no training slice shows tumour: the tumour network can't learn")
     table = _by_side(cases.assign(split=cases.case.map(side)).merge(sides[["case", "group"]], on="case"))
     known = [f"no {row.split} case shows tumour" for row in table.itertuples() if row.cases and not row.tumour_slices]
@@ -105,8 +98,6 @@ def audit(folder, cases, stores, alike=None):
 
 def read(file):
     """A list of slices: case as text, whatever it looks like ("007", "NA")."""
-    import pandas as pd
-
     return pd.read_csv(file, dtype={"case": str, "kind": str}, keep_default_na=False)
 
 
@@ -136,7 +127,6 @@ def _by_side(cases):
 
 def read_lists(folder):
     """The chunks and the validation slices of a run, as 02 wrote them: (list of DataFrames, DataFrame)."""
-
     files = training_files(folder)
     if not files:
         raise FileNotFoundError(f"{folder}: holds no train_chunk_*.csv; run 02_filtering first")

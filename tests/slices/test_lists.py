@@ -86,9 +86,9 @@ CASES = pd.DataFrame({"case": ["001", "b", "c"], "slices": [4, 3, 5], "tumour_sl
 PAIR = pd.DataFrame([("c", "001", "near-duplicate")], columns=["case", "other", "kind"])
 
 
-def audited(folder, alike=None, liver=None, tumour=None):
+def audited(folder, duplicate_pairs=None, liver=None, tumour=None):
     shelves = {"liver": liver or Shelf({"001": 4, "b": 3, "c": 5}), "tumour": tumour or Shelf({"001": 2, "b": 3, "c": 5})}
-    return lists.audit(folder, CASES, shelves, alike)
+    return lists.audit(folder, CASES, shelves, duplicate_pairs)
 
 
 def test_sound_lists_pass_and_each_side_is_counted(written):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.slices import splits
+from helpers.slices import patients
 
 
 def pairs(*rows):
@@ -11,40 +11,40 @@ def pairs(*rows):
 
 
 def test_groups_from_pattern_and_csv(tmp_path):
-    assert splits.patient_groups(["p1-a", "p1-b", "x"], pattern=r"(p\d+)-") == {"p1-a": "p1", "p1-b": "p1", "x": "x"}
+    assert patients.patient_groups(["p1-a", "p1-b", "x"], pattern=r"(p\d+)-") == {"p1-a": "p1", "p1-b": "p1", "x": "x"}
     file = tmp_path / "g.csv"
     file.write_text("case,group\nc0,p\n 007 , p\n")
-    assert splits.patient_groups(["c0", "c1", "007"], file) == {"c0": "p", "c1": "c1", "007": "p"}
+    assert patients.patient_groups(["c0", "c1", "007"], file) == {"c0": "p", "c1": "c1", "007": "p"}
     file.write_text("name,group\nc0,p\n")
     with pytest.raises(ValueError, match="columns case and group"):
-        splits.patient_groups(["c0"], file)
+        patients.patient_groups(["c0"], file)
     file.write_text("case,group\nc0,p\nc0,q\n")
     with pytest.raises(ValueError, match="c0 into two groups"):
-        splits.patient_groups(["c0"], file)
+        patients.patient_groups(["c0"], file)
     with pytest.raises(ValueError, match="group in parentheses"):
-        splits.patient_groups(["c0"], pattern="c")
+        patients.patient_groups(["c0"], pattern="c")
 
 
 def test_the_file_wins_over_the_pattern(tmp_path):
     (tmp_path / "g.csv").write_text("case,group\np1-b,other\n")
-    groups = splits.patient_groups(["p1-a", "p1-b", "p2-a"], tmp_path / "g.csv", r"(p\d+)-")
+    groups = patients.patient_groups(["p1-a", "p1-b", "p2-a"], tmp_path / "g.csv", r"(p\d+)-")
     assert groups == {"p1-a": "p1", "p1-b": "other", "p2-a": "p2"}
 
 
 def test_twins_join_patients_and_chains_of_them():
     names = ["a1", "a2", "b1", "c", "d", "e"]
-    alike = pairs(("a2", "b1", "near-duplicate"), ("c", "b1", "duplicate-image"), ("d", "left", "duplicate-image"))
-    groups = splits.patient_groups(names, pattern=r"([ab])\d", alike=alike)
+    twice = pairs(("a2", "b1", "near-duplicate"), ("c", "b1", "duplicate-image"), ("d", "left", "duplicate-image"))
+    groups = patients.patient_groups(names, pattern=r"([ab])\d", duplicate_pairs=twice)
     assert len({groups[name] for name in ("a1", "a2", "b1", "c")}) == 1
     assert groups["d"] == "d" and groups["e"] == "e"
 
 
 def test_the_file_tells_near_duplicates_apart_but_not_the_same_voxels(tmp_path):
     (tmp_path / "g.csv").write_text("case,group\na,1\nb,2\nc,3\n")
-    alike = pairs(("a", "b", "near-duplicate"), ("a", "c", "duplicate-image"), ("b", "d", "near-duplicate"))
-    kept = splits.same_patient(alike, tmp_path / "g.csv")
+    twice = pairs(("a", "b", "near-duplicate"), ("a", "c", "duplicate-image"), ("b", "d", "near-duplicate"))
+    kept = patients.same_patient(twice, tmp_path / "g.csv")
     assert kept[["case", "other"]].to_numpy().tolist() == [["a", "c"], ["b", "d"]]
-    assert len(splits.same_patient(alike)) == 3
+    assert len(patients.same_patient(twice)) == 3
 
 
 def lits(names, spacing, layout="LiTS pairs"):
@@ -61,4 +61,4 @@ def lits(names, spacing, layout="LiTS pairs"):
     (lits(["volume-30a", "scan_31"], 1.0), []),
 ])  # fmt: skip
 def test_the_block_from_3d_ircadb(cases, block):
-    assert splits.ircadb_block(cases) == block
+    assert patients.ircadb_block(cases) == block

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import runs
-from helpers.slices import splits
+from helpers.slices import patients, splits
 
 QUICK = settings(max_examples=60, deadline=None)
 SETTINGS = {"seed": 1, "val_share": 0.2, "test_share": 0.2, "folds": 0, "test": []}
@@ -64,7 +64,7 @@ def test_a_case_more_moves_no_other(cohort, seed, folds, data):
     for group in (order[:-2], order[:-1], order):  # the cohort grows by a patient at a time
         now = cases[cases.case.map(groups).isin(group)].reset_index(drop=True)
         table = splits.split(now, groups, seed, 0.2, 0.2, folds, before=before)
-        parts = splits.parts_of(table)
+        parts = splits.sides_of(table)
         assert all(parts[case] == part for case, part in before.items())
         before = parts
     assert splits.remarks(table, before) == []
@@ -74,7 +74,7 @@ def test_a_growing_cohort_keeps_its_shares():
     before, cases = {}, cohort(60)
     for n in range(5, 61):
         table = splits.split(cases[:n], alone(cases), 3, 0.15, 0.25, before=before)
-        before = splits.parts_of(table)
+        before = splits.sides_of(table)
         counts = table.split.value_counts()
         assert all(abs(counts[side] - share * n) <= 1 for side, share in (("val", 0.15), ("test", 0.25), ("train", 0.6))), n
 
@@ -122,7 +122,7 @@ def test_borders_of_the_strata_are_fixed(ml, stratum):
 def test_split_depends_on_seed_and_names_only():
     cases = cohort(12)
     one, again = (splits.split(c, alone(cases), 3) for c in (cases, cases.sample(frac=1, random_state=0)))
-    assert splits.parts_of(one) == splits.parts_of(again)
+    assert splits.sides_of(one) == splits.sides_of(again)
     assert not one.equals(splits.split(cases, alone(cases), 4))
 
 
@@ -184,7 +184,7 @@ def test_a_split_on_disk_is_kept_until_its_settings_change(tmp_path):
     first, said = drawn(tmp_path, cohort(15))
     assert said == ["There is no split yet: it is drawn."]
     second, said = drawn(tmp_path, cohort(17))
-    assert splits.parts_of(first).items() <= splits.parts_of(second).items()
+    assert splits.sides_of(first).items() <= splits.sides_of(second).items()
     assert said[1] == "2 of the cases are new since the last split: c15, c16."
     assert drawn(tmp_path, cohort(17))[0].equals(second)
     third, said = drawn(tmp_path, cohort(17), SETTINGS | {"seed": 2})
@@ -198,7 +198,7 @@ def test_a_case_that_left_comes_back_to_its_side(tmp_path):
     _, said = drawn(tmp_path, cohort(15)[lambda t: ~t.case.isin(tested[:1])])
     assert said[1].startswith(f"1 of the cases are no longer there; a case that comes back gets its old side: {tested[0]}")
     again, _ = drawn(tmp_path, cohort(15))
-    assert splits.parts_of(again) == splits.parts_of(first)
+    assert splits.sides_of(again) == splits.sides_of(first)
 
 
 def test_another_fold_of_the_same_partition(tmp_path):
@@ -238,6 +238,6 @@ def test_the_folds_of_the_cross_validation_are_drawn_again():
     told = re.findall(r"^\| (\d) \| (volume-\d+) \|(?:[^|]*\|){2} ([\d.,]+) \|", page, re.MULTILINE)
     table = pd.DataFrame(told, columns=["fold", "case", "tumour_ml"])
     cases = table.assign(tumour_ml=table.tumour_ml.str.replace(",", "").astype(float))
-    groups = splits.patient_groups(cases.case, runs.HERE / "checkpoints" / "lits18" / "groups.csv")
+    groups = patients.patient_groups(cases.case, runs.HERE / "checkpoints" / "lits18" / "groups.csv")
     drawn = splits.split(cases, groups, 7, test_share=0.0, folds=5)
     assert len(table) == 18 and drawn.fold.astype(str).tolist() == table.fold.tolist()
