@@ -36,6 +36,15 @@ def test_cells_are_short_and_committed_without_outputs(notebook):
     assert max(lines) <= 25 and statistics.median(lines) <= 7
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.stem)
+def test_code_fits_a_laptops_screen(notebook):
+    """JupyterLab at 1,280 pixels shows 88 columns of code; what helpers is needed for stands in two lines at most."""
+    lines = [line for cell in cells_of(notebook, "code") for line in "".join(cell["source"]).splitlines()]
+    assert [line for line in lines if len(line) > 88] == []
+    door = [line for line in lines if "helpers" in line and line.lstrip().startswith(("import ", "from "))]
+    assert 1 <= len(door) <= 2 and all(line.startswith("from helpers import ") for line in door)
+
+
 def test_every_notebook_ran_and_kept_its_stderr(tiny_run):
     ran = {p.stem for p in (tiny_run.reports / "notebooks").glob("*.ipynb")}
     assert ran == {"01_exploration", "02_filtering", "03_dataset", "04_training_gate", "04_training_liver",
