@@ -1,16 +1,16 @@
 """Work on many items in processes of their own: one that dies costs its own item and no other."""
 
-import collections
+import concurrent.futures
 import contextlib
 import multiprocessing
 import signal
+import threading
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """What is left of an item whose process ended twice while working on it; `how` is "SIGKILL" or "exit code 3"."""
+    """Instead of a result, when the process ended twice at work; `how` is "SIGKILL" or "exit code 3"."""
 
     how: str
 
@@ -20,64 +20,87 @@ def parallel_map(work, items, workers):
 
     work     function of a module, or a partial of one, so that it can travel.
     workers  processes, started afresh, because a notebook has threads, and a fork of those can hang.
-    yields   (index of the item, result or Died) in the order in which they are finished. An item whose process dies is tried
-             once more when all others are done, alone, with all of the memory for itself.
+    yields   (index of the item, result or WorkerDied) in the order in which they are finished. An item
+             whose process dies is tried once more when all others are done, alone, with all of the memory.
 
     Raises what `work` raises; RuntimeError when processes can't start at all.
     """
-    waiting, again, crew = collections.deque(enumerate(items)), collections.deque(), {}
-    try:
-        while waiting or again or any(busy for _, busy in crew.values()):
-            alone = not waiting and not any(busy for _, busy in crew.values())
-            while len(crew) < min(workers, len(waiting)) or alone and again and not crew:
-                crew.update([_hired(work)])
-            for connection, (process, busy) in list(crew.items()):
-                if busy is None and (waiting or alone and again):
-                    busy = (*waiting.popleft(), False) if waiting else (*again.popleft(), True)
-                    alone = False
-                    crew[connection] = process, busy
-                    with contextlib.suppress(OSError):  # it died while it had nothing to do: told below, as any other death
-                        connection.send(busy[1])
-            for connection in wait([c for c, (_, busy) in crew.items() if busy]):
-                process, (index, item, second) = crew[connection]
-                try:
-                    good, result = connection.recv()
-                except (EOFError, OSError):
-                    process.join()
-                    del crew[connection]
-                    if second:
-                        yield index, WorkerDied(_how(process.exitcode))
-                    else:
-                        again.append((index, item))
-                    continue
-                if not good:
-                    raise result
-                crew[connection] = process, None
-                yield index, result
-    finally:
-        for connection, (process, _) in crew.items():
-            connection.close()
+    waiting, again = dict(enumerate(items)), {}
+    for index, result in _tried(work, waiting, workers):
+        if isinstance(result, WorkerDied):
+            again[index] = waiting[index]
+        else:
+            yield index, result
+    yield from _tried(work, again, 1)
+
+
+def _tried(work, items, workers):
+    """(index, result or WorkerDied) of items, a dict by index, each given to a process once."""
+    crew = _Crew(work)
+    with concurrent.futures.ThreadPoolExecutor(max(1, min(workers, len(items)))) as threads:
+        index_of = {threads.submit(crew.result_of, item): index for index, item in items.items()}
+        try:
+            for future in concurrent.futures.as_completed(index_of):
+                yield index_of.pop(future), future.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            crew.dismiss()
+
+
+class _Crew:
+    """Worker processes, one for each thread that asks, with a pipe of its own: its end is its process's end.
+
+    pebble.ProcessPool and concurrent.futures' share one pipe among all workers: there a process that dies
+    early can cost others their items (1 of 90 trials, 8 deaths each, on a busy machine).
+    """
+
+    def __init__(self, work):
+        self.work, self.of_thread = work, threading.local()
+        self.lock, self.processes, self.dismissed = threading.Lock(), [], False
+
+    def result_of(self, item):
+        """The result of an item from this thread's process, or WorkerDied; the next item then gets a new one."""
+        process, connection = getattr(self.of_thread, "worker", None) or self._hire()
+        try:
+            connection.send(item)
+            succeeded, result = connection.recv()
+        except (EOFError, OSError):
+            self.of_thread.worker = None
+            return WorkerDied(_how(process))
+        if not succeeded:
+            raise result
+        return result
+
+    def _hire(self):
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
+        with self.lock:
+            if self.dismissed:
+                raise concurrent.futures.CancelledError
+            process.start()
+            self.processes.append(process)
+        theirs.close()
+        try:
+            ours.recv()
+        except EOFError:
+            raise RuntimeError(f"a worker process ended before it began ({_how(process)})") from None
+        self.of_thread.worker = process, ours
+        return self.of_thread.worker
+
+    def dismiss(self):
+        """End all processes; who waits for one of them gets WorkerDied."""
+        with self.lock:
+            self.dismissed = True
+        for process in self.processes:
             process.terminate()
-
-
-def _hired(work):
-    """A process that is ready: (our end of its connection, (process, no item yet))."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        ours.recv()
-    except EOFError:
-        process.join()
-        raise RuntimeError(f"a worker process ended before it began ({_how(process.exitcode)})") from None
-    return ours, (process, None)
+        for process in self.processes:
+            process.join()
 
 
 def _serve(connection, work):
-    """What a worker does until its master closes the connection or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the master, who ends us
+    """What a worker does until the other end of its pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us, and ends us
     connection.send("ready")
     while True:
         try:
@@ -86,7 +109,7 @@ def _serve(connection, work):
             return
         try:
             answer = True, work(item)
-        except Exception as error:  # travels to the master and is raised there
+        except Exception as error:  # travels back and is raised there
             answer = False, error
         try:
             connection.send(answer)
@@ -94,30 +117,32 @@ def _serve(connection, work):
             return
 
 
-def _how(exitcode):
-    return signal.Signals(-exitcode).name if exitcode < 0 else f"exit code {exitcode}"
+def _how(process):
+    process.join()
+    code = process.exitcode
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 @contextlib.contextmanager
 def collected(impatient=False):
-    """Give a list that grows by the name of every SIGINT and SIGTERM, and keep them from killing this process.
+    """Give a list that grows by the name of every SIGINT and SIGTERM; they don't end this process.
 
-    impatient  a second SIGINT raises KeyboardInterrupt, for a person who doesn't want to wait for the end of a step.
+    impatient  a second SIGINT raises KeyboardInterrupt, for a person who won't wait for a step's end.
     Outside the main thread Python has no signals: the list stays empty.
     """
-    asked = []
+    signals = []
 
     def note(number, frame):
-        if impatient and asked and number == signal.SIGINT:
+        if impatient and signals and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.append(signal.Signals(number).name)
+        signals.append(signal.Signals(number).name)
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:
         before = {}
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

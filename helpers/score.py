@@ -83,10 +83,11 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     return jobs
 
 
-def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM):
+def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     """The Scored of one job of `jobs_of`, or a sentence when the reference itself can't be used.
 
     Geometry comes from the scan where there is one, else from the reference mask.
+    failed  why the prediction isn't to be read at all: the case counts as failed.
     """
     case, reference_path, prediction_path, scan_path = job
     try:
@@ -94,12 +95,14 @@ def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM):
         grid, reference = read_reference(reference_path, scan)
     except ValueError as error:
         return str(error)
-    prediction, failed, refused = None, "there is no prediction", False
-    if prediction_path:
+    prediction, refused = None, bool(failed)
+    if not failed and prediction_path:
         try:
-            prediction, failed = run_scores.read_prediction(prediction_path, grid), ""
+            prediction = run_scores.read_prediction(prediction_path, grid)
         except ValueError as error:
             failed, refused = str(error), "the mask has shape" not in str(error)
+    elif not failed:
+        failed = "there is no prediction"
     hu = scan.hu if scan else None
     scored, _ = case_scores.score(case, reference, prediction, grid.spacing_mm, grid.affine, hu, tolerances_mm, failed)
     scored.row |= {"note": "" if failed else _note(prediction_path, grid), "refused": refused}
@@ -146,12 +149,12 @@ def main(arguments=None):
     if options.workers < 0 or any(mm <= 0 for mm in options.tolerance):
         parser.error("workers must not be negative, tolerances must be above 0")
     try:
-        jobs = jobs_of(options.references, options.predictions, options.scans)
+        to_score = jobs_of(options.references, options.predictions, options.scans)
     except (FileNotFoundError, ValueError) as error:
         print(f"helpers.score: {error}", file=sys.stderr)
         return FAILED
     work = partial(score_files, tolerances_mm=tuple(options.tolerance))
-    results = run_scores.score_all(jobs, work, options.workers or None)
+    results = run_scores.score_all([(job[0], job) for job in to_score], work, options.workers or None)
     unusable = [result for result in results if isinstance(result, str)]
     scored = [result for result in results if not isinstance(result, str)]
     for sentence in unusable:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -52,3 +54,26 @@ def test_an_error_of_the_work_is_raised():
 
 def test_nothing_to_do():
     assert list(parallel_map(double, [], 2)) == []
+
+
+def test_processes_that_can_not_start_are_an_error_not_a_wait(tmp_path):
+    """A script without the guard that spawned processes need."""
+    script = tmp_path / "script.py"
+    script.write_text("from helpers.processes import parallel_map\nprint(list(parallel_map(abs, [1, 2], 2)))\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "RuntimeError: a worker process ended before it began" in done.stderr
+
+
+def slow(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_results_come_as_they_are_finished_and_who_stops_listening_ends_the_workers():
+    results = parallel_map(slow, [60, 0.1, 60], 2)
+    index, pid = next(results)
+    assert index == 1
+    results.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -1,6 +1,8 @@
 """`python -m helpers.score` on folders of masks as people have them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -209,3 +211,26 @@ def test_a_damaged_prediction_is_named(folders, tmp_path, capsys):
     file.write_bytes(file.read_bytes()[:-60])
     assert run(r, p, out=tmp_path / "out") == 1
     assert "segmentation-2.nii.gz: is damaged" in capsys.readouterr().err
+
+
+def deadly(job, failed="", **more):
+    """`score_files`, but memory runs out over the mask of case 1, and over case 2 whatever it reads."""
+    if job[0] == "segmentation-1" and not failed or job[0] == "segmentation-2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return score.score_files(job, failed=failed, **more)
+
+
+def test_a_scorer_that_is_killed_costs_its_own_case(folders, tmp_path, capsys, monkeypatch):
+    assert run(*folders, out=tmp_path / "all") == 0
+    monkeypatch.setattr(score, "score_files", deadly)
+    assert run(*folders, out=tmp_path / "out", workers="2") == 1
+    printed = capsys.readouterr().err
+    reason = "scoring it ended its process (SIGKILL), most often for want of memory"
+    assert f"segmentation-1: {reason}" in printed
+    assert f"not scored: segmentation-2: {reason}, without its prediction, too" in printed
+    cases, values = read(tmp_path / "out")
+    assert cases.index.tolist() == ["segmentation-0", "segmentation-1"] and cases.failed["segmentation-1"] == reason
+    assert cases.tumour_dice.tolist() == [1, 0] and cases.tumour_reference_voxels.gt(0).all()
+    assert values["cases.failed_names"] == ["segmentation-1"] and len(values["cases.not_scored"]) == 1
+    whole = read(tmp_path / "all")[0].loc["segmentation-0"]
+    assert cases.loc["segmentation-0"].to_dict() == pytest.approx(whole.to_dict(), nan_ok=True)

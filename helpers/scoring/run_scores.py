@@ -1,17 +1,17 @@
 """Scores of a run: what notebook 05 predicted for the cases of a split, against their references."""
 
-import concurrent.futures
-import multiprocessing
 import os
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from helpers import files
 from helpers.intake import case_table
 from helpers.parameters import listed
+from helpers.processes import WorkerDied, parallel_map
 from helpers.runs import Run
 from helpers.scans import reading
 from helpers.scans.labels import read_mask
@@ -86,23 +86,24 @@ def found_elsewhere(rows, runs):
     return rows.assign(run=having)
 
 
-def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM):
+def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     """The Scored of one row of `cases_of`, a dict, with why each missed lesion was lost where the cascade left a log.
 
-    A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column `failed`.
+    A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column
+    `failed`; so is one that isn't even read, because `failed` has a reason already.
     """
     run, case = Run(row["run"]), row["case"]
     volume, reference = reading.read_row(row)
-    prediction, failed = None, ""
-    try:
-        prediction = read_prediction(run.prediction(case), volume)
-    except ValueError as error:
-        failed = str(error)
-    evidence, note = None, ""
-    try:
-        evidence = attribution.read(run, case, volume)
-    except ValueError as error:  # a damaged map costs what it would have explained, and no other case
-        note = str(error)
+    prediction, evidence, note = None, None, ""
+    if not failed:
+        try:
+            prediction = read_prediction(run.prediction(case), volume)
+        except ValueError as error:
+            failed = str(error)
+        try:
+            evidence = attribution.read(run, case, volume)
+        except ValueError as error:  # a damaged map costs what it would have explained, and no other case
+            note = str(error)
     if failed and evidence and evidence.log.get("sentence"):
         failed += f"; the cascade says: {evidence.log['sentence']}"
     scored, pieces = case_scores.score(
@@ -149,29 +150,36 @@ def _explain(scored, pieces, reference, prediction, evidence, volume):
     scored.probabilities = probabilities.levels(reference, evidence)
 
 
-def score_all(jobs, work, workers=None, unit="case"):
+def score_all(jobs, work, workers=None):
     """`work(job)` for every job on all cores, with a progress bar; results in the order of the jobs.
 
-    work  a function of a module, or a `partial` of one: the processes are spawned and import it.
+    jobs     list of (case, what `work` takes).
+    work     a function of a module, or a `partial` of one: processes are started afresh and import it. A
+             job whose process dies is tried again without its prediction, with the keyword `failed`.
+    returns  list of results; a sentence for a case that ended its process even so.
     """
-    from tqdm import tqdm
-
-    jobs, workers = list(jobs), workers or os.cpu_count() or 1
-    bar = partial(tqdm, total=len(jobs), desc="scoring", unit=unit)
-    if min(workers, len(jobs)) <= 1:
-        return list(bar(map(work, jobs)))
-    # spawned, because a notebook that calls us has threads, and a fork of those can hang
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
-        return list(bar(pool.map(work, jobs)))
+    items, workers = [item for _, item in jobs], min(workers or os.cpu_count() or 1, len(jobs))
+    done = parallel_map(work, items, workers) if workers > 1 else enumerate(map(work, items))
+    results = dict(tqdm(done, total=len(items), desc="scoring", unit="case"))
+    for k in [k for k, result in results.items() if isinstance(result, WorkerDied)]:
+        failed = f"scoring it ended its process ({results[k].how}), most often for want of memory"
+        ((_, results[k]),) = parallel_map(partial(work, failed=failed), [items[k]], 1)
+        if isinstance(results[k], WorkerDied):
+            results[k] = f"{jobs[k][0]}: {failed}, without its prediction, too"
+    return [results[k] for k in range(len(items))]
 
 
 def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
     """The tables (`case_scores.tables`) of rows of `cases_of`, each with the prediction of the run in its column `run`.
 
-    Raises FileNotFoundError when one of the runs has no predictions at all.
+    Raises FileNotFoundError when one of the runs has no predictions at all; RuntimeError, when all others
+    are scored, that names cases whose reference alone ends the process that reads it.
     """
     for run in map(Run, rows.run.unique()):
         if not run.predictions.is_dir():
             raise FileNotFoundError(f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first")
     work = partial(score_one, tolerances_mm=tuple(tolerances_mm))
-    return case_scores.tables(score_all(rows.to_dict("records"), work, workers))
+    scored = score_all([(row["case"], row) for row in rows.to_dict("records")], work, workers)
+    if lost := [sentence for sentence in scored if isinstance(sentence, str)]:
+        raise RuntimeError(f"{len(lost)} of {len(scored)} cases can't be scored: {'; '.join(lost)}")
+    return case_scores.tables(scored)

@@ -1,5 +1,7 @@
 """Runs scored together: the folds of a cross-validation as one table, and what each case's own files add to it."""
 
+import os
+import signal
 from dataclasses import asdict
 
 import nibabel as nib
@@ -102,6 +104,24 @@ def test_masks_of_other_weights_or_rules_are_not_scored_as_one_result(folds):
     files.write_json(log, files.read_json(log) | {"origin": {"rules": "others", "weights": ["b"]}})
     with pytest.raises(ValueError, match=r"run 'cv1': volume-2 and volume-3 tell of different weights or rules.*split='val'"):
         run_scores.agree(rows)
+
+
+def deadly(row, failed="", **more):
+    """`score_one`, but memory runs out over the prediction of volume-1."""
+    if row["case"] == "volume-1" and not failed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run_scores.score_one(row, failed=failed, **more)
+
+
+def test_a_scorer_that_is_killed_costs_its_own_case(folds, tmp_path, monkeypatch):
+    monkeypatch.setenv("CASCADE_LIVER_ROOT", str(tmp_path))  # for the processes
+    rows = run_scores.cases_of_all(folds, "val")
+    monkeypatch.setattr(run_scores, "score_one", deadly)
+    tables = run_scores.score_rows(rows, workers=2)
+    cases = tables["cases"]
+    assert cases.tumour_dice.tolist() == [1, 0, 1, 1] and cases.group[1] == "p" and cases.lesions[1] == 1
+    assert cases.failed.tolist() == ["", "scoring it ended its process (SIGKILL), most often for want of memory", "", ""]
+    assert tables["lesions"].lost_by.tolist() == [""] * 7  # three times two lesions, one without an explanation
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
