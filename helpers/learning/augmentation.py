@@ -1,53 +1,68 @@
-"""How far a sample is bent away from its scan: turned, scaled, recoloured, blurred; drawn from the batch's generator."""
+"""How a sample differs from its scan: turned, scaled, brighter, noisier, blurred; drawn from the batch's generator."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
 import torch
 
+from helpers.parameters import unknown
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a batch may be bent away from the scans: to either side by up to the value, noise from 0 up to it.
+    """How far a batch may differ from the scans: to either side by up to the value, noise from 0 up to it; by default not at all.
 
-    rotation_degrees, scale (share), shift (share of the edge), flips (also quarter turns), brightness and contrast
-    (share of the window), gamma, noise (share of the window), blur (chance of a soft slice), field (share of the window
-    by which brightness drifts across a slice), neighbour_steps (distances from which the neighbours are drawn; 1 is about 3 mm),
-    implants (chance that healthy liver gets tumours, a third of it where there are some already), decoys (chance that the
-    liver gets a second gallbladder), veins (chance that the liver's bright vessels become dark ones), liver_level (share of
-    the window by which the liver alone becomes brighter or darker, in half of the samples).
+    rotation_degrees   scale: a share; shift: share of the slice's edge; flips: quarter turns too.
+    brightness         and contrast, field (brightness that drifts across a slice), noise: shares of the window; gamma.
+    blur               chance of a soft slice.
+    neighbour_steps    distances from which the neighbours are drawn; 1 is about 3 mm.
+    synthetic_lesions  chance that healthy liver gets tumours, a third of it where there are some already.
+    gallbladders       chance that the liver gets a second gallbladder.
+    dark_veins         chance that the liver's bright vessels become dark ones.
+    liver_level        share of the window by which the liver alone becomes brighter or darker, in half of the samples.
     """
 
-    rotation_degrees: float = 15.0
-    scale: float = 0.2
-    shift: float = 0.05
+    rotation_degrees: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
     flips: bool = False
-    brightness: float = 0.12
-    contrast: float = 0.2
-    gamma: float = 0.2
-    noise: float = 0.04
-    blur: float = 0.2
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
     field: float = 0.0
     neighbour_steps: tuple = (1,)
-    implants: float = 0.0
-    decoys: float = 0.0
-    veins: float = 0.0
+    synthetic_lesions: float = 0.0
+    gallbladders: float = 0.0
+    dark_veins: float = 0.0
     liver_level: float = 0.0
 
 
-NONE = Augmentation(0, 0, 0, False, 0, 0, 0, 0, 0)
-# what the stages are trained with: brightness and shape wide enough for other hospitals' scans; in regions of interest any turn
-WIDE = Augmentation(scale=0.3, shift=0.1, contrast=0.3, gamma=0.8, noise=0.06, field=0.1, neighbour_steps=(0, 1, 1, 1, 2))
+NONE = Augmentation()
+# brightness and shape wide enough for other hospitals' scans
+WIDE = Augmentation(
+    rotation_degrees=15.0, scale=0.3, shift=0.1, brightness=0.12, contrast=0.3, gamma=0.8, noise=0.06, blur=0.2, field=0.1,
+    neighbour_steps=(0, 1, 1, 1, 2),
+)  # fmt: skip
 OF_STAGE = {
     "gate": WIDE,
-    # without implants it leaves tumours out, without other levels the livers that are full of fat
-    "liver": replace(WIDE, brightness=0.15, implants=0.5, decoys=0.5, liver_level=0.3),
-    "tumour": Augmentation(
-        rotation_degrees=30.0, scale=0.3, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06, field=0.04,
-        neighbour_steps=WIDE.neighbour_steps, implants=0.75, veins=0.3,
+    # without synthetic lesions it leaves tumours out, without other levels the livers that are full of fat
+    "liver": replace(WIDE, brightness=0.15, synthetic_lesions=0.5, gallbladders=0.5, liver_level=0.3),
+    "tumour": Augmentation(  # a region of interest may be turned anyhow
+        rotation_degrees=30.0, scale=0.3, shift=0.05, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06,
+        blur=0.2, field=0.04, neighbour_steps=WIDE.neighbour_steps, synthetic_lesions=0.75, dark_veins=0.3,
     ),
 }  # fmt: skip
+
+
+def augmentation_of(stage, changes):
+    """What a stage is trained with, but for some changes, a dict such as {"noise": 0.1}; ValueError for an unknown name."""
+    known = [field.name for field in fields(Augmentation)]
+    if strange := sorted(set(changes) - set(known)):
+        raise ValueError(unknown(strange[0], known, "augment has no"))
+    return replace(OF_STAGE[stage], **changes)
 
 
 def affine_matrix(how, centre, size, rng):
@@ -76,15 +91,26 @@ def intensity_augmented(image, how, rng):
         return image
     b = len(image)
 
-    def each(low, high):
+    def drawn(low, high):
         return torch.from_numpy(rng.uniform(low, high, (b, 1, 1, 1)).astype(np.float32))
 
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
-    soft = each(0, 1) * (each(0, 1) < how.blur)
-    image = (image - 0.5) * (1 + each(-how.contrast, how.contrast)) + 0.5 + each(-how.brightness, how.brightness)
+    soft = drawn(0, 1) * (drawn(0, 1) < how.blur)
+    image = (image - 0.5) * (1 + drawn(-how.contrast, how.contrast)) + 0.5 + drawn(-how.brightness, how.brightness)
     if how.field:
         corners = torch.from_numpy(rng.uniform(-how.field, how.field, (b, 1, 3, 3)).astype(np.float32))
         image = image + torch.nn.functional.interpolate(corners, image.shape[2:], mode="bilinear", align_corners=True)
-    image = image.clamp_(0, 1) ** (1 + how.gamma) ** each(-1, 1)
+    image = image.clamp_(0, 1) ** (1 + how.gamma) ** drawn(-1, 1)
     image = torch.lerp(image, torch.nn.functional.avg_pool2d(image, 3, 1, 1), soft)
-    return (image + noise * each(0, how.noise)).clamp_(0, 1)
+    return (image + noise * drawn(0, how.noise)).clamp_(0, 1)
+
+
+def shift_liver_intensity(planes, livers, change, sigma):
+    """Make the liver brighter or darker than what surrounds it: fat in its cells takes up to 70 HU off, contrast adds 60.
+
+    planes   uint8 (C, y, x); livers: bool (C, y, x), the liver in each of them, tumours included.
+    change   grey values; sigma: pixels over which the change fades out at the liver's edge.
+    returns  planes uint8 (C, y, x).
+    """
+    soft = np.stack([cv2.GaussianBlur(liver.astype(np.float32), (0, 0), sigma) for liver in livers])
+    return np.rint((planes + change * soft).clip(0, 255)).astype(np.uint8)

@@ -1,59 +1,71 @@
 """A batch is a pure function of (seed, step, chunk list): which slices, which augmentation, and nothing else."""
 
+from dataclasses import KW_ONLY, dataclass
+
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 
 from helpers.learning import augmentation, synthetic
 from helpers.slices.recipe import normalised, stacked
-from helpers.slices.store import step_of
+from helpers.slices.store import Store, step_of
 
 cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
 
 
+@dataclass(eq=False)
 class Batches:
     """Makes the batch of any step from the chunks of a run; call it with the step.
 
-    chunks      list of DataFrames (case, z, liver_px, tumour_px, kind).
-    store       store.Store of the stage's slices.
-    stage       "gate", "liver" or "tumour": what the target is, and where a patch may lie.
-    batch_size  slices a batch; `patch` pixels along its edges, 0 takes whole slices (they must be of one size).
-    neighbours  slices on either side that become channels.
-    bends       augmentation.Augmentation.
-    norm        (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) / deviation.
-    patient_balance    0 draws every slice once an epoch; 1 draws every scan equally often, 0.5 by the root of its slices.
+    chunks           list of DataFrames (case, z, liver_px, tumour_px, kind); store: of the stage's slices.
+    stage            "gate", "liver" or "tumour": what the target is, and where a patch may lie.
+    batch_size       slices a batch; `patch` pixels along its edges, 0 takes whole slices (they must be of one size).
+    neighbours       slices on either side that become channels.
+    norm             (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) / deviation.
+    patient_balance  0 draws every slice once an epoch; 1 draws every scan equally often, 0.5 by the root of its slices.
     """
 
-    def __init__(self, chunks, store, stage, *, seed, batch_size, patch, neighbours, bends, classes=1, norm=(0.0, 255.0),
-                 patient_balance=0.0):  # fmt: skip
-        self.store, self.stage, self.seed, self.batch_size, self.patient_balance = store, stage, seed, batch_size, patient_balance
-        self.patch, self.neighbours, self.bends, self.classes, self.norm = patch, neighbours, bends, classes, norm
-        if stage == "tumour":
-            chunks = [chunk[chunk.kind != "empty"] for chunk in chunks]  # a region of interest holds liver
-        self.chunks = [chunk.reset_index(drop=True) for chunk in chunks]
-        self.steps_in = [max(1, len(chunk) // batch_size) for chunk in self.chunks]
+    chunks: list
+    store: Store
+    stage: str
+    _: KW_ONLY
+    seed: int
+    batch_size: int
+    patch: int
+    neighbours: int
+    augmentation: augmentation.Augmentation
+    classes: int = 1
+    norm: tuple = (0.0, 255.0)
+    patient_balance: float = 0.0
+
+    def __post_init__(self):
+        if self.stage == "tumour":
+            self.chunks = [chunk[chunk.kind != "empty"] for chunk in self.chunks]  # a region of interest holds liver
+        self.chunks = [chunk.reset_index(drop=True) for chunk in self.chunks]
+        self.steps_in = [max(1, len(chunk) // self.batch_size) for chunk in self.chunks]
         self.first_in = np.concatenate([[0], np.cumsum(self.steps_in)])
         self.steps_per_epoch = int(self.first_in[-1])
 
-    def place(self, step):
+    def position(self, step):
         """(epoch, chunk, batch within the chunk) of a step, all from 0."""
-        turn, rest = divmod(step, self.steps_per_epoch)
+        epoch, rest = divmod(step, self.steps_per_epoch)
         chunk = int(np.searchsorted(self.first_in, rest, side="right")) - 1
-        return turn, chunk, rest - int(self.first_in[chunk])
+        return epoch, chunk, rest - int(self.first_in[chunk])
 
     def rows(self, step):
-        """The slices of a step: tumour and others shuffled apart, then dealt in turn, so that every batch is balanced."""
-        turn, number, k = self.place(step)
+        """The slices of a step: tumour and others shuffled apart, then merged evenly, so that every batch is balanced."""
+        epoch, number, k = self.position(step)
         chunk = self.chunks[number]
-        rng = np.random.default_rng([self.seed, turn, number])
+        rng = np.random.default_rng([self.seed, epoch, number])
         kind = "empty" if self.stage == "gate" else "tumour"
-        halves = [self._drawn(chunk.case, np.flatnonzero(side), rng) for side in (chunk.kind == kind, chunk.kind != kind)]
+        halves = [self._shuffled(chunk.case, np.flatnonzero(side), rng) for side in (chunk.kind == kind, chunk.kind != kind)]
         keys = np.concatenate([(np.arange(len(half)) + 0.5) / max(1, len(half)) for half in halves])
         order = np.concatenate(halves)[np.argsort(keys, kind="stable")]
         return chunk.iloc[order[(k * self.batch_size + np.arange(self.batch_size)) % len(order)]]
 
-    def _drawn(self, cases, rows, rng):
-        """The rows in random order; with patient_balance drawn again and again, those of scans with many slices more seldom."""
+    def _shuffled(self, cases, rows, rng):
+        """The rows in random order; with patient_balance drawn with replacement, those of scans with many slices more seldom."""
         if not self.patient_balance or not len(rows):
             return rng.permutation(rows)
         _, case, count = np.unique(cases.to_numpy()[rows], return_inverse=True, return_counts=True)
@@ -63,32 +75,42 @@ class Batches:
     def __call__(self, step):
         """Image float32 (B, C, H, W), normalised, and target int64 (B, 1, H, W), or (B, 1) for the gate."""
         rng = np.random.default_rng([self.seed, 1_000_003, step])
-        chunk = self.chunks[self.place(step)[1]]
-        donors = chunk[chunk.kind == "tumour"] if self.bends.implants else None
-        pairs = [self._sample(row, donors, rng) for row in self.rows(step).itertuples()]
-        image = torch.from_numpy(np.stack([image for image, _ in pairs])).float().div_(255)
-        target = torch.from_numpy(np.stack([target for _, target in pairs])).long()
-        return normalised(augmentation.intensity_augmented(image, self.bends, rng), self.norm), target
+        return self.batch_of(self.rows(step), self.chunks[self.position(step)[1]], rng)
+
+    def batch_of(self, rows, chunk, rng):
+        """The batch of some rows; `chunk`: the slices whose lesions may be pasted into them."""
+        donors = chunk[chunk.kind == "tumour"] if self.augmentation.synthetic_lesions else None
+        samples = [self._sample(row, donors, rng) for row in rows.itertuples()]
+        image = torch.from_numpy(np.stack([image for image, _ in samples])).float().div_(255)
+        target = torch.from_numpy(np.stack([target for _, target in samples])).long()
+        return normalised(augmentation.intensity_augmented(image, self.augmentation, rng), self.norm), target
 
     def _sample(self, row, donors, rng):
-        how = self.bends
+        planes, labels, step = self.cut(row, rng)
+        if self.stage == "gate":
+            return planes, np.array([row.liver_px > 0], dtype=np.uint8)
+        chances = self.augmentation
+        if (chances.synthetic_lesions or chances.gallbladders or chances.dark_veins) and (labels == 1).any():
+            scale = synthetic.scale_of(self.store.meta(row.case), self.neighbours, step)
+            planes, labels = self._synthesised(planes, labels, scale, donors, rng)
+        return planes, target_of(labels, self.stage, self.classes)[None]
+
+    def cut(self, row, rng):
+        """A slice with its neighbours, of the augmentation only what moves it and its liver's level.
+
+        returns  (planes uint8 (C, y, x), labels uint8 (y, x) of the slice itself, how many slices away its neighbours are).
+        """
         image, mask = self.store.image(row.case), self.store.mask(row.case)
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         size = self.patch or mask.shape[1]
-        about = self._centre(mask[k], size, rng)
-        matrix = augmentation.affine_matrix(how, about, size, rng)
+        matrix = augmentation.affine_matrix(self.augmentation, self._centre(mask[k], size, rng), size, rng)
         planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
-        if how.liver_level and rng.random() < 0.5:
-            change, sigma = 255 * rng.uniform(-1, 1) * how.liver_level, rng.uniform(0.7, 2.0)
-            planes = synthetic.shift_liver_intensity(planes, self._labels_near(row.case, k, step) >= 1, change, sigma)
-        picture = np.stack([augmentation.warp(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
-        if self.stage == "gate":
-            return picture, np.array([row.liver_px > 0], dtype=np.uint8)
+        if self.augmentation.liver_level and rng.random() < 0.5:
+            change, sigma = 255 * rng.uniform(-1, 1) * self.augmentation.liver_level, rng.uniform(0.7, 2.0)
+            planes = augmentation.shift_liver_intensity(planes, self._labels_near(row.case, k, step) >= 1, change, sigma)
+        planes = np.stack([augmentation.warp(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
         labels = augmentation.warp(mask[k], matrix, size, cv2.INTER_NEAREST)
-        if (how.implants or how.decoys or how.veins) and (labels == 1).any():
-            picture, labels = self._implanted(picture, labels, row.case, step, donors, rng)
-        target = target_of(labels, self.stage, self.classes)
-        return picture, target[None]
+        return planes, labels, step
 
     def _labels_near(self, case, k, step):
         """Labels uint8 (C, y, x) of slice k and its neighbours, one for each channel of `stacked` pictures."""
@@ -97,38 +119,34 @@ class Batches:
 
     def _step(self, case, rng):
         """How many slices away this sample's neighbours are."""
-        return int(rng.choice(self.bends.neighbour_steps)) * step_of(self.store, case)
+        return int(rng.choice(self.augmentation.neighbour_steps)) * step_of(self.store, case)
 
-    def _implanted(self, picture, labels, case, step, donors, rng):
-        """With up to three tumours and one gallbladder more, or dark veins: (picture uint8 (C, y, x), labels uint8 (y, x))."""
-        tumours = rng.integers(1, 4) if rng.random() < self.bends.implants * (1 / 3 if (labels == 2).any() else 1) else 0
-        decoy = rng.random() < self.bends.decoys
-        veins = bool(self.bends.veins) and rng.random() < self.bends.veins
-        if not tumours and not decoy and not veins:
-            return picture, labels
-        planes, labels = picture.astype(np.float32), labels.copy()
-        meta = self.store.meta(case)
-        around = np.repeat(np.arange(-self.neighbours, self.neighbours + 1), len(meta["recipe"]["windows"]))
-        grey_per_hu = np.resize([255 / (high - low) for low, high in meta["recipe"]["windows"]], len(planes))
-        pixel_mm = meta["spacing_mm"][1] * (meta["box"][1][1] - meta["box"][1][0]) / meta["shape"][0]
-        where = grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0]
+    def _synthesised(self, planes, labels, scale, donors, rng):
+        """With up to three tumours and one gallbladder more, or dark veins: (planes uint8 (C, y, x), labels uint8 (y, x))."""
+        chances, share = self.augmentation, 1 / 3 if (labels == 2).any() else 1
+        tumours = rng.integers(1, 4) if rng.random() < chances.synthetic_lesions * share else 0
+        gallbladder = rng.random() < chances.gallbladders
+        veins = bool(chances.dark_veins) and rng.random() < chances.dark_veins
+        if not tumours and not gallbladder and not veins:
+            return planes, labels
+        planes, labels = planes.astype(np.float32), labels.copy()
         if veins:
-            synthetic.darken_veins(planes, labels, rng, grey_per_hu)
-        if decoy:
-            synthetic.paste_gallbladder(planes, labels, rng, *where)
+            synthetic.darken_veins(planes, labels, rng, scale)
+        if gallbladder:
+            synthetic.paste_gallbladder(planes, labels, rng, scale)
         for _ in range(tumours):
-            donor = self._donor(donors, rng) if rng.random() < 0.5 else None
+            donor = self.donor(donors, rng) if rng.random() < 0.5 else None
             if donor:
-                synthetic.paste(planes, labels, donor, rng)
+                synthetic.paste(planes, labels, rng, donor)
             else:
-                synthetic.paint(planes, labels, rng, *where)
+                synthetic.paint(planes, labels, rng, scale)
         return np.rint(planes.clip(0, 255)).astype(np.uint8), labels
 
-    def _donor(self, donors, rng):
-        """A lesion of another slice, scans drawn as `patient_balance` says; None where there is none."""
-        if not len(donors):
+    def donor(self, rows, rng):
+        """A lesion of one of these slices, scans drawn as `patient_balance` says: synthetic.Donor, None where there is none."""
+        if not len(rows):
             return None
-        row = donors.iloc[self._drawn(donors.case, np.arange(len(donors)), rng)[0]]
+        row = rows.iloc[self._shuffled(rows.case, np.arange(len(rows)), rng)[0]]
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         planes = stacked(self.store.image(row.case), k, self.neighbours, step)
         return synthetic.donor_from(planes, self._labels_near(row.case, k, step), rng)
@@ -142,14 +160,14 @@ class Batches:
         if not len(spots):
             return middle
         room = np.maximum(np.array(mask.shape[::-1]) - size, 0) / 2  # a patch stays within its region
-        wanted = spots[rng.integers(len(spots))][::-1] + rng.uniform(-0.25, 0.25, 2) * size
-        return np.clip(wanted, middle - room, middle + room)
+        centre = spots[rng.integers(len(spots))][::-1] + rng.uniform(-0.25, 0.25, 2) * size
+        return np.clip(centre, middle - room, middle + room)
 
 
 def one_lesion(mask, rng):
     """One 4-connected lesion of labels (y, x), drawn whatever its size: bool (y, x)."""
-    count, pieces = cv2.connectedComponents((mask == 2).astype(np.uint8), connectivity=4)
-    return pieces == rng.integers(1, count)
+    count, components = cv2.connectedComponents((mask == 2).astype(np.uint8), connectivity=4)
+    return components == rng.integers(1, count)
 
 
 def target_of(mask, stage, classes=1):
@@ -161,6 +179,4 @@ def target_of(mask, stage, classes=1):
 
 def drawn_balance(batches, steps):
     """What the first `steps` batches really hold: DataFrame with a row per slice drawn (step, case, z, kind)."""
-    import pandas as pd
-
     return pd.concat([batches.rows(step)[["case", "z", "kind"]].assign(step=step) for step in range(steps)], ignore_index=True)

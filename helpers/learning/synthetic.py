@@ -1,4 +1,4 @@
-"""What was never there: tumours pasted and painted into healthy liver, gallbladders at its edge, dark veins, fat; for a batch."""
+"""What was never there: tumours pasted and painted into healthy liver, gallbladders at its edge, dark veins."""
 
 from dataclasses import dataclass
 
@@ -20,6 +20,29 @@ class Donor:
     masks: np.ndarray
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What planes (C, y, x) measure.
+
+    grey_per_hu  (C,) grey values that a Hounsfield unit makes in each plane's window.
+    pixel_mm     edge of a pixel.
+    slices_mm    (C,) how far each plane lies from the middle slice.
+    """
+
+    grey_per_hu: np.ndarray
+    pixel_mm: float
+    slices_mm: np.ndarray
+
+
+def scale_of(meta, neighbours, step):
+    """Scale of the planes that `recipe.stacked` takes of a case in a store; meta: what the store says of the case."""
+    windows = meta["recipe"]["windows"]
+    around = np.repeat(np.arange(-neighbours, neighbours + 1), len(windows))
+    grey_per_hu = np.resize([255 / (high - low) for low, high in windows], len(around))
+    pixel_mm = meta["spacing_mm"][1] * (meta["box"][1][1] - meta["box"][1][0]) / meta["shape"][0]
+    return Scale(grey_per_hu, pixel_mm, around * step * meta["spacing_mm"][0])
+
+
 def donor_from(planes, masks, rng):
     """Cut one lesion of the middle slice out, with its surroundings.
 
@@ -27,15 +50,15 @@ def donor_from(planes, masks, rng):
     returns  Donor, or None where there is no lesion, or no healthy liver to compare it with.
     """
     middle = masks[len(masks) // 2]
-    count, pieces, boxes, _ = cv2.connectedComponentsWithStats((middle == 2).astype(np.uint8), connectivity=4)
+    count, components, boxes, _ = cv2.connectedComponentsWithStats((middle == 2).astype(np.uint8), connectivity=4)
     healthy = middle == 1
     if count < 2 or not healthy.any():
         return None
-    piece = int(rng.integers(1, count))
-    x, y, width, height = boxes[piece, :4]
+    chosen = int(rng.integers(1, count))
+    x, y, width, height = boxes[chosen, :4]
     box = np.s_[:, max(0, y - MARGIN) : y + height + MARGIN, max(0, x - MARGIN) : x + width + MARGIN]
-    own = cv2.dilate((pieces == piece).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # it may bulge in the next slice
-    return Donor(planes[box] - levels(planes, healthy), ((masks == 2) & own)[box])
+    reach = cv2.dilate((components == chosen).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # it may bulge in the next slice
+    return Donor(planes[box] - levels(planes, healthy), ((masks == 2) & reach)[box])
 
 
 def levels(planes, healthy):
@@ -43,7 +66,7 @@ def levels(planes, healthy):
     return np.array([np.median(plane[healthy]) for plane in planes], np.float32)[:, None, None]
 
 
-def paste(planes, mask, donor, rng):
+def paste(planes, mask, rng, donor):
     """Put a donor's lesion into healthy liver: turned, mirrored, scaled, its contrast varied, its edge feathered.
 
     planes   float32 (C, y, x), changed in place; mask: labels uint8 (y, x) of the middle slice, changed in place.
@@ -60,42 +83,41 @@ def paste(planes, mask, donor, rng):
     lesion = np.stack([cv2.warpAffine(plane, matrix, (size, size)) for plane in donor.planes]) * rng.uniform(0.6, 1.3)
     masks = [cv2.warpAffine(m.astype(np.float32), matrix, (size, size)) for m in donor.masks]
     alpha = np.stack([cv2.GaussianBlur(m, (0, 0), rng.uniform(0.7, 1.5)) for m in masks])
-    here, there = windows(mask.shape, spot, size)
-    target = planes[:, *here]
-    change = levels(planes, mask == 1) + lesion[:, *there] - target
-    return blend(target, mask[here], alpha[:, *there], change)
+    on_plane, on_patch = overlap(mask.shape, spot, size)
+    target = planes[:, *on_plane]
+    change = levels(planes, mask == 1) + lesion[:, *on_patch] - target
+    return blend(target, mask[on_plane], alpha[:, *on_patch], change)
 
 
-def paint(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
+def paint(planes, mask, rng, scale):
     """Paint a synthetic tumour into healthy liver: a bent ellipsoid with a texture of its own, alike in all slices.
 
-    planes, mask  as in `paste`.
-    grey_per_hu   (C,) grey values that a Hounsfield unit makes in each plane's window.
-    pixel_mm      edge of a pixel; slices_mm: (C,) how far each plane lies from the middle slice.
+    planes, mask  as in `paste`; scale: Scale of the planes.
     returns       True when there was room.
     """
     spot = spot_within(mask, rng)
     if spot is None:
         return False
     base_mm = rng.choice(BASE_RADII_MM)
-    inside = ellipsoid(base_mm * rng.uniform(0.75, 1.25, 3), rng, pixel_mm, slices_mm)
+    inside = ellipsoid(base_mm * rng.uniform(0.75, 1.25, 3), rng, scale)
     size = inside.shape[1]
-    alpha = 1 / (1 + np.exp(np.clip(-inside * base_mm / pixel_mm / rng.uniform(0.6, 1.5), -30, 30)))
+    alpha = 1 / (1 + np.exp(np.clip(-inside * base_mm / scale.pixel_mm / rng.uniform(0.6, 1.5), -30, 30)))
     _, low, high = CONTRASTS[rng.choice(len(CONTRASTS), p=[chance for chance, _, _ in CONTRASTS])]
     drop_hu = rng.uniform(low, high) * (1 + 0.35 * cloud(size, rng, rng.uniform(2, 6)))
     drop_hu = drop_hu * np.where(inside < 0.25, rng.uniform(0.5, 1.1), 1)  # a rim of its own
-    here, there = windows(mask.shape, spot, size)
-    change = -drop_hu[:, *there] * np.asarray(grey_per_hu)[:, None, None]
-    return blend(planes[:, *here], mask[here], alpha[:, *there].astype(np.float32), change.astype(np.float32))
+    on_plane, on_patch = overlap(mask.shape, spot, size)
+    change = -drop_hu[:, *on_patch] * np.asarray(scale.grey_per_hu)[:, None, None]
+    alpha = alpha[:, *on_patch].astype(np.float32)
+    return blend(planes[:, *on_plane], mask[on_plane], alpha, change.astype(np.float32))
 
 
-def paste_gallbladder(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
+def paste_gallbladder(planes, mask, rng, scale):
     """Paint what looks like a gallbladder at the liver's edge: even and dark, half outside, and neither liver nor tumour.
 
     Without such a thing, a network that has seen painted tumours takes the real gallbladder for one.
 
-    planes … slices_mm  as in `paint`.
-    returns             True when there was room: neither tumour nor bone is painted over.
+    planes, mask, scale  as in `paint`.
+    returns              True when there was room: neither tumour nor bone is painted over.
     """
     rim = (mask == 1) & (cv2.erode((mask >= 1).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     spots = np.flatnonzero(rim)
@@ -103,59 +125,51 @@ def paste_gallbladder(planes, mask, rng, grey_per_hu, pixel_mm, slices_mm):
         return False
     spot = divmod(int(spots[rng.integers(len(spots))]), mask.shape[1])
     radii = rng.uniform((15, 15, 8), (35, 35, 16))  # of its long axis in any direction, and of its width
-    inside = ellipsoid(radii, rng, pixel_mm, slices_mm)
-    here, there = windows(mask.shape, spot, inside.shape[1])
-    alpha = 1 / (1 + np.exp(np.clip(-inside[:, *there] * radii.min() / pixel_mm / rng.uniform(0.4, 1.0), -30, 30)))
+    inside = ellipsoid(radii, rng, scale)
+    on_plane, on_patch = overlap(mask.shape, spot, inside.shape[1])
+    depth_px = inside[:, *on_patch] * radii.min() / scale.pixel_mm
+    alpha = 1 / (1 + np.exp(np.clip(-depth_px / rng.uniform(0.4, 1.0), -30, 30)))
     covered = alpha[len(alpha) // 2] > 0.5
-    bright = planes[len(planes) // 2][here][covered] > 240  # bone and contrast stay what they are
-    if not covered.any() or bright.mean() > 0.05 or (mask[here][covered] == 2).any():
+    bright = planes[len(planes) // 2][on_plane][covered] > 240  # bone and contrast stay what they are
+    if not covered.any() or bright.mean() > 0.05 or (mask[on_plane][covered] == 2).any():
         return False
-    healthy, target = mask == 1, planes[:, *here]
-    level = levels(planes, healthy) - rng.uniform(30, 90) * np.asarray(grey_per_hu)[:, None, None]
-    for plane, own, base, share in zip(planes, target, level, alpha.astype(np.float32), strict=True):
+    healthy = mask == 1
+    bile = levels(planes, healthy) - rng.uniform(30, 90) * np.asarray(scale.grey_per_hu)[:, None, None]
+    for plane, level, share in zip(planes, bile, alpha.astype(np.float32), strict=True):
+        target = plane[on_plane]
         grain = (plane - cv2.GaussianBlur(plane, (0, 0), 2.0))[healthy].std()  # the liver's: fat is cut off, and has none
-        own += share * (base + grain * cloud(max(own.shape), rng, 0.6)[: own.shape[0], : own.shape[1]] - own)
-    mask[here][covered] = 0
+        texture = cloud(max(target.shape), rng, 0.6)[: target.shape[0], : target.shape[1]]
+        target += share * (level + grain * texture - target)
+    mask[on_plane][covered] = 0
     return True
 
 
-def darken_veins(planes, mask, rng, grey_per_hu):
+def darken_veins(planes, mask, rng, scale):
     """Turn the liver's bright vessels dark, as its veins are before the contrast medium has come through the liver.
 
     What is brighter than healthy liver by more than VEIN_HU, seen without its noise, goes as far to the other side, or a part of
     that way. A network that has met portal-venous scans only takes the dark veins of an arterial one for tumours.
-    planes, mask, grey_per_hu  as in `paint`; labels stay, and tumours as they are.
+    planes, mask, scale  as in `paint`; labels stay, and tumours as they are.
     """
     within = cv2.GaussianBlur((mask == 1).astype(np.float32), (0, 0), 1.0) * (mask == 1)
     strength, sigma = rng.uniform(1.3, 2.5), rng.uniform(0.8, 1.5)
-    for plane, level, grey in zip(planes, levels(planes, mask == 1).ravel(), grey_per_hu, strict=True):
+    for plane, level, grey in zip(planes, levels(planes, mask == 1).ravel(), scale.grey_per_hu, strict=True):
         excess = cv2.GaussianBlur(plane, (0, 0), sigma) - level
         excess = np.where(excess > VEIN_HU * grey, excess.clip(0, 60 * grey), 0).astype(np.float32)
         plane -= strength * within * cv2.GaussianBlur(excess, (0, 0), 0.7)
 
 
-def shift_liver_intensity(planes, livers, change, sigma):
-    """Make the liver brighter or darker than what surrounds it: fat in its cells takes up to 70 HU off, contrast adds 60.
-
-    planes   uint8 (C, y, x); livers: bool (C, y, x), the liver in each of them, tumours included.
-    change   grey values; sigma: pixels over which the change fades out at the liver's edge.
-    returns  planes uint8 (C, y, x).
-    """
-    soft = np.stack([cv2.GaussianBlur(liver.astype(np.float32), (0, 0), sigma) for liver in livers])
-    return np.rint((planes + change * soft).clip(0, 255)).astype(np.uint8)
-
-
-def ellipsoid(radii_mm, rng, pixel_mm, slices_mm):
+def ellipsoid(radii_mm, rng, scale):
     """A bent ellipsoid seen in each plane, float (C, size, size): above 0 inside, 1 in its middle, turned anyhow in the plane.
 
-    radii_mm  (z, y, x); slices_mm: (C,) how far each plane lies from the middle slice.
+    radii_mm  (z, y, x); scale: Scale of the planes.
     """
-    rz, ry, rx = radii_mm
+    (rz, ry, rx), pixel_mm = radii_mm, scale.pixel_mm
     half = int(np.ceil(1.6 * max(ry, rx) / pixel_mm)) + 2
     angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[-half : half + 1, -half : half + 1] * pixel_mm
     u, v = (np.cos(angle) * x + np.sin(angle) * y) / rx, (np.cos(angle) * y - np.sin(angle) * x) / ry
-    depths = (np.asarray(slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
+    depths = (np.asarray(scale.slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
     bend = 0.3 * cloud(2 * half + 1, rng, max(1.0, 0.6 * min(ry, rx) / pixel_mm))
     return np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])
 
@@ -172,11 +186,11 @@ def cloud(size, rng, sigma):
     return (noise - noise.mean()) / max(float(noise.std()), 1e-6)
 
 
-def windows(shape, spot, size):
-    """Slices of a plane of this shape, and of a square of `size` laid about `spot`, where the two overlap."""
-    first = [c - size // 2 for c in spot]
-    here = tuple(slice(max(0, f), min(n, f + size)) for f, n in zip(first, shape, strict=True))
-    return here, tuple(slice(h.start - f, h.stop - f) for h, f in zip(here, first, strict=True))
+def overlap(shape, spot, size):
+    """Where a square patch of `size` laid about `spot` meets a plane of this shape: (slices of the plane, of the patch)."""
+    starts = [centre - size // 2 for centre in spot]
+    on_plane = tuple(slice(max(0, start), min(n, start + size)) for start, n in zip(starts, shape, strict=True))
+    return on_plane, tuple(slice(s.start - start, s.stop - start) for s, start in zip(on_plane, starts, strict=True))
 
 
 def blend(target, mask, alpha, change):

@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.learning import augmentation, batches
+from helpers.learning import augmentation
+from helpers.learning.batches import Batches, drawn_balance
 from helpers.slices import lists, store
+
+WITH_ALL = dataclasses.replace(augmentation.WIDE, flips=True, liver_level=0.3)
 
 
 @pytest.fixture
@@ -27,26 +30,26 @@ def made(tmp_path):
     rows = [(c, z, 100 * (k != "empty"), 64 * (k == "tumour"), k) for c in "ab" for z, k in kinds.items()]
     chunk = pd.DataFrame(rows, columns=["case", "z", "liver_px", "tumour_px", "kind"])
 
-    def make(stage="liver", bends=augmentation.NONE, **more):
-        options = {"seed": 1, "batch_size": 4, "patch": 0, "neighbours": 1, "bends": bends} | more
-        return batches.Batches([chunk, chunk], store.Store(tmp_path), stage, **options)
+    def make(stage="liver", how=augmentation.NONE, **more):
+        options = {"seed": 1, "batch_size": 4, "patch": 0, "neighbours": 1, "augmentation": how} | more
+        return Batches([chunk, chunk], store.Store(tmp_path), stage, **options)
 
     return make
 
 
 def test_same_step_same_batch_other_step_other_batch(made):
-    draw, again = made(bends=augmentation.Augmentation(flips=True)), made(bends=augmentation.Augmentation(flips=True))
+    batches, again = made(how=WITH_ALL), made(how=WITH_ALL)
     for _ in range(3):
-        draw(5)  # what was drawn before doesn't matter
-    assert torch.equal(draw(4)[0], again(4)[0]) and torch.equal(draw(4)[1], again(4)[1])
-    assert not torch.equal(draw(4)[0], draw(3)[0])
+        batches(5)  # what was drawn before doesn't matter
+    assert torch.equal(batches(4)[0], again(4)[0]) and torch.equal(batches(4)[1], again(4)[1])
+    assert not torch.equal(batches(4)[0], batches(3)[0])
 
 
 def test_untouched_batch_is_what_the_store_holds(made):
-    draw = made()
-    image, target = draw(0)
+    batches = made()
+    image, target = batches(0)
     assert image.shape == (4, 3, 64, 64) and target.shape == (4, 1, 64, 64) and target.dtype == torch.int64
-    for row, x, y in zip(draw.rows(0).itertuples(), image, target, strict=True):
+    for row, x, y in zip(batches.rows(0).itertuples(), image, target, strict=True):
         base = {"a": 10, "b": 110}[row.case]
         near = [max(row.z - 1, 0), row.z, min(row.z + 1, 5)]
         assert torch.allclose(x[:, 0, 0] * 255, torch.tensor([base + z for z in near], dtype=torch.float32))
@@ -63,28 +66,28 @@ def test_neighbours_of_a_dense_scan_are_those_that_the_cascade_will_take(made, t
         assert torch.allclose(x[:, 0, 0] * 255, torch.tensor(base + near, dtype=torch.float32))
 
 
-def test_place_counts_rounds_chunks_and_batches(made):
-    draw = made()
-    assert draw.steps_per_epoch == 6
-    assert [draw.place(s) for s in (0, 2, 3, 5, 6)] == [(0, 0, 0), (0, 0, 2), (0, 1, 0), (0, 1, 2), (1, 0, 0)]
+def test_position_counts_epochs_chunks_and_batches(made):
+    batches = made()
+    assert batches.steps_per_epoch == 6
+    assert [batches.position(s) for s in (0, 2, 3, 5, 6)] == [(0, 0, 0), (0, 0, 2), (0, 1, 0), (0, 1, 2), (1, 0, 0)]
 
 
-def test_a_round_shows_every_slice_of_every_chunk_once(made):
-    drawn = batches.drawn_balance(made(), 3)
+def test_an_epoch_shows_every_slice_of_every_chunk_once(made):
+    drawn = drawn_balance(made(), 3)
     assert sorted(zip(drawn.case, drawn.z, strict=True)) == sorted((c, z) for c in "ab" for z in range(6))
 
 
 def test_tumour_and_other_slices_are_spread_over_the_batches(made):
-    drawn = batches.drawn_balance(made("tumour", patch=32), 4)
+    drawn = drawn_balance(made("tumour", patch=32), 4)
     assert (drawn.kind != "empty").all()
     assert drawn.groupby("step").kind.apply(lambda k: (k == "tumour").sum()).max() <= 2
 
 
 def test_augmentation_moves_image_and_mask_together(made):
-    draw = made("tumour", augmentation.Augmentation(30, 0.3, 0.1, True, 0, 0, 0, 0, 0), patch=48, batch_size=8)
+    batches = made("tumour", augmentation.Augmentation(rotation_degrees=30, scale=0.3, shift=0.1, flips=True), patch=48, batch_size=8)
     seen = 0
     for step in range(6):
-        image, target = draw(step)
+        image, target = batches(step)
         bright = image[:, 1:2] > 200 / 255  # the tumour is painted bright in the slice itself
         assert float((bright != (target == 1)).float().mean()) < 0.02  # interpolation blurs the rim only
         seen += int((target == 1).any())
@@ -92,16 +95,16 @@ def test_augmentation_moves_image_and_mask_together(made):
 
 
 def test_intensity_augmentation_stays_in_range_and_does_something(made):
-    how = augmentation.Augmentation(0, 0, 0)
-    image, target = made(bends=how)(0)
+    how = augmentation.Augmentation(brightness=0.12, contrast=0.2, gamma=0.2, noise=0.04, blur=0.2)
+    image, target = made(how=how)(0)
     plain, same_target = made()(0)
     assert torch.equal(target, same_target)
     assert float(image.min()) >= 0 and float(image.max()) <= 1 and not torch.equal(image, plain)
 
 
 def test_half_of_the_livers_are_brighter_or_darker_and_what_surrounds_them_is_not(made):
-    plain, relit = made(), made(bends=dataclasses.replace(augmentation.NONE, liver_level=0.2))
-    before, after = ([draw(step)[0] for step in range(12)] for draw in (plain, relit))
+    plain, relit = made(), made(how=augmentation.Augmentation(liver_level=0.2))
+    before, after = ([batches(step)[0] for step in range(12)] for batches in (plain, relit))
     change = (255 * (torch.cat(after) - torch.cat(before))[:, 1]).round()  # of the middle slice
     assert not change[:, :8].any() and not change[:, -8:].any()
     inside = change[:, 30, 30]
@@ -110,9 +113,9 @@ def test_half_of_the_livers_are_brighter_or_darker_and_what_surrounds_them_is_no
 
 
 def test_gate_target_is_whether_liver_shows(made):
-    draw = made("gate")
-    _, target = draw(1)
-    assert target[:, 0].tolist() == [int(px > 0) for px in draw.rows(1).liver_px]
+    batches = made("gate")
+    _, target = batches(1)
+    assert target[:, 0].tolist() == [int(px > 0) for px in batches.rows(1).liver_px]
 
 
 def test_three_classes_keep_their_labels(made):
