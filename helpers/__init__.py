@@ -13,7 +13,8 @@ ROOMS = {
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists patients recipe splits store",
     "cascade": "architectures inference liver networks pipeline precision tumour weights",
-    "learning": "augmentation batches checkpoints losses schedules sittings synthetic train_step training validation",
+    "learning": "augmentation batches checkpoints examples losses machine plans schedules shapes sittings synthetic train_step "
+    "training validation",
     "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores sentences statistics summary",
     "looking": "figures overlays plots report viewer",
     "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_ours race_rules timing "

@@ -6,9 +6,11 @@ from helpers import files
 
 # parameters that had another name until version 0.1
 RENAMED = {
-    "rounds": "epochs", "evenness": "patient_balance", "mirrored": "flip_tta", "necks_mm": "neck_widths_mm",
+    "rounds": "epochs", "rounds_counted": "epochs_counted", "evenness": "patient_balance", "mirrored": "flip_tta",
+    "necks_mm": "neck_widths_mm",
     "unlike_hu": "max_hu_difference", "most_fat": "max_fat_fraction", "least_peak": "min_peak_probability",
     "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml", "peers": "other_libraries",
+    "implants": "synthetic_lesions", "decoys": "gallbladders", "veins": "dark_veins",
 }  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def learn(folder, steps, width):
 
 def liver_batches(chunks, pixels, seed=7, batch_size=8):
     """Batches of whole slices, three together, as the liver's network learns from them."""
-    whole = {"patch": 0, "neighbours": 1, "bends": OF_STAGE["liver"]}
+    whole = {"patch": 0, "neighbours": 1, "augmentation": OF_STAGE["liver"]}
     return Batches(chunks, pixels, "liver", seed=seed, batch_size=batch_size, **whole)
 
 
@@ -99,7 +99,7 @@ def rehearse(weights, run, steps):
         lists.read_lists(run_paths.lists)[0],
         store.Store(run_paths.stores / ("tumour" if stage == "tumour" else "liver")),
         stage,
-        bends=replace(OF_STAGE[stage], **settings["augment"]),
+        augmentation=replace(OF_STAGE[stage], **settings["augment"]),
         norm=card["norm"],
         **{name: settings[name] for name in names},
     )

@@ -25,7 +25,7 @@ def step_of(path):
 def write(folder, step, content):
     """Write the state at a step beside and rename it, a SHA-256 before the content; older ones than KEPT go.
 
-    Newer ones go too: the training would have gone on from them if they weren't damaged.
+    Newer ones go too: the training would have resumed from them if they weren't damaged.
     content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read.
     Raises TypeError for anything else: now, and not when it is too late to save something better.
     """
@@ -73,6 +73,6 @@ def read_newest(folder):
         except ValueError as error:
             damaged.append(f"{error}; the generation before it is used")
     if damaged:
-        told = " · ".join(sentence.partition("; the generation")[0] for sentence in damaged)
-        raise RuntimeError(f"{folder}: all generations are damaged; delete the folder to train afresh. {told}")
+        files = " · ".join(sentence.partition("; the generation")[0] for sentence in damaged)
+        raise RuntimeError(f"{folder}: all generations are damaged; delete the folder to train afresh. {files}")
     return None, []

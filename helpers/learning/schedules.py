@@ -2,7 +2,7 @@
 
 import math
 
-FLOOR = 0.01  # share of the highest rate at which a fall ends, and at which a finished training goes on
+FLOOR = 0.01  # share of the highest rate at which a fall ends, and at which a finished training resumes
 
 
 def schedule(name, optimiser, total_steps, warm_up_steps):

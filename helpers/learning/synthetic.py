@@ -14,24 +14,19 @@ MARGIN = 6  # pixels of surroundings that a pasted lesion brings: room for its s
 
 @dataclass(frozen=True)
 class Donor:
-    """A lesion cut out of its slices: planes float32 (C, y, x) above or below its own liver, masks bool (C, y, x)."""
+    """A lesion cut out of its slices."""
 
-    planes: np.ndarray
-    masks: np.ndarray
+    planes: np.ndarray  # float32 (C, y, x), above or below its own liver
+    masks: np.ndarray  # bool (C, y, x)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What planes (C, y, x) measure.
+    """What planes (C, y, x) measure."""
 
-    grey_per_hu  (C,) grey values that a Hounsfield unit makes in each plane's window.
-    pixel_mm     edge of a pixel.
-    slices_mm    (C,) how far each plane lies from the middle slice.
-    """
-
-    grey_per_hu: np.ndarray
-    pixel_mm: float
-    slices_mm: np.ndarray
+    grey_per_hu: np.ndarray  # (C,) grey values that a Hounsfield unit makes in each plane's window
+    pixel_mm: float  # edge of a pixel
+    slices_mm: np.ndarray  # (C,) how far each plane lies from the middle slice
 
 
 def scale_of(meta, neighbours, step):

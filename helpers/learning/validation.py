@@ -1,66 +1,117 @@
 """Judges a network on the validation slices while it trains, by the same code that predicts."""
 
 import numpy as np
+from tqdm import tqdm
 
 from helpers import files
 from helpers.cascade import inference, pipeline, tumour
+from helpers.cascade.weights import load_weights
+from helpers.intake import case_table
+from helpers.learning import machine, plans
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import store
 from helpers.slices.recipe import PEAK, grid_of
 
 
-def validate(loaded, pixels, slices, threshold=0.5):
+def validation_slices(data, fabric):
+    """What a stage is judged on: (store.Store, DataFrame of slices), of plans.StageData.
+
+    For the tumour those with liver, in regions from predicted livers where the liver's network is there: a tumour network
+    that has only met perfect regions breaks on real ones.
+    """
+    if data.stage != "tumour":
+        return data.store, data.val
+    slices, liver_weights = data.val[data.val.kind != "empty"], plans.liver_weights(data.run)
+    if not liver_weights.is_file():
+        return data.store, slices
+    cases = case_table.read_table(data.run.lists / "cases.csv")
+    liver = inference.TrainedNetwork(*load_weights(liver_weights, fabric.device), machine.precision_of(fabric))
+    return predicted_regions(data.run, cases[cases.case.isin(slices.case)], liver, data.recipe), slices
+
+
+def averaged_network(training, fabric):
+    """The averaged weights of a training, as they are at any moment: inference.TrainedNetwork."""
+    return inference.TrainedNetwork(training.parts["ema"].module, training.plan.card, machine.precision_of(fabric))
+
+
+def best_network(training, fabric):
+    """The best weights so far, before the first validation the averaged ones: inference.TrainedNetwork."""
+    if not training.history:
+        return averaged_network(training, fabric)
+    network, card = load_weights(training.folder / "best.safetensors", fabric.device)
+    return inference.TrainedNetwork(network, card, machine.precision_of(fabric))
+
+
+def validate(trained, pixels, slices, threshold=0.5):
     """Score a stage's network on listed slices.
 
-    loaded   cascade.Loaded; its card says which stage it is.
+    trained  inference.TrainedNetwork; its card says which stage it is.
     pixels   store.Store to read from.
     slices   DataFrame case, z, liver_px, tumour_px.
-    returns  (dict with `score` and parts of it, dict case -> score). The score is the mean over cases of Dice on their
-             listed slices, a case with an empty reference counting 1 when nothing is found in it, else 0; tumour that the
-             region leaves out is missed, and so is all of it in a case without a region. What resampling to the region's
-             pixels rounds away counts as left out: a perfect answer to a lesion of 6 mm gets .97 to .99. The gate's is
-             the mean of sensitivity and specificity over slices.
+    returns  (dict with `score` and components of it, dict case -> score); both empty without slices. The score is the mean
+             over cases of Dice on their listed slices, a case with an empty reference counting 1 when nothing is predicted in
+             it, else 0; tumour that the region leaves out is missed, and so is all of it in a case without a region. What
+             resampling to the region's pixels rounds away counts as left out: a perfect answer to a lesion of 6 mm gets .97
+             to .99. The gate's is the mean of sensitivity and specificity over slices.
     """
-    stage = loaded.card["stage"]
-    return _validate_gate(loaded, pixels, slices) if stage == "gate" else _validate_masks(loaded, pixels, slices, stage, threshold)
+    if slices.empty:
+        return {}, {}
+    trained.network.eval()
+    stage = trained.card["stage"]
+    return _validate_gate(trained, pixels, slices) if stage == "gate" else _validate_masks(trained, pixels, slices, stage, threshold)
 
 
-def _validate_gate(loaded, pixels, slices):
-    right = {True: [], False: []}
-    cases = {}
-    for case, part in slices.groupby("case"):
-        likely = inference.probabilities(loaded, pixels.image(case), part.z.to_numpy(), 32, store.step_of(pixels, case)) > 127
-        truth = part.liver_px.to_numpy() > 0
-        cases[case] = float((likely == truth).mean())
+def _validate_gate(trained, pixels, slices):
+    correct = {True: [], False: []}
+    by_case = {}
+    for case, rows in slices.groupby("case"):
+        step = store.step_of(pixels, case)
+        predicted = inference.probabilities(trained, pixels.image(case), rows.z.to_numpy(), 32, step) > 127
+        shows_liver = rows.liver_px.to_numpy() > 0
+        by_case[case] = float((predicted == shows_liver).mean())
         for side in (True, False):
-            right[side] += (likely == truth)[truth == side].tolist()
-    shares = {name: float(np.mean(right[side])) for name, side in (("sensitivity", True), ("specificity", False)) if right[side]}
-    return {"score": float(np.mean(list(shares.values())))} | shares, cases
+            correct[side] += (predicted == shows_liver)[shows_liver == side].tolist()
+    names = {"sensitivity": True, "specificity": False}
+    shares = {name: float(np.mean(correct[side])) for name, side in names.items() if correct[side]}
+    return {"score": float(np.mean(list(shares.values())))} | shares, by_case
 
 
-def _validate_masks(loaded, pixels, slices, stage, threshold):
-    cases, found_slices, shown_slices = {}, 0, 0
-    for case, part in slices.groupby("case"):
-        shown_slices += int((part.tumour_px > 0).sum()) if stage == "tumour" else int((part.liver_px > 0).sum())
+def _validate_masks(trained, pixels, slices, stage, threshold):
+    by_case, hit_slices, target_slices = {}, 0, 0
+    for case, rows in slices.groupby("case"):
+        target_slices += int((rows.tumour_px > 0).sum()) if stage == "tumour" else int((rows.liver_px > 0).sum())
         if case not in pixels:
-            cases[case] = float(not (part.tumour_px > 0).any())
+            by_case[case] = float(not (rows.tumour_px > 0).any())
             continue
-        overlap = predicted = 0
-        mask, rows = pixels.mask(case), part.z.to_numpy() - pixels.first_z(case)
-        there = (rows >= 0) & (rows < len(mask))
-        whole = in_pixels_of(pixels.meta(case), part.tumour_px.to_numpy()) if stage == "tumour" else np.zeros(len(part))
-        reference = whole[~there].sum()
-        said = inference.probabilities(loaded, pixels.image(case), rows[there], step=store.step_of(pixels, case))
-        for k, least, likely in zip(rows[there], whole[there], said, strict=True):
-            truth, inside = target_and_inside(mask[k], stage, pixels.is_marked(case))
-            found = (likely >= threshold * PEAK) & inside
-            overlap += int((found & truth).sum())
-            predicted += int(found.sum())
-            reference += max(int(truth.sum()), least)
-            found_slices += bool((found & truth).any())
-        cases[case] = 2 * overlap / (predicted + reference) if predicted + reference else 1.0
-    return {"score": float(np.mean(list(cases.values()))), "slices_found": found_slices / max(1, shown_slices)}, cases
+        overlap = predicted_px = 0
+        mask, k_of_rows = pixels.mask(case), rows.z.to_numpy() - pixels.first_z(case)
+        inside_box = (k_of_rows >= 0) & (k_of_rows < len(mask))
+        in_scan = in_pixels_of(pixels.meta(case), rows.tumour_px.to_numpy()) if stage == "tumour" else np.zeros(len(rows))
+        reference_px = in_scan[~inside_box].sum()
+        ks = k_of_rows[inside_box]
+        probability = inference.probabilities(trained, pixels.image(case), ks, step=store.step_of(pixels, case))
+        for k, least, plane in zip(ks, in_scan[inside_box], probability, strict=True):
+            target, counts = target_and_inside(mask[k], stage, pixels.is_marked(case))
+            predicted = (plane >= threshold * PEAK) & counts
+            overlap += int((predicted & target).sum())
+            predicted_px += int(predicted.sum())
+            reference_px += max(int(target.sum()), least)
+            hit_slices += bool((predicted & target).any())
+        pixels_of_both = predicted_px + reference_px
+        by_case[case] = 2 * overlap / pixels_of_both if pixels_of_both else 1.0
+    scores = {"score": float(np.mean(list(by_case.values()))), "slices_found": hit_slices / max(1, target_slices)}
+    return scores, by_case
+
+
+def masks_at(trained, pixels, case, z):
+    """(reference, prediction) on slice z of a scan, both bool (y, x); the gate predicts no mask: None."""
+    k, organ = z - pixels.first_z(case), "tumour" if trained.card["stage"] == "tumour" else "liver"
+    target, counts = target_and_inside(pixels.mask(case)[k], organ, pixels.is_marked(case))
+    if trained.card["stage"] == "gate":
+        return target, None
+    probability = inference.probabilities(trained, pixels.image(case), [k], step=store.step_of(pixels, case))[0]
+    return target, counts & (probability > 127)
 
 
 def in_pixels_of(meta, scan_px):
@@ -83,12 +134,9 @@ def target_and_inside(mask, stage, marked):
 def predicted_regions(run, rows, liver, recipe):
     """Write a tumour store from predicted livers, so that validation meets regions as inference will; current ones stay.
 
-    run      paths.Run; rows: rows of cases.csv; liver: cascade.Loaded of the liver stage; recipe: the tumour stage's.
+    run      runs.Run; rows: rows of cases.csv; liver: inference.TrainedNetwork of the liver stage; recipe: the tumour stage's.
     returns  store.Store, which lacks the cases in which no liver was found.
     """
-    from tqdm import tqdm
-
-
     folder = run.stores / "tumour_predicted"
     rules = pipeline.Rules()
     weights = files.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
@@ -98,12 +146,12 @@ def predicted_regions(run, rows, liver, recipe):
             continue
         volume, labels = reading.read_row(row)
         volume = with_likely_spacing(volume)
-        found = pipeline.predicted_liver(volume, liver, rules)
-        grid = grid_of(volume, "tumour", recipe, found)
+        liver_mask = pipeline.predicted_liver(volume, liver, rules)
+        grid = grid_of(volume, "tumour", recipe, liver_mask)
         if grid is None:
             (folder / f"{row.case}.json").unlink(missing_ok=True)  # of an earlier liver's network
             continue
-        inside = tumour.morphological_closing(found, volume.spacing_mm, rules.reach_mm)
+        inside = tumour.morphological_closing(liver_mask, volume.spacing_mm, rules.reach_mm)
         marked = labels + store.INSIDE * inside.astype(np.uint8)
-        store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", found)
+        store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", liver_mask)
     return store.Store(folder)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers.cascade import networks, precision, weights
-from helpers.learning import losses, sittings
+from helpers.learning import losses
 
 
 @pytest.mark.parametrize("levels, width, classes, unshuffle", [(1, 2, 1, 1), (3, 4, 3, 1), (5, 2, 1, 1), (3, 4, 3, 2)])
@@ -152,13 +152,6 @@ def test_precision_is_measured_once_and_remembered(tmp_path):
     assert first in ("32-true", "bf16-mixed")
     (tmp_path / "precision.json").write_text('{"cpu": "kept"}')
     assert precision.remembered_precision(tmp_path, net, example, device) == "kept"
-
-
-def test_trackers_by_name(tmp_path):
-    assert [type(t).__name__ for t in sittings.named("csv, tensorboard", tmp_path)] == ["CSVLogger", "TensorBoardLogger"]
-    assert sittings.named("", tmp_path) == []
-    with pytest.raises(ValueError, match="logger 'excel'"):
-        sittings.named("excel", tmp_path)
 
 
 @pytest.mark.parametrize(

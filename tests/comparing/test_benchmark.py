@@ -34,7 +34,7 @@ def test_lists_of_many_cases_read_the_slices_of_a_few(tmp_path):
     benchmark.many_cases(store.Store(tmp_path), slices, tmp_path / "many", 5, cases_a_chunk=2)
     chunks = [pd.read_csv(file) for file in sorted((tmp_path / "many").glob("chunk_*.csv"))]
     assert [len(chunk) for chunk in chunks] == [4, 4, 2]
-    whole = {"patch": 0, "neighbours": 0, "bends": augmentation.NONE}
+    whole = {"patch": 0, "neighbours": 0, "augmentation": augmentation.NONE}
     batches = Batches(chunks, store.Store(tmp_path / "many"), "liver", seed=1, batch_size=2, **whole)
     cases = {case for step in range(batches.steps_per_epoch) for case in batches.rows(step).case}
     assert cases == {f"case-{k:04d}" for k in range(5)}

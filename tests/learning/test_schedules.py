@@ -53,7 +53,7 @@ def test_moved_twice_at_one_step_is_moved_once():
     assert one.falls == two.falls
 
 
-def test_restored_schedule_goes_on_exactly():
+def test_restored_schedule_continues_exactly():
     scheduler, optimiser = made()
     driven(scheduler, optimiser, 30)
     scheduler.move_end(30, 130)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "proof"))
 import harness  # noqa: E402 (the harness of `make proof`)
 
 from helpers.cascade import weights
-from helpers.learning import checkpoints, schedules, sittings, train_step, training
+from helpers.learning import checkpoints, plans, schedules, sittings, train_step, training
 
 CARD = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classes": 1, "width": 2, "levels": 1}}
 
@@ -25,7 +25,7 @@ class NumberBatches:
 
     seed = 5
 
-    def place(self, step):
+    def position(self, step):
         return step // 12, step % 12 // 6, step % 6
 
     def __call__(self, step):
@@ -33,15 +33,16 @@ class NumberBatches:
         return x, x
 
 
-def resumed(folder, total_steps=60, save_seconds=1000.0, **more):
+def resumed(folder, total_steps=60, save_seconds=1000.0):
     """A training small enough to be killed often: the network learns to copy its input."""
     torch.manual_seed(1)
     network = weights.build(**CARD["network"])
     optimiser = torch.optim.AdamW(network.parameters(), 0.01)
     scheduler = schedules.schedule("cosine", optimiser, total_steps, 5)
     parts = {"network": network, "ema": weights.averaged(network), "optimiser": optimiser, "scheduler": scheduler}
-    how = {"card": CARD, "validate_every": 10, "save_seconds": save_seconds} | more
-    return sittings.resume(folder, {"rate": 0.01, "epochs": total_steps // 12}, total_steps, parts, **how)
+    settings = {"rate": 0.01, "epochs": total_steps // 12}
+    plan = plans.Plan(settings, CARD, total_steps, validate_every=10, save_seconds=save_seconds)
+    return sittings.resume(folder, parts, plan)
 
 
 def train(state, pause=0.0, fail_at=None, **limits):
@@ -57,7 +58,7 @@ def train(state, pause=0.0, fail_at=None, **limits):
             raise ZeroDivisionError
         state.log(loss)
         if state.due_to_validate:
-            state.judge(parts["ema"].module, score=1 - loss)
+            state.note_validation(parts["ema"].module, score=1 - loss)
         time.sleep(pause)
     return state.sentence
 
@@ -106,8 +107,8 @@ def reached(folder, step, process):
 def ends(folder):
     """Everything that a training ends with but the time it took and the commit: plain values and tensors."""
     state, _ = checkpoints.read_newest(folder)
-    left_out = {"minutes", "clock", "made_with", "best_card"}
-    return {name: value for name, value in state.items() if name not in left_out} | harness.weights_in(folder)
+    ignored = {"minutes", "clock", "made_with", "best_card"}
+    return {name: value for name, value in state.items() if name not in ignored} | harness.weights_in(folder)
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +140,8 @@ def test_signal_saves_and_pauses(untouched, folder, context, number):
     reached(folder, 2, process)
     os.kill(process.pid, number)
     process.join()
-    said = (folder.parent.parent / "log").read_text()
-    assert process.exitcode == 0 and f"({number.name} received): run again to go on" in said
+    printed = (folder.parent.parent / "log").read_text()
+    assert process.exitcode == 0 and f"({number.name} received): run again to resume" in printed
     train(resumed(folder))
     assert harness.digest(ends(folder)) == untouched
 
@@ -166,14 +167,14 @@ def test_second_training_is_refused_and_a_dead_ones_lock_is_not_in_the_way(folde
     assert train(resumed(folder), steps=1).startswith("paused")
 
 
-def test_state_read_before_another_process_trained_is_not_gone_on_with(folder):
+def test_state_read_before_another_process_trained_is_not_resumed(folder):
     early = resumed(folder)
     train(resumed(folder), steps=3)
     with pytest.raises(RuntimeError, match="has trained here since"):
         train(early)
 
 
-def test_error_within_a_step_goes_back_to_what_was_saved(untouched, folder):
+def test_error_within_a_step_resumes_from_what_was_saved(untouched, folder):
     state = resumed(folder)
     train(state, steps=20)
     with pytest.raises(ZeroDivisionError):  # the optimiser has stepped, the loss isn't noted
@@ -187,7 +188,7 @@ def test_best_of_a_lost_future_is_put_back(folder):
     train(state, steps=15)
     best = (folder / "best.safetensors").read_bytes()
     with pytest.raises(ZeroDivisionError):
-        train(resumed(folder), fail_at=25)  # has judged step 20, has not saved since step 15
+        train(resumed(folder), fail_at=25)  # has validated at step 20, has not saved since step 15
     assert (folder / "best.safetensors").read_bytes() != best
     train(resumed(folder), steps=1)
     assert (folder / "best.safetensors").read_bytes() == best
@@ -214,7 +215,7 @@ def test_finished_training_is_left_alone(folder):
 
 
 @pytest.mark.parametrize("first", [20, 60], ids=["paused", "finished"])
-def test_more_rounds_go_on_without_a_jump_and_bit_for_bit(tmp_path, first):
+def test_more_epochs_continue_without_a_jump_and_bit_for_bit(tmp_path, first):
     def to_the_end(folder, pieces):
         train(resumed(folder), steps=first)
         state = resumed(folder, 84)
@@ -233,7 +234,7 @@ def test_more_rounds_go_on_without_a_jump_and_bit_for_bit(tmp_path, first):
     assert steps == [10, 20, 30, 40, 50, 60, 70, 80, 84]
 
 
-def test_fewer_rounds_than_are_done_are_refused(folder):
+def test_fewer_epochs_than_are_done_are_refused(folder):
     train(resumed(folder), steps=30)
     with pytest.raises(ValueError, match="has done 30 of 60 steps, the epochs asked for have 24: ask for more epochs"):
         resumed(folder, 24)

@@ -35,9 +35,9 @@ def server():
     searched = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     os.environ.update({"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "PYTHONPATH": searched})
     context = multiprocessing.get_context("forkserver")
-    ours = ["cascade", "doctor", "losses", "machine", "plots", "rates", "trackers", "validation", "viewer"]
-    theirs = ["harness", "monai.losses", "lightning_fabric", "lightning_fabric.loggers", "pandas"]
-    context.set_forkserver_preload(theirs + [f"helpers.{name}" for name in ours])
+    ours = ["cascade.weights", "learning.losses", "learning.machine", "learning.sittings", "learning.train_step",
+            "learning.validation", "looking.plots", "looking.viewer"]  # fmt: skip
+    context.set_forkserver_preload(["harness", "monai.losses", "IPython.display", *(f"helpers.{name}" for name in ours)])
     forkserver.ensure_running()
     os.environ.clear()
     os.environ.update(before)
@@ -96,11 +96,11 @@ def hashes(root, stage):
     folder = folder_of(root, stage)
     state, damaged = checkpoints.read_newest(folder)
     assert not damaged, damaged
-    found = {name: state["parts"][name] for name in ("network", "ema", "optimiser", "scheduler")}
-    found |= {"history": [state["history"], state["losses"]]}
-    found |= {"best": [state[name] for name in ("best", "best_step", "stale", "best_weights")]}
-    found |= {"files": weights_in(folder)}
-    return {name: digest(found[name]) for name in COMPARED}
+    ends = {name: state["parts"][name] for name in ("network", "ema", "optimiser", "scheduler")}
+    ends |= {"history": [state["history"], state["losses"]]}
+    ends |= {"best": [state[name] for name in ("best", "best_step", "stale", "best_weights")]}
+    ends |= {"files": weights_in(folder)}
+    return {name: digest(ends[name]) for name in COMPARED}
 
 
 def weights_in(folder):

@@ -1,6 +1,6 @@
 """Kills trainings of 04 again and again, a third of the time while they write, and compares what they end with.
 
-python tests/proof/kills.py [--kills 34] [--commands 3]      by stage; goes on where it was stopped
+python tests/proof/kills.py [--kills 34] [--commands 3]      by stage; resumes where it was stopped
 """
 
 import argparse
@@ -61,7 +61,7 @@ def killed_to_the_end(context, root, stage, seconds, kills, rng, say=lambda text
     """Train a stage while killing its sittings `kills` times; returns what was killed and what it ended with.
 
     seconds  CPU seconds of an untouched training: kills fall anywhere within the first half of that.
-    fresh    False goes on from what is there.
+    fresh    False resumes from what is there.
     """
     harness.forget(root, stage, stamp_only=not fresh)
     began, moments, steps, sitting = time.monotonic(), [], [], 0
@@ -178,7 +178,7 @@ def remembered():
     return known if known.get("code") == code_now() else {"code": code_now(), "untouched": {}, "killed": []}
 
 
-def told(known):
+def section_text(known):
     """The section's text."""
     rows, total, writing = [], 0, 0
     for stage in harness.STAGES:
@@ -218,10 +218,10 @@ training that nobody touched: {", ".join(harness.COMPARED)}; "files" are the wei
 
 
 def main():
-    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ask.add_argument("--kills", type=int, default=34, help="a stage")
-    ask.add_argument("--commands", type=int, default=3, help="kills a stage through helpers.run")
-    asked = ask.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=34, help="a stage")
+    parser.add_argument("--commands", type=int, default=3, help="kills a stage through helpers.run")
+    arguments = parser.parse_args()
     root, context, known = prepared(WORK / "root"), harness.server(), remembered()
     for stage in harness.STAGES:
         if stage not in known["untouched"]:
@@ -229,7 +229,7 @@ def main():
             print(stage, "untouched:", *known["untouched"][stage][1:], flush=True)
         expected, seconds, _ = known["untouched"][stage]
         for command in (False, True):
-            wanted = asked.commands if command else asked.kills
+            wanted = arguments.commands if command else arguments.kills
             while True:
                 runs = [run for run in known["killed"] if run["stage"] == stage and run.get("command", False) == command]
                 missing = wanted - sum(len(run["moments"]) for run in runs)
@@ -246,7 +246,7 @@ def main():
                 known["stamp"] = sections.stamp(sum(run["minutes"] for run in known["killed"]))
                 WORK.mkdir(parents=True, exist_ok=True)
                 write_json(WORK / "kills.json", known)
-    sections.write("kills", "Killed trainings", told(known))
+    sections.write("kills", "Killed trainings", section_text(known))
     different = [run["stage"] for run in known["killed"] if run["hashes"] != known["untouched"][run["stage"]][0]]
     return f"not the same: {', '.join(different)}" if different else 0
 

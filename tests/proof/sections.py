@@ -5,7 +5,7 @@ import time
 import torch
 
 from helpers import files, runs
-from helpers.learning import sittings
+from helpers.learning import machine
 
 FILE = runs.HERE / "reports" / "proof.md"
 OPENING = """# What has been proved, by doing it
@@ -29,7 +29,7 @@ def write(name, title, text, file=FILE):
 
 def stamp(minutes):
     """The line that says when, where and with what a section was made."""
-    made = sittings.described()
+    made = machine.described()
     return (f"{time.strftime('%Y-%m-%d')}, {made['processor']}, {made['system']}, {torch.get_num_threads()} thread, Python "
             f"{made['python']}, torch {made['torch']}, commit {made['commit'] or 'unknown'}; {minutes:.0f} minutes.")  # fmt: skip
 

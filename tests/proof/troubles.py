@@ -16,10 +16,11 @@ import numpy as np
 import psutil
 import sections
 import torch
+from lightning_fabric import Fabric
 
 from helpers import files, runs
 from helpers.cascade import weights
-from helpers.learning import checkpoints, schedules, training
+from helpers.learning import checkpoints, losses, plans, schedules, train_step, training
 
 CASES = []  # (what is done, function) in the order below
 
@@ -95,7 +96,7 @@ def damaged_newest(bench):
         newest.write_bytes(harm(newest.read_bytes()))
         _, text = bench.sat(chunk_steps=1)
         seen = line_with(text, "is damaged")
-        held &= newest.name in seen and f"goes on at step {checkpoints.step_of(before)} " in text and bench.ends_the_same()
+        held &= newest.name in seen and f"resumes at step {checkpoints.step_of(before)} " in text and bench.ends_the_same()
     return seen, held
 
 
@@ -118,7 +119,7 @@ def generations_gone(bench):
     for path in checkpoints.newest_first(bench.folder):
         path.unlink()
     code, text = bench.sat()
-    return line_with(text, "no generation to go on from"), code == 1 and not checkpoints.newest_first(bench.folder)
+    return line_with(text, "no generation to resume from"), code == 1 and not checkpoints.newest_first(bench.folder)
 
 
 class mounted:
@@ -223,7 +224,7 @@ def interrupt_button(bench):
                 continue
             if "parameters" in cell["metadata"].get("tags", []):
                 code += "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
-            if "chunks.sitting(" in code:  # pressed while the loop runs
+            if "sittings.sitting(" in code:  # pressed while the loop runs
                 asked = client.execute(code)
                 while not checkpoints.newest_first(bench.folder):
                     time.sleep(0.05)
@@ -292,7 +293,7 @@ def free_settings(bench):
     bench.afresh()
     bench.sat(chunk_steps=30)
     bench.sat(chunk_steps=31, save_seconds=9.0, loggers="", chunk_minutes=50.0, device="cpu")
-    return "goes on at step 61", bench.ends_the_same()
+    return "resumes at step 61", bench.ends_the_same()
 
 
 @case("another arithmetic (as on another device), and a state that any machine can read")
@@ -329,7 +330,7 @@ def extended(bench, first, longer, moments):
 
 
 def rate_in(bench):
-    """The learning rate that the newest generation goes on with."""
+    """The learning rate that the newest generation resumes with."""
     return checkpoints.read_newest(bench.folder)[0]["parts"]["optimiser"]["param_groups"][0]["lr"]
 
 
@@ -371,20 +372,20 @@ def patience(bench):
 def price_of_saving(bench):
     network = weights.build("unet", 3, 1, 16, 4)
     optimiser = torch.optim.AdamW(network.parameters())
-    network(torch.zeros(1, 3, 64, 64)).mean().backward()
-    optimiser.step()
+    fabric = Fabric(accelerator="cpu", devices=1)
+    train_step.TrainStep(network, optimiser, losses.loss_named("bce"), fabric)((torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)))
     parts = {"network": network, "ema": weights.averaged(network), "optimiser": optimiser}
     parts["scheduler"] = schedules.schedule("cosine", optimiser, 100, 5)
     with tempfile.TemporaryDirectory(dir=bench.root) as folder:
-        state = training.Training(folder, {}, parts, 100, {"network": {}}, 10)
-        state.judge(network, score=0.5)
+        state = training.Training(folder, parts, plans.Plan({}, {"network": {}}, 100, validate_every=10))
+        state.note_validation(network, score=0.5)
         took = []
         for step in range(9):
             state.step = step
             state.save()
             took.append(state.save_took)
         size = checkpoints.newest_first(folder)[0].stat().st_size / 1e6
-    share = statistics.median(took) / max(state.save_seconds, statistics.median(took) * 100)
+    share = statistics.median(took) / max(state.plan.save_seconds, statistics.median(took) * 100)
     return f"{size:.0f} MB in {statistics.median(took):.2f} s (median of 9), {share:.2%} of the time", share <= 0.01
 
 
@@ -408,8 +409,8 @@ def main():
         print(*rows[-1], sep=" | ", flush=True)
     if not wanted:
         text = f"""
-"Held" means: the sentence was there, the exit code was right, the saved states were still there, and, wherever going on is
-possible, the training was then taken to its end and ended with the hashes of the one that nobody touched.
+"Held" means: the sentence was there, the exit code was right, the saved states were still there, and, wherever it can be
+resumed, the training was then taken to its end and ended with the hashes of the one that nobody touched.
 
 {sections.table(["done to it", "what a person sees", "held"], rows)}
 

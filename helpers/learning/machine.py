@@ -1,0 +1,86 @@
+"""The machine that a training runs on: device, precision and loggers as Fabric takes them, and a description for the card."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+
+from helpers import __version__, parameters, runs
+from helpers.cascade.precision import device_named, remembered_precision
+
+
+def fabric_for(folder, network, example, *, device="auto", precision="auto", loggers=""):
+    """Fabric on the named device.
+
+    folder     of the training: the loggers write there, and "auto" remembers the precision measured with
+               network and example, an image (B, C, H, W).
+    precision  "32-true", "bf16-mixed", "16-mixed" or "auto"; afterwards `precision_of(fabric)`.
+    loggers    a comma list, as `loggers_named` takes it.
+    """
+    chosen = device_named(device)
+    if precision == "auto":
+        precision = remembered_precision(folder, network, example, chosen)
+    return Fabric(accelerator=chosen.type, devices=1, precision=precision, loggers=loggers_named(loggers, folder))
+
+
+def precision_of(fabric):
+    """The precision that a Fabric computes in, by its name."""
+    return fabric.strategy.precision.precision
+
+
+def loggers_named(names, folder):
+    """Loggers for a comma list of "csv", "tensorboard" and "wandb"; empty for none.
+
+    wandb works without an account when WANDB_MODE is offline.
+    Raises ValueError for an unknown name, ModuleNotFoundError with what to install.
+    """
+    known = {
+        "csv": lambda: CSVLogger(folder, name="tracked", flush_logs_every_n_steps=1),
+        "tensorboard": lambda: TensorBoardLogger(folder, name="tensorboard"),
+        "wandb": lambda: _wandb(folder),
+    }
+    for name in parameters.listed(names):
+        if name not in known:
+            raise ValueError(f"logger {name!r}: choose of csv, tensorboard and wandb")
+    return [known[name]() for name in parameters.listed(names)]
+
+
+def _wandb(folder):
+    try:
+        from wandb.integration.lightning.fabric import WandbLogger
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the wandb logger needs: pip install wandb lightning") from error
+    return WandbLogger(project="cascade-liver-ct", name=f"{folder.parent.name}-{folder.name}", save_dir=folder)
+
+
+def described():
+    """Plain values that a result may depend on besides its settings, for its card."""
+    description = {
+        "python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__,
+        "helpers": __version__, "commit": commit(), "system": platform.system(), "processor": processor(),
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    return description | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+def processor():
+    """The processor's name and its cores: "AMD EPYC 7R13, 2 cores"."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def commit():
+    """The commit of this copy, "-dirty" after it when files were changed since; empty where there is no git."""
+    words = ["git", "-C", str(runs.HERE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
