@@ -1,16 +1,20 @@
 """One step of training: forward, loss, backward, optimiser, moving average. Whatever learns here learns by it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from lightning_fabric import Fabric
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would log the precision that a notebook prints anyway
 
 
 @dataclass
 class TrainStep:
     """Called with a batch, the network learns from it; the call returns the loss, a float.
 
-    fabric         lightning_fabric.Fabric: device and precision; it takes over network and optimiser.
+    fabric         device and precision; it takes over network and optimiser.
     loss_of        function (logits, target) -> loss, a scalar tensor.
     ema            weights.averaged(network), and a scheduler: stepped once a step where there is one.
     memory_format  torch.channels_last is faster where the network's weights lie so, too.
@@ -20,7 +24,7 @@ class TrainStep:
     network: torch.nn.Module
     optimiser: torch.optim.Optimizer
     loss_of: Callable
-    fabric: object
+    fabric: Fabric
     ema: torch.nn.Module | None = None
     scheduler: object | None = None
     memory_format: torch.memory_format = torch.channels_last

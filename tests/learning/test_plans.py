@@ -72,7 +72,7 @@ def test_the_tumours_plan_names_the_liver_that_makes_its_regions(planned):
 
 def test_other_slices_are_another_training(planned):
     data, _, _ = planned()
-    fewer = dataclasses.replace(data, val=data.val[data.val.case == data.val.case.iloc[0]], train_chunks=data.train_chunks[:1])
+    fewer = dataclasses.replace(data, val=data.val.head(0))
     assert fewer.hashes()["scans"] != data.hashes()["scans"] and fewer.hashes()["lists"] == data.hashes()["lists"]
 
 
