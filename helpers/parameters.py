@@ -13,6 +13,8 @@ RENAMED = {
     "implants": "synthetic_lesions", "decoys": "gallbladders", "veins": "dark_veins",
 }  # fmt: skip
 
+GONE = {"reach_mm": "tumours are sought inside the predicted liver only"}  # rules that went, and what holds now
+
 
 class Usage(ValueError):
     """Something on the command line can't be meant; nothing has been written."""
@@ -35,7 +37,9 @@ def values_given(words):
 
 
 def unknown(name, known, whose):
-    """The sentence about a name that isn't declared: its new name where it was renamed, else those that there are."""
+    """The sentence about a name that isn't declared: its new name, why it went, or else those that there are."""
+    if name in GONE:
+        return f"{name!r} is no parameter any more: {GONE[name]}"
     if RENAMED.get(name) in known:
         return f"{name!r} is now called {RENAMED[name]!r}"
     return f"{whose} {name!r}; there are {', '.join(known)}"

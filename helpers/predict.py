@@ -57,8 +57,8 @@ def main(words=None):
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         print(f"helpers.predict: {advised(error) or f'{asked.input}: there is not enough memory'}", file=sys.stderr)
         return FAILED
-    print(f"{case.name}: {log['sentence']}")
-    print(f"{out}  ({log['seconds']['all']:.1f} s)")
+    print(f"{case.name}: {log.sentence}")
+    print(f"{out}  ({log.seconds['all']:.1f} s)")
     return DONE
 
 
@@ -144,11 +144,11 @@ def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, 
         print(f"helpers.predict: {said}", file=sys.stderr)
     import torch  # after the scan: reading and learning that it is damaged take no torch
 
-    from helpers.cascade import inference, pipeline
+    from helpers.cascade import pipeline, weights
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
-    loaded = inference.load(folder, device, unfinished)
+    loaded = weights.load_networks(folder, device, unfinished)
     result = pipeline.segment(volume, loaded, pipeline.Rules(**(rules or {})))
     for code, seen in checks.orientation(volume, low, high, result.labels)[0] if in_hu else []:
         print(f"helpers.predict: {case.image}: {FINDINGS[code][1]}: {seen}", file=sys.stderr)

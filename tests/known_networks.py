@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.cascade import inference, pipeline
+from helpers.cascade import pipeline, weights
 from helpers.scans.volume import Volume
 from helpers.slices import recipe
 
@@ -26,7 +26,7 @@ class Says(torch.nn.Module):
 def loaded(**rules):
     card = {"neighbours": 1, "norm": (0.0, 255.0), "recipe": recipe.Recipe(windows=((0, 255),), size=64).as_dict()}
     found = {"liver": lambda g: g > 90, "tumour": lambda g: (g > 190) & (g < 245)} | rules
-    return {stage: inference.TrainedNetwork(Says(rule, stage != "gate"), card | {"stage": stage}) for stage, rule in found.items()}
+    return {stage: weights.TrainedNetwork(Says(rule, stage != "gate"), card | {"stage": stage}) for stage, rule in found.items()}
 
 
 @pytest.fixture

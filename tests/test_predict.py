@@ -9,7 +9,7 @@ from dicom_files import write_series
 from known_networks import loaded
 
 from helpers import predict
-from helpers.cascade import inference
+from helpers.cascade import weights
 
 AFFINE = np.array([[-5.0, 0, 0, 90], [0, -5, 0, 80], [0, 0, 5, -300], [0, 0, 0, 1]])
 
@@ -27,7 +27,7 @@ def known(own_root, monkeypatch):
     (own_root / "checkpoints" / "known").mkdir(parents=True)
     (own_root / "here").mkdir()
     monkeypatch.chdir(own_root / "here")
-    monkeypatch.setattr(inference, "load", lambda *_: loaded(gate=lambda g: g > 90, tumour=lambda g: g > 250))
+    monkeypatch.setattr(weights, "load_networks", lambda *_: loaded(gate=lambda g: g > 90, tumour=lambda g: g > 250))
     return own_root
 
 

@@ -1,8 +1,13 @@
-"""On which device and in which arithmetic a network trains and predicts on this machine."""
+"""On which device and in which precision a network trains and predicts on this machine."""
+
+import copy
+import time
 
 import torch
 
 from helpers import files
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def device_named(name):
@@ -10,8 +15,13 @@ def device_named(name):
     return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
+def autocast(device, precision):
+    """The context in which a network computes: "32-true" as it is, "bf16-mixed" or "16-mixed" in half precision."""
+    return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
+
+
 def half_precision_supported(device):
-    """The arithmetic for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or "32-true".
+    """The precision for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or "32-true".
 
     Not measured, so that it costs no time and a busy machine gives the same masks as an idle one.
     """
@@ -22,35 +32,36 @@ def half_precision_supported(device):
 
 
 def fastest_precision(network, example, device, repeats=3):
-    """Which arithmetic trains this network fastest here, measured: "32-true", "bf16-mixed" or, on a GPU, "16-mixed".
+    """Which precision trains this network fastest here, measured: "32-true", "bf16-mixed" or, on a GPU, "16-mixed".
 
     example  float32 (B, C, H, W). Half precision has to win by a tenth, or plain float32 stays.
     """
-    import copy
-    import time
-
+    candidates = ["32-true"]
+    if half_precision_supported(device) == "bf16-mixed":
+        candidates.append("bf16-mixed")  # without units for it it only wins when the machine was busy meanwhile
+    if device.type == "cuda":
+        candidates.append("16-mixed")
     trial = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
     example = example.to(device).contiguous(memory_format=torch.channels_last)
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the processor time of one thread is the same on a busy machine
-    seconds = {}
-    for name, dtype in (("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
-        if name == "16-mixed" and device.type != "cuda" or name == "bf16-mixed" and half_precision_supported(device) != name:
-            continue  # without units for it half precision only wins when the machine was busy with something else meanwhile
-        times = []
-        for _ in range(repeats + 1):
-            began = clock()
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                out = trial(example)
-            out.float().square().mean().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(clock() - began)
-        seconds[name] = min(times[1:])  # the first one warms up
+    seconds = {name: min(_step_seconds(trial, example, name) for _ in range(repeats + 1)) for name in candidates}
     torch.set_num_threads(threads)
     best = min(seconds, key=seconds.get)
     return best if seconds[best] < 0.9 * seconds["32-true"] else "32-true"
+
+
+def _step_seconds(network, example, precision):
+    """Seconds of a step forwards and backwards: the processor's, or a GPU's."""
+    device = example.device
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    began = clock()
+    with autocast(device, precision):
+        out = network(example)
+    out.float().square().mean().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - began
 
 
 def remembered_precision(folder, network, example, device):

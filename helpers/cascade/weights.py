@@ -1,37 +1,43 @@
 """Networks built by name, averaged while they learn, saved with their card and loaded again."""
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
-from torch import nn
+from safetensors import safe_open
+from safetensors.torch import save
+from torch.optim.swa_utils import AveragedModel
 
 from helpers.cascade import architectures
-from helpers.cascade.networks import SliceClassifier, UNet
+from helpers.cascade.precision import device_named, half_precision_supported
 from helpers.files import written_whole
+from helpers.slices.recipe import Recipe
+from helpers.slices.store import STAGES
+
+WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")  # what makes whole slices, in a recipe
 
 
-def build(model, in_channels, classes=1, width=16, levels=4, unshuffle=1, encoder_weights=None, slices=1, frozen=0):
-    """Make a network by name.
+@dataclass
+class TrainedNetwork:
+    """A stage's network with what its card says about reading slices, and the precision it predicts in."""
 
-    model            "unet" or "classifier" from this file; of `architectures`: "unet3d", "convlstm", "specialists",
-                     "upsampled:resnet50", "smp:Unet:resnet34", that is smp:ARCHITECTURE:ENCODER, "monai:AttentionUnet",
-                     "monai:SwinUNETR" and other 2-D networks of MONAI.
-    unshuffle        of the "unet" only.
-    encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use.
-    slices           how many slices the channels are of, for "unet3d" and "convlstm", which tell them apart.
-    frozen           stages of a ResNet encoder that stay as they came.
-    Raises ValueError for an unknown name, RuntimeError when weights can't be downloaded.
-    """
-    if model == "unet":
-        return UNet(in_channels, classes, width, levels, unshuffle)
-    if model == "classifier":
-        return SliceClassifier(in_channels, classes, width, levels)
+    network: torch.nn.Module
+    card: dict
+    precision: str = "32-true"
 
-    return architectures.build(model, in_channels, classes, width, levels, encoder_weights, slices, frozen)
+    @property
+    def recipe(self):
+        return Recipe(**self.card["recipe"])
+
+
+def build(*words, **settings):
+    """The network that an `architectures.Architecture` of these fields names; raises what its `build` raises."""
+    return architectures.build(architectures.Architecture(*words, **settings))
 
 
 def averaged(network, decay=0.995):
     """A moving average of the network's weights (EMA); early steps count more, so that it is useful from the start."""
-    from torch.optim.swa_utils import AveragedModel
-
     @torch.no_grad()
     def blend(kept, new, count):
         share = min(decay, (1 + int(count)) / (10 + int(count)))
@@ -50,13 +56,7 @@ def save_weights(path, network, card):
     network  a module, or its state_dict. A file that holds exactly this already keeps its time, so that nothing that was
              made from it looks out of date.
     """
-    import json
-    from pathlib import Path
-
-    from safetensors.torch import save
-
-
-    weights = network.state_dict() if isinstance(network, nn.Module) else network
+    weights = network.state_dict() if isinstance(network, torch.nn.Module) else network
     content = save({name: t.detach().cpu().contiguous() for name, t in weights.items()}, {"card": json.dumps(card)})
     path = Path(path)
     if not path.is_file() or path.stat().st_size != len(content) or path.read_bytes() != content:
@@ -69,10 +69,6 @@ def load_weights(path, device="cpu"):
 
     Raises ValueError, naming the file, when it is damaged or isn't ours.
     """
-    import json
-
-    from safetensors import safe_open
-
     try:
         with safe_open(path, framework="pt") as opened:
             card = json.loads(opened.metadata()["card"])
@@ -85,3 +81,41 @@ def load_weights(path, device="cpu"):
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: its weights aren't those of the network that its card names ({error})") from error
     return network.to(device, memory_format=torch.channels_last).eval(), card
+
+
+def paths_of(folder, unfinished=False):
+    """The weight files of a run's checkpoint folder: dict of paths for "liver", "tumour" and, where it was trained, "gate".
+
+    unfinished  True takes the best weights so far where a training hasn't finished.
+    Raises FileNotFoundError when the liver's or the tumour's are missing.
+    """
+    names = ("final", "best") if unfinished else ("final",)
+    paths = {}
+    for stage in STAGES:
+        path = next((f for name in names if (f := folder / stage / f"{name}.safetensors").is_file()), None)
+        if path is None and stage != "gate":
+            message = f"{folder / stage}: holds no {' or '.join(names)} weights; train this stage with notebook 04"
+            raise FileNotFoundError(message)
+        if path:
+            paths[stage] = path
+    return paths
+
+
+def load_network(path, device="cpu", precision=None):
+    """The TrainedNetwork that `save_weights` wrote; precision None is what the device predicts in."""
+    device = torch.device(device)
+    return TrainedNetwork(*load_weights(path, device), precision or half_precision_supported(device))
+
+
+def load_networks(folder, device="auto", unfinished=False):
+    """The networks of a run's checkpoint folder, as `paths_of` finds them: dict of TrainedNetwork.
+
+    device  "cpu", "cuda" or "auto". Raises what `paths_of` and `load_weights` raise, and ValueError for a gate that doesn't
+            fit the liver's network.
+    """
+    device = device_named(device)
+    networks = {stage: load_network(path, device) for stage, path in paths_of(folder, unfinished).items()}
+    recipes = [networks[stage].card["recipe"] for stage in ("gate", "liver") if stage in networks]
+    if any(str(recipe[name]) != str(recipes[0][name]) for recipe in recipes for name in WHOLE):
+        raise ValueError(f"{folder}: the gate learnt from other pixels than the liver's network; train one of them again")
+    return networks

@@ -54,7 +54,7 @@ class Entrant:
     def predict(self, volume):
         """Labels uint8 (z, y, x) of a Volume: the likeliest class of each pixel, and of the livers the largest."""
         self.network.eval()
-        grid = recipe.whole_slices(volume.hu.shape, volume.spacing_mm, self.size)
+        grid = recipe.whole_grid(volume.hu.shape, volume.spacing_mm, self.size)
         labels = np.zeros(volume.hu.shape, np.uint8)
         for start in range(0, len(labels), BATCH):
             planes = np.stack([grid.cut(plane.astype(np.float32), fill=AIR) for plane in volume.hu[start : start + BATCH]])
@@ -107,7 +107,7 @@ def slices_of(folder, rows, size):
         paths = {name: folder / f"{row['case']}-{size}-{row['bytes']}.{name}.npy" for name in BOTH}
         if not all(path.is_file() for path in paths.values()):
             volume, labels = reading.read_row(row)
-            grid = recipe.whole_slices(volume.hu.shape, volume.spacing_mm, size)
+            grid = recipe.whole_grid(volume.hu.shape, volume.spacing_mm, size)
             stacks = {"image": grid.stack(volume.hu, fill=AIR), "label": grid.stack(labels, labels=True)}
             for name, stack in stacks.items():
                 with written_whole(paths[name]) as beside:

@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from helpers.cascade import weights
 from helpers.learning import losses
 from helpers.learning.train_step import TrainStep
-from helpers.slices import recipe
+from helpers.slices.pixels import stacked
 
 BOTH = ("image", "mask")
 
@@ -50,7 +50,7 @@ def write_slices(store, rows, neighbours, folder):
     items = []
     for number, row in enumerate(rows.itertuples()):
         k = row.z - store.first_z(row.case)
-        planes = recipe.stacked(store.image(row.case), k, neighbours)
+        planes = stacked(store.image(row.case), k, neighbours)
         item = {name: str(folder / f"{number:05d}-{name}.npy") for name in BOTH}
         np.save(item["image"], planes.astype(np.float32) / 255)
         np.save(item["mask"], (store.mask(row.case)[k] >= 1).astype(np.uint8)[None])

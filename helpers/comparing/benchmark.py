@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 
 from helpers import files, runs
-from helpers.cascade import inference, pipeline, precision
-from helpers.cascade.weights import load_weights
+from helpers.cascade import pipeline, precision
+from helpers.cascade.weights import load_networks, load_weights
 from helpers.comparing import baselines, nnunet
 from helpers.intake import case_table
 from helpers.learning.augmentation import OF_STAGE
@@ -61,12 +61,12 @@ def main(words=None):
 def predict_baseline(scan, out, run):
     """The same networks as a baseline predicts: float32, slice by slice, no gate; writes the mask of a scan."""
     volume = read_volume(scan)
-    networks = inference.load(runs.Run(run).checkpoints, "cpu", unfinished=True)
+    networks = load_networks(runs.Run(run).checkpoints, "cpu", unfinished=True)
     networks.pop("gate", None)
     networks = {stage: replace(network, precision="32-true") for stage, network in networks.items()}
     result = pipeline.segment(volume, networks, pipeline.Rules(batch_size=1))
     write_mask(result.labels, volume, out)
-    print(result.log["sentence"])
+    print(result.log.sentence)
 
 
 def learn(folder, steps, width):
@@ -139,8 +139,8 @@ def seconds_by_step(scan, run):
     began = time.perf_counter()
     volume = read_volume(scan)
     read = time.perf_counter() - began
-    log = pipeline.segment(volume, inference.load(run.checkpoints, "cpu", unfinished=True)).log
-    return {"read": read} | {step: seconds for step, seconds in log["seconds"].items() if step != "all"}
+    log = pipeline.segment(volume, load_networks(run.checkpoints, "cpu", unfinished=True)).log
+    return {"read": read} | {step: seconds for step, seconds in log.seconds.items() if step != "all"}
 
 
 def many_cases(pixels, slices, folder, count, cases_a_chunk=20):

@@ -3,7 +3,8 @@
 import shutil
 
 from helpers import files, jobs, runs
-from helpers.cascade import inference, pipeline
+from helpers.cascade import pipeline
+from helpers.cascade.weights import load_networks
 from helpers.jobs import DONE, PAUSED
 from helpers.learning import checkpoints
 from helpers.slices import lists
@@ -27,7 +28,7 @@ def learn(race, left, signals):
             if code != DONE:
                 return code
         states = [newest_state(run, stage) for stage in SHARES]
-        networks = inference.load(run.checkpoints, DEVICE, unfinished=True)
+        networks = load_networks(run.checkpoints, DEVICE, unfinished=True)
         minutes, steps = sum(state["minutes"] for state in states), sum(state["step"] for state in states)
         race.judge("ours", moment, minutes, steps, lambda volume, networks=networks: pipeline.segment(volume, networks).labels)
     return DONE

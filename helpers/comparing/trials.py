@@ -6,20 +6,20 @@ import sys
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from helpers import files, jobs, origins, runs
-from helpers.cascade import inference, pipeline
+from helpers.cascade import inference
 from helpers.cascade.liver import largest_component
 from helpers.cascade.precision import device_named, half_precision_supported
-from helpers.cascade.weights import build, load_weights
+from helpers.cascade.weights import build, load_network
 from helpers.comparing import timing
 from helpers.intake import case_table
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.scoring import metrics
 from helpers.slices import lists, recipe
+from helpers.slices.pixels import level
 from helpers.steps import Step
 
 
@@ -187,14 +187,12 @@ def liver_scores(weights, rows, device):
     weights  file of a liver network; rows: rows of cases.csv; device: torch.device that predicts.
     returns  {"all": {case: Dice of all that was found}, "largest": {case: Dice of the largest 3-D component}}.
     """
-    network = inference.TrainedNetwork(*load_weights(weights, device), half_precision_supported(device))
+    network = load_network(weights, device)
     scores = {"all": {}, "largest": {}}
     for _, row in rows.iterrows():
         volume, labels = reading.read_row(row)
         volume = with_likely_spacing(volume)
-        grid, image = recipe.working_slices(volume, network.recipe)
-        step = pipeline.Rules().neighbour_step(volume)
-        liver, _ = inference.liver_mask(network, grid, image, np.arange(len(image)), 0.5, step=step)
+        liver = inference.probability(network, recipe.whole_slices(volume, network.recipe)) >= level(0.5)
         reference = labels >= 1
         for name, mask in (("all", liver), ("largest", largest_component(liver)[0])):
             scores[name][row.case] = float(metrics.dice(reference.sum(), mask.sum(), (reference & mask).sum()))

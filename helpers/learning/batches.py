@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from helpers.learning import augmentation, synthetic
-from helpers.slices.recipe import normalised, stacked
+from helpers.slices.pixels import normalised, stacked
 from helpers.slices.store import Store, step_of
 
 cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores

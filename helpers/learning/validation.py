@@ -4,14 +4,15 @@ import numpy as np
 from tqdm import tqdm
 
 from helpers import files
-from helpers.cascade import inference, pipeline, tumour
-from helpers.cascade.weights import load_weights
+from helpers.cascade import inference, pipeline
+from helpers.cascade.weights import TrainedNetwork, load_network
 from helpers.intake import case_table
 from helpers.learning import machine, plans
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import store
-from helpers.slices.recipe import PEAK, grid_of
+from helpers.slices.pixels import PEAK
+from helpers.slices.recipe import grid_of
 
 
 def validation_slices(data, fabric):
@@ -26,27 +27,27 @@ def validation_slices(data, fabric):
     if not liver_weights.is_file():
         return data.store, slices
     cases = case_table.read_table(data.run.lists / "cases.csv")
-    liver = inference.TrainedNetwork(*load_weights(liver_weights, fabric.device), machine.precision_of(fabric))
+    liver = load_network(liver_weights, fabric.device, machine.precision_of(fabric))
     return predicted_regions(data.run, cases[cases.case.isin(slices.case)], liver, data.recipe), slices
 
 
 def averaged_network(training, fabric):
-    """The averaged weights of a training, as they are at any moment: inference.TrainedNetwork."""
-    return inference.TrainedNetwork(training.parts["ema"].module, training.plan.card, machine.precision_of(fabric))
+    """The averaged weights of a training, as they are at any moment: weights.TrainedNetwork."""
+    return TrainedNetwork(training.parts["ema"].module, training.plan.card, machine.precision_of(fabric))
 
 
 def best_network(training, fabric):
-    """The best weights so far, before the first validation the averaged ones: inference.TrainedNetwork."""
+    """The best weights so far, before the first validation the averaged ones: weights.TrainedNetwork."""
     if not training.history:
         return averaged_network(training, fabric)
-    network, card = load_weights(training.folder / "best.safetensors", fabric.device)
-    return inference.TrainedNetwork(network, card, machine.precision_of(fabric))
+    path = training.folder / "best.safetensors"
+    return load_network(path, fabric.device, machine.precision_of(fabric))
 
 
 def validate(trained, pixels, slices, threshold=0.5):
     """Score a stage's network on listed slices.
 
-    trained  inference.TrainedNetwork; its card says which stage it is.
+    trained  weights.TrainedNetwork; its card says which stage it is.
     pixels   store.Store to read from.
     slices   DataFrame case, z, liver_px, tumour_px.
     returns  (dict with `score` and components of it, dict case -> score); both empty without slices. The score is the mean
@@ -67,7 +68,7 @@ def _validate_gate(trained, pixels, slices):
     by_case = {}
     for case, rows in slices.groupby("case"):
         step = store.step_of(pixels, case)
-        predicted = inference.probabilities(trained, pixels.image(case), rows.z.to_numpy(), 32, step) > 127
+        predicted = inference.probability_of_rows(trained, pixels.image(case), rows.z.to_numpy(), 32, step) > 127
         shows_liver = rows.liver_px.to_numpy() > 0
         by_case[case] = float((predicted == shows_liver).mean())
         for side in (True, False):
@@ -90,7 +91,7 @@ def _validate_masks(trained, pixels, slices, stage, threshold):
         in_scan = in_pixels_of(pixels.meta(case), rows.tumour_px.to_numpy()) if stage == "tumour" else np.zeros(len(rows))
         reference_px = in_scan[~inside_box].sum()
         ks = k_of_rows[inside_box]
-        probability = inference.probabilities(trained, pixels.image(case), ks, step=store.step_of(pixels, case))
+        probability = inference.probability_of_rows(trained, pixels.image(case), ks, step=store.step_of(pixels, case))
         for k, least, plane in zip(ks, in_scan[inside_box], probability, strict=True):
             target, counts = target_and_inside(mask[k], stage, pixels.is_marked(case))
             predicted = (plane >= threshold * PEAK) & counts
@@ -110,7 +111,7 @@ def masks_at(trained, pixels, case, z):
     target, counts = target_and_inside(pixels.mask(case)[k], organ, pixels.is_marked(case))
     if trained.card["stage"] == "gate":
         return target, None
-    probability = inference.probabilities(trained, pixels.image(case), [k], step=store.step_of(pixels, case))[0]
+    probability = inference.probability_of_rows(trained, pixels.image(case), [k], step=store.step_of(pixels, case))[0]
     return target, counts & (probability > 127)
 
 
@@ -134,7 +135,7 @@ def target_and_inside(mask, stage, marked):
 def predicted_regions(run, rows, liver, recipe):
     """Write a tumour store from predicted livers, so that validation meets regions as inference will; current ones stay.
 
-    run      runs.Run; rows: rows of cases.csv; liver: inference.TrainedNetwork of the liver stage; recipe: the tumour stage's.
+    run      runs.Run; rows: rows of cases.csv; liver: weights.TrainedNetwork of the liver stage; recipe: the tumour stage's.
     returns  store.Store, which lacks the cases in which no liver was found.
     """
     folder = run.stores / "tumour_predicted"
@@ -151,7 +152,6 @@ def predicted_regions(run, rows, liver, recipe):
         if grid is None:
             (folder / f"{row.case}.json").unlink(missing_ok=True)  # of an earlier liver's network
             continue
-        inside = tumour.morphological_closing(liver_mask, volume.spacing_mm, rules.reach_mm)
-        marked = labels + store.INSIDE * inside.astype(np.uint8)
+        marked = labels + store.INSIDE * liver_mask.astype(np.uint8)
         store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", liver_mask)
     return store.Store(folder)

@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from helpers.cascade.tumour import keep_lesions, smoothed, with_surroundings
+from helpers.cascade.tumour import keep_lesions, smoothed
 from helpers.files import read_json
 from helpers.scans import labels
-from helpers.scans.volume import box_of
 from helpers.scoring import metrics
 from helpers.scoring.statistics import mean_with_ci, patients
-from helpers.slices import recipe
+from helpers.slices.pixels import PEAK
 
 STAGES = {
     "gate": "the gate dropped all its slices",
@@ -49,7 +48,7 @@ class Evidence:
     @property
     def threshold(self):
         """The least grey level of the tumour probability that counts as tumour."""
-        return self.log["rules"]["tumour_threshold"] * recipe.PEAK
+        return self.log["rules"]["tumour_threshold"] * PEAK
 
 
 def read(run, case, volume):
@@ -157,9 +156,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
 
     def dice_at(where, thresholds):
         inside = smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
-        small = box_of(inside >= min(thresholds) * recipe.PEAK) or (slice(0, 1),) * 3
-        small = with_surroundings(small, spacing_mm, inside.shape)
-        parts = inside[small], truth[small], hu[box][small]
+        parts = inside, truth, hu[box]
         return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
 
     at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, own}))
@@ -172,7 +169,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
 
 def _dice(likely, truth, hu, voxels, rules, spacing_mm):
     """Tumour Dice of the lesions that rules leave of probabilities, when the whole scan holds `voxels` of tumour."""
-    said = keep_lesions(likely, SimpleNamespace(**rules), spacing_mm, hu)[0]
+    said = keep_lesions(likely, hu, spacing_mm, SimpleNamespace(**rules))[0]
     return float(metrics.dice(voxels, np.count_nonzero(said), np.count_nonzero(truth & said)))
 
 

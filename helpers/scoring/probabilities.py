@@ -5,7 +5,7 @@ import pandas as pd
 
 from helpers.scoring import metrics
 from helpers.scoring.statistics import mean_with_ci, patients
-from helpers.slices.recipe import PEAK
+from helpers.slices.pixels import PEAK
 
 CALIBRATION_BINS = 10
 UNCERTAINTY_RULE = (

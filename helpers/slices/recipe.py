@@ -1,4 +1,4 @@
-"""Boxes of masks, and where a network's pixels lie on the scan: whole slices at working size, the liver's box, the way back."""
+"""From a scan to the pixels that networks see, and back: whole slices at working size, the liver's box, windows."""
 
 import functools
 import json
@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from helpers.scans.volume import box_of, widened
+from helpers.slices.pixels import fitted, resized, windowed
 
 NEIGHBOUR_MM = 3.0  # about how far away the neighbours of a slice are taken
-PEAK = 255  # probabilities are kept as uint8, 255 is certain
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,7 @@ class Grid:
         return 1.0 - rows * columns
 
 
-def resized(plane, shape, labels=False):
-    """Resample a plane (y, x): nearest for labels, area when it shrinks, else linear."""
-
-    if plane.shape == tuple(shape):
-        return plane
-    if labels:
-        how = cv2.INTER_NEAREST_EXACT
-    else:
-        how = cv2.INTER_AREA if shape[0] < plane.shape[0] else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(plane), (shape[1], shape[0]), interpolation=how)
-
-
-def fitted(plane, shape, fill=0):
-    """Cut or pad a plane about its centre to `shape`; cutting and padding undo each other exactly."""
-    out = np.full(shape, fill, dtype=plane.dtype)
-    here, there = [], []
-    for have, want in zip(plane.shape, shape, strict=True):
-        n, skip = min(have, want), abs(have - want) // 2
-        here.append(slice(skip, skip + n) if have > want else slice(0, n))
-        there.append(slice(skip, skip + n) if want > have else slice(0, n))
-    out[tuple(there)] = plane[tuple(here)]
-    return out
-
-
-def whole_slices(shape_zyx, spacing_mm, size, working_spacing_mm=0.0):
+def whole_grid(shape_zyx, spacing_mm, size, working_spacing_mm=0.0):
     """Grid of the gate and liver stages: whole slices on a canvas of size × size.
 
     working_spacing_mm  0 makes the longer edge fill the canvas, in true proportions; any other value resamples to it.
@@ -119,29 +95,12 @@ def check(grid, labels):
     return outside, int(np.count_nonzero(again[inside] != labels[inside]))
 
 
+NOWHERE = Grid(((0, 0),) * 3, (0, 0), (0, 0))
+
+
 def neighbour_step(spacing_mm, neighbour_mm=NEIGHBOUR_MM):
     """How many slices away the neighbours of a slice are about `neighbour_mm` away, at least 1; spacing_mm is (z, y, x)."""
     return max(1, round(neighbour_mm / spacing_mm[0]))
-
-
-def stacked(image, k, neighbours, step=1):
-    """Slice k of a store's image (z, windows, y, x) with its neighbours, `step` slices apart.
-
-    returns  (windows · (2 · neighbours + 1), y, x). Beyond the first and last slice the end slice is repeated.
-    """
-    near = np.clip(k + step * np.arange(-neighbours, neighbours + 1), 0, len(image) - 1)
-    return image[near].reshape(-1, *image.shape[2:])
-
-
-def normalised(image, norm):
-    """From a window's 0…1 to what a network sees; `norm` is (mean, deviation) in grey values of 0…255."""
-    return (image * 255 - norm[0]) / norm[1]
-
-
-def working_slices(volume, recipe):
-    """The Grid of whole slices, and the scan on it as Slices."""
-    grid = grid_of(volume, "liver", recipe)
-    return grid, Slices(volume.hu, grid, recipe)
 
 
 @dataclass(frozen=True)
@@ -181,16 +140,8 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
 
-def windowed(hu, window):
-    """Clip HU to a window and spread it over 0…255; any shape, uint8."""
-    low, high = window
-    scaled = (np.clip(hu, low, high).astype(np.float32) - low) * (255.0 / (high - low))
-    return np.rint(scaled).astype(np.uint8)
-
-
 def pixels(hu_plane, grid, recipe):
     """One slice of HU (y, x) as a network's channels: uint8 (windows, canvas rows, canvas columns)."""
-
     planes = [grid.cut(windowed(hu_plane, window)) for window in recipe.windows]
     if recipe.equalise:
         clahe = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
@@ -204,31 +155,57 @@ def reference_shift(hu, liver, recipe):
     hu, liver  int16 and bool (z, y, x); the liver is the reference's in training, the predicted one in a cascade. Its level
                is the median without the darkest 30 %, where tumours and the edges of vessels lie.
     """
-    return round(recipe.reference_hu - float(np.percentile(hu[liver], 65))) if recipe.reference_hu else 0
+    if not recipe.reference_hu or not liver.any():
+        return 0
+    return round(recipe.reference_hu - float(np.percentile(hu[liver], 65)))
 
 
 def grid_of(volume, stage, recipe, liver=None):
     """The Grid of a stage for one scan; the tumour stage needs the liver, bool (z, y, x), and gives None for an empty one."""
     if stage == "tumour":
         return liver_box(liver, volume.spacing_mm, recipe.roi_margin_mm, recipe.roi_spacing_mm)
-    return whole_slices(volume.hu.shape, volume.spacing_mm, recipe.size, recipe.working_spacing_mm)
+    return whole_grid(volume.hu.shape, volume.spacing_mm, recipe.size, recipe.working_spacing_mm)
 
 
 class Slices:
-    """Slices of a scan as a network sees them, made when they are asked for, so that a long scan needs no more memory.
+    """Slices of a scan as a network sees them, made when they are asked for, and the way back onto the scan's grid.
 
-    Stands in for an array uint8 (z, windows, y, x): it has a length and a shape, and an array of rows picks planes.
-    hu    int16 (z, y, x); grid, recipe  as `store.pixels` takes them; shift: HU added to every slice.
-    kept_bytes  of the planes asked for last are kept, because neighbours are asked for again.
+    Stands in for an array uint8 (rows, windows, y, x): it has a length and a shape, and an array of rows picks planes. A long
+    scan needs no more memory than a short one: only the planes asked for last are kept, because neighbours ask again.
+    volume  the scan; grid: where its rows lie; shift: HU added to every slice.
+    step    how many rows away a row's neighbours are.
     """
 
-    def __init__(self, hu, grid, recipe, shift=0, kept_bytes=1 << 26):
-        self.shape = (len(hu), len(recipe.windows), *grid.canvas)
-        kept = max(32, kept_bytes // int(np.prod(self.shape[1:])))
-        self._plane = functools.lru_cache(kept)(lambda k: pixels(hu[k] + np.int16(shift), grid, recipe))
+    def __init__(self, volume, grid, recipe, shift=0, neighbour_mm=NEIGHBOUR_MM, kept_bytes=1 << 26):
+        first, end = grid.box[0]
+        self.grid, self.scan_shape, self.spacing_mm = grid, volume.hu.shape, volume.spacing_mm
+        self.step = neighbour_step(volume.spacing_mm, neighbour_mm)
+        self.shape = (end - first, len(recipe.windows), *grid.canvas)
+        kept = max(32, kept_bytes // max(1, int(np.prod(self.shape[1:]))))
+        self._plane = functools.lru_cache(kept)(lambda k: pixels(volume.hu[first + k] + np.int16(shift), grid, recipe))
 
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, rows):
         return np.stack([self._plane(int(k)) for k in rows])
+
+    def rows_of(self, mask):
+        """The rows whose slices show something of a mask, bool (z, y, x) on the scan's grid."""
+        return np.flatnonzero(mask[slice(*self.grid.box[0])].any((1, 2)))
+
+    def put_back(self, planes, rows, out):
+        """Lay a network's planes (rows, y, x) where they come from in `out`, (z, y, x) on the scan's grid."""
+        for k, plane in zip(rows, planes, strict=True):
+            self.grid.back(plane, out[self.grid.box[0][0] + k])
+
+
+def whole_slices(volume, recipe, neighbour_mm=NEIGHBOUR_MM):
+    """All of a scan's slices as Slices, for the gate and the liver's network."""
+    return Slices(volume, grid_of(volume, "liver", recipe), recipe, 0, neighbour_mm)
+
+
+def liver_region(volume, liver, recipe, neighbour_mm=NEIGHBOUR_MM):
+    """The box of the liver, bool (z, y, x), with its margin, as Slices for the tumour's network; none for an empty liver."""
+    grid = grid_of(volume, "tumour", recipe, liver) or NOWHERE
+    return Slices(volume, grid, recipe, reference_shift(volume.hu, liver, recipe), neighbour_mm)

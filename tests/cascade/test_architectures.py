@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.cascade import architectures, weights
+from helpers.cascade import unet_variants, weights
 
 NAMES = ["unet3d", "convlstm", "specialists", "upsampled:resnet18", "smp:Unet:resnet18", "monai:AttentionUnet", "monai:SwinUNETR"]
 OURS = ["unet3d", "convlstm", "specialists"]
@@ -48,7 +48,7 @@ def test_every_weight_learns_in_half_precision(name):
 
 
 def test_a_convolution_across_slices_is_torchs_own():
-    layer = architectures.AcrossSlices(5, 7, slices=3).double()
+    layer = unet_variants.AcrossSlices(5, 7, slices=3).double()
     x = torch.randn(2 * 3, 5, 8, 9).double()
     weight = layer.weight.view(7, 3, 5, 3, 3).transpose(1, 2)  # (outside, inside, z, y, x)
     theirs = torch.nn.functional.conv3d(x.view(2, 3, 5, 8, 9).transpose(1, 2), weight, padding=1)
@@ -59,7 +59,7 @@ def test_a_convolution_across_slices_is_torchs_own():
 def test_slices_come_before_windows_among_the_channels():
     """Channels are slice by slice, as batches.stacked makes them: two windows of three slices."""
     x = torch.arange(6.0).view(1, 6, 1, 1).expand(1, 6, 4, 4)
-    assert architectures.unfolded(x, 3)[:, :, 0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert unet_variants.unfolded(x, 3)[:, :, 0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
 @pytest.mark.parametrize("name", ["unet3d", "convlstm"])
@@ -87,7 +87,7 @@ def test_the_order_of_the_neighbours_counts_for_the_recurrent_one():
 
 def test_lstm_by_hand():
     """One pixel, one channel, no weights but biases: gates ½, keep σ(1), new tanh(b) – two steps on paper."""
-    cell = architectures.ConvLSTM(1, 1)
+    cell = unet_variants.ConvLSTM(1, 1)
     torch.nn.init.zeros_(cell.gates.weight)
     cell.gates.bias.data = torch.tensor([0.0, 1.0, 0.0, 0.5])
     memory = 0.0
@@ -123,7 +123,7 @@ def test_boxes_by_hand():
     found = torch.zeros(3, 8, 8, dtype=torch.bool)
     found[0, 2:6, 4:8] = True  # y from −.375 to .375, x from .125 to .875
     found[1, 0, 0] = True
-    middle, reach = architectures.boxes(found)
+    middle, reach = unet_variants.boxes(found)
     torch.testing.assert_close(middle, torch.tensor([[0.5, 0.0], [-0.875, -0.875], [0.0, 0.0]]))
     torch.testing.assert_close(reach, torch.tensor([[0.475, 0.475], [0.25, 0.25], [1.0, 1.0]]))
 

@@ -5,32 +5,33 @@ import pytest
 import torch
 
 from helpers.cascade import inference, networks, weights
+from helpers.scans.volume import in_our_axes
 from helpers.slices import store
-from helpers.slices.recipe import Recipe, Slices, pixels, whole_slices
+from helpers.slices.recipe import Recipe, Slices, pixels, whole_grid
 
 
 def test_sizes_that_are_no_multiple_of_32():
     torch.manual_seed(0)
     card = {"stage": "liver", "neighbours": 0, "norm": (0.0, 255.0)}
-    net = inference.TrainedNetwork(networks.UNet(1, 1, 2, 3).eval(), card)
+    net = weights.TrainedNetwork(networks.UNet(1, 1, 2, 3).eval(), card)
     image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
-    assert inference.probabilities(net, image, [0, 2]).shape == (2, 50, 37)
+    assert inference.probability_of_rows(net, image, [0, 2]).shape == (2, 50, 37)
 
 
 def test_three_class_heads_give_liver_and_tumour():
     logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
     p = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0)
-    assert float(inference._foreground(logits, "tumour")) == pytest.approx(float(p[2]))
-    assert float(inference._foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
+    assert float(inference.foreground(logits, "tumour")) == pytest.approx(float(p[2]))
+    assert float(inference.foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
 
 
 def test_missing_weights_say_which_stage(tmp_path):
     with pytest.raises(FileNotFoundError, match="liver: holds no final weights; train this stage"):
-        inference.load(tmp_path)
+        weights.load_networks(tmp_path)
     for stage in ("liver", "tumour"):
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "best.safetensors").touch()
-    assert [p.name for p in inference.weights_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
+    assert [p.name for p in weights.paths_of(tmp_path, unfinished=True).values()] == ["best.safetensors"] * 2
 
 
 def test_a_gate_of_other_pixels_is_refused(tmp_path, monkeypatch):
@@ -43,17 +44,17 @@ def test_a_gate_of_other_pixels_is_refused(tmp_path, monkeypatch):
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "final.safetensors").touch()
     with pytest.raises(ValueError, match="the gate learnt from other pixels than the liver's network"):
-        inference.load(tmp_path)
+        weights.load_networks(tmp_path)
     (tmp_path / "gate" / "final.safetensors").unlink()
-    assert set(inference.load(tmp_path)) == {"liver", "tumour"}
+    assert set(weights.load_networks(tmp_path)) == {"liver", "tumour"}
 
 
 def test_slices_are_those_of_a_whole_stack():
     hu = np.random.default_rng(0).integers(-200, 300, (9, 40, 30)).astype(np.int16)
     recipe = Recipe(windows=((-40, 160), (0, 80)), size=64)
-    grid = whole_slices(hu.shape, (2.0, 1.0, 1.0), recipe.size)
+    grid = whole_grid(hu.shape, (2.0, 1.0, 1.0), recipe.size)
     stack = np.stack([pixels(plane, grid, recipe) for plane in hu])
-    slices = Slices(hu, grid, recipe, kept_bytes=0)
+    slices = Slices(in_our_axes(hu, (2.0, 1.0, 1.0)), grid, recipe, kept_bytes=0)
     assert slices.shape == stack.shape and len(slices) == 9
     rows = np.array([8, 0, 0, 5])
     assert np.array_equal(slices[rows], stack[rows])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from known_networks import RULES, Says, loaded
 
-from helpers.cascade import inference, pipeline
+from helpers.cascade import pipeline, weights
 from helpers.learning import validation
 from helpers.scans.labels import read_mask
 from helpers.scans.volume import Volume, volume_from_array, write_mask
@@ -16,26 +16,26 @@ from helpers.slices import recipe, store
 
 def test_every_step_of_the_cascade(scan):
     result = pipeline.segment(scan, loaded(gate=lambda g: g > 90), RULES)
-    assert result.log["outcome"] == "ok"
-    assert result.log["gate_kept"] == 10 + 2 * RULES.gate_margin
-    assert result.log["liver_pieces"] == 2 and result.log["liver_ml"] == 18.0  # 10 · 30 · 30 voxels of 2 mm³
-    assert result.log["roi"] == [[0, 20], [0, 55], [0, 55]]  # 15 mm are 8 slices and 15 pixels
-    assert result.log["lesions"] == 1
-    assert [(found["why"], found["index_zyx"]) for found in result.log["removed"]] == [("too small", [13, 12, 12])]
+    assert result.log.outcome == "ok"
+    assert result.log.gate_kept == 10 + 2 * RULES.gate_margin
+    assert result.log.liver_components == 2 and result.log.liver_ml == 18.0  # 10 · 30 · 30 voxels of 2 mm³
+    assert result.log.roi == [[0, 20], [0, 55], [0, 55]]  # 15 mm are 8 slices and 15 pixels
+    assert result.log.lesions == 1
+    assert [(found["why"], found["index_zyx"]) for found in result.log.removed] == [("too small", [13, 12, 12])]
     assert np.array_equal(result.labels == 2, np.pad(np.ones((3, 8, 8), bool), ((8, 9), (20, 36), (20, 36))))
     assert not result.labels[:, 45:].any()  # the second piece is no liver, so nothing in it is tumour
-    assert "gate kept 14 of 20 slices; liver 18 ml (largest of 2 pieces)" in result.log["sentence"]
-    assert "1 lesions, 0.4 ml, 1 removed" in result.log["sentence"]
+    assert "gate kept 14 of 20 slices; liver 18 ml (largest of 2 components)" in result.log.sentence
+    assert "1 lesions, 0.4 ml, 1 removed" in result.log.sentence
 
 
 def test_the_log_says_which_slices_the_gate_kept_and_by_which_rules(scan):
     """Two bright slices far from the liver are over the threshold too: nothing from there to the liver is left out."""
     scan.hu[0:2, :, 50:] = 100
     log = pipeline.segment(scan, loaded(gate=lambda g: g > 90), dataclasses.replace(RULES, gate_smooth_mm=0.5)).log
-    assert log["gate_probability"][0] > 0.5 and log["gate_slices"] == [0, 17] and log["gate_kept"] == 17
-    assert pipeline.Rules(**log["rules"]).gate_smooth_mm == 0.5
-    assert pipeline.segment(scan, loaded(), RULES).log["gate_slices"] == [0, 20]  # no gate
-    assert pipeline.segment(scan, loaded(gate=lambda g: g > 999), RULES).log["gate_slices"] == [0, 0]
+    assert log.gate_probability[0] > 0.5 and log.gate_slices == [0, 17] and log.gate_kept == 17
+    assert pipeline.Rules(**log.rules).gate_smooth_mm == 0.5
+    assert pipeline.segment(scan, loaded(), RULES).log.gate_slices == [0, 20]  # no gate
+    assert pipeline.segment(scan, loaded(gate=lambda g: g > 999), RULES).log.gate_slices == [0, 0]
 
 
 def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
@@ -52,7 +52,7 @@ def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
     once = pipeline.segment(scan, networks_, RULES, keep_probability=True)
     rules = dataclasses.replace(RULES, flip_tta=True, tumour_threshold=0.6)
     four = pipeline.segment(scan, networks_, rules, keep_probability=True)
-    assert once.tta_std is None and four.log["rules"]["flip_tta"] and four.log["roi"][2] == [0, 55]
+    assert once.tta_std is None and four.log.rules["flip_tta"] and four.log.roi[2] == [0, 55]
     assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
     assert four.probability["tumour"][8, 0].tolist() == [128] * 23 + [255] * 9 + [128] * 23 + [0] * 9
     assert four.tta_std[8, 0].tolist() == [128] * 23 + [0] * 9 + [128] * 23 + [0] * 9
@@ -86,7 +86,7 @@ def test_mask_lands_on_the_files_own_grid(scan, tmp_path):
 )
 def test_empty_results_have_names(scan, rules, outcome):
     result = pipeline.segment(scan, loaded(**rules), RULES)
-    assert result.log["outcome"] == outcome and (outcome in result.log["sentence"] or outcome == "ok")
+    assert result.log.outcome == outcome and (outcome in result.log.sentence or outcome == "ok")
     assert not (result.labels == 2).any()
 
 
@@ -95,12 +95,12 @@ def test_nan_is_an_outcome(scan):
     networks_["tumour"].network.rule = None
     networks_["tumour"].network.forward = lambda x: x[:, :1] * float("nan")
     result = pipeline.segment(scan, networks_, RULES)
-    assert result.log["outcome"] == "not a number" and not result.labels.any()
-    assert "the tumour network gives NaN" in result.log["sentence"]
+    assert result.log.outcome == "not a number" and not result.labels.any()
+    assert "the tumour network gives NaN" in result.log.sentence
 
 
 def test_small_liver_is_no_liver(scan):
-    assert pipeline.segment(scan, loaded(), pipeline.Rules(min_liver_ml=100)).log["outcome"] == "no liver found"
+    assert pipeline.segment(scan, loaded(), pipeline.Rules(min_liver_ml=100)).log.outcome == "no liver found"
 
 
 def test_batch_size_changes_nothing(scan):
@@ -136,7 +136,7 @@ def in_a_store(folder, mask, box=((3, 5), (0, 32), (0, 32)), spacing_mm=(3.0, 1.
     np.save(folder / "c.image.npy", np.full((2, 1, 32, 32), 200, np.uint8))
     np.save(folder / "c.mask.npy", mask)
     (folder / "c.json").write_text(json.dumps({"box": box, "shape": [32, 32], "spacing_mm": spacing_mm}))
-    return inference.TrainedNetwork(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
+    return weights.TrainedNetwork(Says(lambda g: g > 100), {"stage": "tumour", "neighbours": 0, "norm": (0.0, 255.0)})
 
 
 def judged(net, folder, case="c", z=(3, 4), tumour_px=1024):
@@ -178,7 +178,7 @@ def test_a_spacing_that_cannot_be_true_is_not_gone_by():
 
     def said(pixels, *spacing_mm):
         volume = volume_from_array(np.zeros((pixels, pixels, 4), np.int16), np.diag([*spacing_mm, 1.0]))
-        return pipeline.segment(volume, loaded(), RULES).log["spacing_mm"]
+        return pipeline.segment(volume, loaded(), RULES).log.spacing_mm
 
     assert said(512, 1.0, 1.0, 1.0) == [2.0, 0.75, 0.75]
     assert said(64, 1.0, 1.0, 1.0) == said(600, 1.0, 1.0, 1.0) == [1.0, 1.0, 1.0]
@@ -192,7 +192,7 @@ def test_the_gate_can_go_unsmoothed(scan):
 def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
     def step(spacing_z_mm, **how):
         volume = volume_from_array(np.zeros((4, 4, 4), np.int16), np.diag([1, 1, spacing_z_mm, 1.0]))
-        return pipeline.Rules(**how).neighbour_step(volume)
+        return recipe.whole_slices(volume, recipe.Recipe(), **how).step
 
     assert [step(z) for z in (0.7, 1.0, 1.5, 2.5, 5.0)] == [4, 3, 2, 1, 1]
     assert step(0.7, neighbour_mm=0.0) == 1
@@ -201,17 +201,6 @@ def test_neighbours_of_a_dense_scan_are_taken_from_further_away():
 def test_smoothing_along_z_drops_what_no_other_slice_shows(scan):
     kept = {mm: pipeline.segment(scan, loaded(), dataclasses.replace(RULES, smooth_mm=mm)).labels == 2 for mm in (0.0, 4.0)}
     assert kept[0.0].any((1, 2)).sum() == 3 and kept[4.0].any((1, 2)).sum() < 3  # three slices of 2 mm; the outer ones fade
-
-
-def test_a_tumour_that_the_liver_left_out_at_its_edge_is_found(scan):
-    """The liver's network knows 100 HU only, so the lesion at its edge is a notch 8 mm wide; the disk rounds its mouth."""
-    scan.hu[8:11, 20:28, 20:28], scan.hu[8:11, 20:28, 10:18] = 100, 200
-    networks = loaded(liver=lambda g: (g > 90) & (g < 150))
-    found = {mm: pipeline.segment(scan, networks, dataclasses.replace(RULES, reach_mm=mm)) for mm in (0.0, 8.0)}
-    assert not (found[0.0].labels == 2).any()
-    assert (found[8.0].labels[8:11, 20:28, 11:18] == 2).all() and not found[8.0].labels[:, 50:].any()
-    for one in found.values():  # the volume that is told is the mask's
-        assert one.log["liver_ml"] == pytest.approx(np.count_nonzero(one.labels) * scan.voxel_ml, abs=0.06)
 
 
 def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
@@ -223,8 +212,8 @@ def test_the_gallbladder_is_neither_tumour_nor_liver(scan):
     found = {share: pipeline.segment(scan, networks, dataclasses.replace(RULES, max_fat_fraction=share)) for share in (0.04, 1.0)}
     assert (found[1.0].labels[5:13, 10:30, 25:40] == 2).all() and not found[0.04].labels[5:13, 10:30, 25:40].any()
     assert (found[0.04].labels[8:11, 20:28, 12:20] == 2).all() and (found[0.04].labels[14, 10:40, 10:40] == 1).all()
-    assert [part["volume_ml"] for part in found[0.04].log["removed"] if part["why"] == "gallbladder"] == [4.8]
-    assert "; 4.8 ml about slice 8 taken for the gallbladder" in found[0.04].log["sentence"]
+    assert [part["volume_ml"] for part in found[0.04].log.removed if part["why"] == "gallbladder"] == [4.8]
+    assert "; 4.8 ml about slice 8 taken for the gallbladder" in found[0.04].log.sentence
 
 
 def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():
@@ -239,6 +228,6 @@ def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():
         scan = Volume(hu.copy(), (2.0, 1.0, 1.0), np.diag([1.0, 1.0, 2.0, 1.0]), (90, 140, 32), "RAS")
         found = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), RULES)
         assert (found.labels[16, 100, 40] == 1) == kept and found.labels[5:27, 13:52, 13:67].all()
-        assert bool(found.log["neighbours"]) != kept and ("ml of other organs cut off" in found.log["sentence"]) != kept
-    part = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, max_hu_difference=1.0)).log["neighbours"]
+        assert bool(found.log.adjacent_organs) != kept and ("ml of other organs cut off" in found.log.sentence) != kept
+    part = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, max_hu_difference=1.0)).log.adjacent_organs
     assert len(part) == 1 and part[0]["hu"] == 5 and part[0]["volume_ml"] == pytest.approx(ball.sum() * 0.002, rel=0.1)

@@ -32,19 +32,6 @@ def test_a_component_is_the_same_wherever_its_box_lies():
     assert count == other and np.array_equal(whole[4:10, 15:35, 8:28], part) and whole.sum() == part.sum()
 
 
-def test_closing_fills_notches_that_the_disk_does_not_fit_into():
-    """A notch 4 mm wide in a square, and one of 12 mm; spacing counts along each axis."""
-    mask = np.zeros((1, 60, 60), bool)
-    mask[0, 5:45, 5:55] = True
-    mask[0, 30:45, 20:22] = False  # 2 px of 2 mm
-    mask[0, 30:45, 35:41] = False  # 6 px
-    closed = tumour.morphological_closing(mask, (5.0, 1.0, 2.0), radius_mm=4.0)[0]
-    assert closed[30:40, 20:22].all() and not closed[34:45, 36:40].any()
-    assert (closed | mask[0] == closed).all() and closed.sum() <= 40 * 50
-    assert np.array_equal(tumour.morphological_closing(mask, (5.0, 1.0, 2.0), 0.0), mask)
-    assert not tumour.morphological_closing(np.zeros((2, 4, 4), bool), (1.0, 1.0, 1.0), 3.0).any()
-
-
 @pytest.mark.parametrize("share", [0.02, 0.06, 0.3])
 def test_slabs_join_to_the_pieces_of_the_whole(share):
     """Against one labelling of the whole: as many pieces, the same largest one, whatever the slabs."""
@@ -71,10 +58,10 @@ def test_unsure_lesions_are_dropped_by_their_peak():
     likely[10:13, 2:9, 2:9] = 140
     likely[11, 5, 5] = 240
     rules = pipeline.Rules(tumour_threshold=0.5, min_peak_probability=0.8)
-    kept, _, number, removed = tumour.keep_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu)
+    kept, number, dropped = tumour.keep_lesions(likely, SCAN.hu, SCAN.spacing_mm, rules)
     assert number == 1 and kept[11, 5, 5] and not kept[3, 3, 3]
-    assert removed == [{"why": "too unsure", "volume_ml": 0.294, "peak": 0.549, "fat": 0.0, "index_zyx": [3, 5, 5]}]
-    assert tumour.keep_lesions(likely, rules, SCAN.spacing_mm, SCAN.hu, (7, 20, 1))[3][0]["index_zyx"] == [10, 25, 6]
+    assert [finding.as_dict() for finding in dropped] == [{"why": "too unsure", "volume_ml": 0.294, "peak": 0.549, "fat": 0.0, "index_zyx": [3, 5, 5]}]
+    assert dropped[0].box == np.s_[2:5, 2:9, 2:9] and dropped[0].mask.all()
 
 
 def test_what_lies_against_fat_is_taken_for_the_gallbladder():
@@ -83,18 +70,20 @@ def test_what_lies_against_fat_is_taken_for_the_gallbladder():
     likely[2:5, 16:46, 16:46] = likely[10:13, 16:46, 16:46] = 250
     hu[likely > 0], hu[:8, :, 46:] = 50, -100
     rules = pipeline.Rules()
-    kept, gallbladder, number, removed = tumour.keep_lesions(likely, rules, SCAN.spacing_mm, hu)
-    assert number == 1 and kept[11, 20, 20] and not kept[:8].any() and np.array_equal(gallbladder, (likely > 0) & ~kept)
-    assert 0.2 < removed[0]["fat"] < 0.3  # one of four sides, and the disk leaves the corners out
+    kept, number, dropped = tumour.keep_lesions(likely, hu, SCAN.spacing_mm, rules)
+    assert number == 1 and kept[11, 20, 20] and not kept[:8].any()
+    labels = pipeline.labels_of(np.ones(hu.shape, bool), kept, dropped)
+    assert np.array_equal(labels == 2, kept) and np.array_equal(labels == 0, (likely > 0) & ~kept)
+    assert 0.2 < dropped[0].fat < 0.3  # one of four sides, and the disk leaves the corners out
     everything = dataclasses.replace(rules, max_fat_fraction=1.0)
-    assert tumour.keep_lesions(likely, everything, SCAN.spacing_mm, hu)[2] == 2
+    assert tumour.keep_lesions(likely, hu, SCAN.spacing_mm, everything)[1] == 2
     lung = np.where(hu < 0, -800, hu)
-    assert tumour.keep_lesions(likely, rules, SCAN.spacing_mm, lung)[2] == 2  # air is no fat
+    assert tumour.keep_lesions(likely, lung, SCAN.spacing_mm, rules)[1] == 2  # air is no fat
     bright = np.where(likely > 0, 65, hu)
-    assert tumour.keep_lesions(likely, rules, SCAN.spacing_mm, bright)[2] == 2  # nor is this bile
+    assert tumour.keep_lesions(likely, bright, SCAN.spacing_mm, rules)[1] == 2  # nor is this bile
     small = likely * (np.arange(64) < 36)  # two thirds of it: 3.6 ml are too small for a gallbladder
     hu[:8, :, 36:] = -100
-    assert tumour.keep_lesions(small.astype(np.uint8), rules, SCAN.spacing_mm, hu)[2] == 2
+    assert tumour.keep_lesions(small.astype(np.uint8), hu, SCAN.spacing_mm, rules)[1] == 2
 
 
 @pytest.mark.parametrize("own_hu, kept", [(50, 1), (10, 0)])
@@ -102,7 +91,7 @@ def test_beside_a_fluid_a_third_of_the_fat_tells_the_gallbladder(own_hu, kept):
     likely, hu = np.zeros((20, 64, 64), np.uint8), np.full((20, 64, 64), 100, np.int16)
     likely[2:5, 16:46, 16:46] = 250
     hu[likely > 0], hu[2:5, 24:26, 46:] = own_hu, -100  # a short stretch of fat on one side
-    _, _, number, found = tumour.keep_lesions(likely, pipeline.Rules(), SCAN.spacing_mm, hu)
+    _, number, dropped = tumour.keep_lesions(likely, hu, SCAN.spacing_mm, pipeline.Rules())
     assert number == kept
-    assert 0.01 < tumour.fat_around(likely // 250, 1, np.s_[2:5, 16:46, 16:46], hu, SCAN.spacing_mm) < 0.02
-    assert kept or found[0]["why"] == "gallbladder"
+    assert 0.01 < tumour.fat_around(np.ones((3, 30, 30), bool), np.s_[2:5, 16:46, 16:46], hu, SCAN.spacing_mm) < 0.02
+    assert kept or dropped[0].why == "gallbladder"

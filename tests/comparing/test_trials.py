@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from helpers import files, jobs, runs
-from helpers.cascade import inference, pipeline
+from helpers.cascade import inference
+from helpers.cascade.weights import load_networks
 from helpers.comparing import trials
 from helpers.comparing.trial_comparison import compared, conclusion, of_patients, score_against_speed
 from helpers.comparing.trials import Trial, judged_alike, liver_scores, resized
@@ -208,10 +209,9 @@ def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
     weights = tiny_run.checkpoints / "liver" / "final.safetensors"
     scores = liver_scores(weights, row, torch.device("cpu"))
     volume, labels = reading.read_row(row.iloc[0])
-    network = inference.load(tiny_run.checkpoints, "cpu")["liver"]
-    grid, image = recipe.working_slices(volume, network.recipe)
-    step = pipeline.Rules().neighbour_step(volume)
-    probability = inference.probabilities(network, image, range(len(image)), step=step)
+    network = load_networks(tiny_run.checkpoints, "cpu")["liver"]
+    grid, image = recipe.grid_of(volume, "liver", network.recipe), recipe.whole_slices(volume, network.recipe)
+    probability = inference.probability_of_rows(network, image, range(len(image)), step=image.step)
     mask = np.stack([grid.back(plane, np.zeros(volume.hu.shape[1:], np.uint8)).copy() for plane in probability]) >= 127.5
     dice = 2 * (mask & (labels >= 1)).sum() / (mask.sum() + (labels >= 1).sum())
     case = row.case.iloc[0]

@@ -15,7 +15,7 @@ from corpus import KINDS, folder_of, made  # noqa: E402
 from known_networks import loaded  # noqa: E402
 
 from helpers import predict, runs
-from helpers.cascade import inference
+from helpers.cascade import weights
 from helpers.intake import case_table
 
 MOST = 230  # letters of a sentence in the table
@@ -70,7 +70,7 @@ def ready(root):
     (root / "checkpoints" / "known").mkdir(parents=True)
     (root / "here").mkdir()
     os.chdir(root / "here")
-    inference.load = lambda *_: loaded(gate=lambda grey: grey > 90)
+    weights.load_networks = lambda *_: loaded(gate=lambda grey: grey > 90)
 
 
 def seen_by_intake(kind, own, printed):

@@ -52,7 +52,7 @@ def log(threshold=0.5, **rules):
 
 
 HU = np.full((6, 12, 24), 100, np.int16)
-FREE = {"reach_mm": 0.0, "smooth_mm": 0.0, "min_lesion_ml": 0.0, "min_peak_probability": 0.0}
+FREE = {"smooth_mm": 0.0, "min_lesion_ml": 0.0, "min_peak_probability": 0.0}
 
 
 def test_best_threshold_of_a_case_by_hand():
@@ -85,14 +85,14 @@ def test_tumour_beyond_the_region_counts_as_missed():
 
 @pytest.mark.parametrize("smooth_mm", [0.0, 2.0])
 def test_the_replay_at_the_runs_own_threshold_is_its_own_mask(scan, smooth_mm):  # noqa: F811
-    rules = replace(RULES, smooth_mm=smooth_mm, reach_mm=0.0, tumour_threshold=0.6, min_peak_probability=0.85)
+    rules = replace(RULES, smooth_mm=smooth_mm, tumour_threshold=0.6, min_peak_probability=0.85)
     result = pipeline.segment(scan, loaded(), rules, keep_probability=True)
     reference = result.labels.copy()
     reference[8] = np.where(scan.hu[8] > 150, 1, reference[8])
     reference[12, 15:20, 15:20] = 2
     truth, said = reference == 2, result.labels == 2
     overlap = [np.count_nonzero(mask) for mask in (truth, said, truth & said)]
-    said = result.probability["tumour"], result.log, scan.spacing_mm, scan.hu
+    said = result.probability["tumour"], result.log.as_dict(), scan.spacing_mm, scan.hu
     found = attribution.of_probabilities(reference, result.labels >= 1, *said)
     assert found["tumour_dice_at_60"] == metrics.dice(*overlap) and 0 < found["tumour_dice_at_60"] < 1
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.scans import volume
-from helpers.slices import recipe
+from helpers.slices import pixels, recipe
 
 side = st.integers(1, 40)
 
@@ -15,15 +15,15 @@ side = st.integers(1, 40)
 @given(side, side, side, side)
 def test_padding_and_cutting_undo_each_other(rows, columns, tall, wide):
     plane = np.random.default_rng(0).integers(0, 255, (rows, columns)).astype(np.uint8)
-    there = recipe.fitted(plane, (max(rows, tall), max(columns, wide)), fill=7)
-    assert np.array_equal(recipe.fitted(there, plane.shape), plane)
+    there = pixels.fitted(plane, (max(rows, tall), max(columns, wide)), fill=7)
+    assert np.array_equal(pixels.fitted(there, plane.shape), plane)
     assert (there == 7).sum() - (plane == 7).sum() == there.size - plane.size
 
 
 def test_cut_and_padded_about_the_centre():
-    assert recipe.fitted(np.array([[1, 2, 3, 4, 5]]), (1, 3)).tolist() == [[2, 3, 4]]
-    assert recipe.fitted(np.array([[1, 2]]), (2, 4), fill=9).tolist() == [[9, 1, 2, 9], [9, 9, 9, 9]]
-    assert recipe.fitted(np.array([[1, 2, 3]]), (3, 2), fill=0).tolist() == [[0, 0], [1, 2], [0, 0]]
+    assert pixels.fitted(np.array([[1, 2, 3, 4, 5]]), (1, 3)).tolist() == [[2, 3, 4]]
+    assert pixels.fitted(np.array([[1, 2]]), (2, 4), fill=9).tolist() == [[9, 1, 2, 9], [9, 9, 9, 9]]
+    assert pixels.fitted(np.array([[1, 2, 3]]), (3, 2), fill=0).tolist() == [[0, 0], [1, 2], [0, 0]]
 
 
 def test_liver_box_by_hand():
@@ -56,7 +56,7 @@ def test_near_native_box_comes_back_exactly():
 def test_labels_at_working_size_stay_labels_and_in_place(shape):
     labels = np.zeros((1, *shape), np.uint8)
     labels[0, shape[0] // 4 : shape[0] // 2, shape[1] // 2 : -shape[1] // 4] = 1
-    grid = recipe.whole_slices(labels.shape, (3.0, 0.8, 0.8), 96)
+    grid = recipe.whole_grid(labels.shape, (3.0, 0.8, 0.8), 96)
     small = grid.cut(labels[0], labels=True)
     assert small.shape == (96, 96) and set(np.unique(small)) == {0, 1}
     back = grid.back(small, np.zeros_like(labels[0]), labels=True)
@@ -67,10 +67,10 @@ def test_labels_at_working_size_stay_labels_and_in_place(shape):
 
 def test_working_spacing_keeps_millimetres_and_says_what_is_lost():
     """300 rows of 0.8 mm are 240 mm: 160 pixels of 1.5 mm; of these a canvas of 128 keeps 128 of 160 each way."""
-    grid = recipe.whole_slices((5, 300, 300), (3.0, 0.8, 0.8), 128, working_spacing_mm=1.5)
+    grid = recipe.whole_grid((5, 300, 300), (3.0, 0.8, 0.8), 128, working_spacing_mm=1.5)
     assert grid.shape == (160, 160) and grid.canvas == (128, 128)
     assert grid.lost_share == pytest.approx(1 - (128 / 160) ** 2)
-    assert recipe.whole_slices((5, 300, 300), (3.0, 0.8, 0.8), 160, 1.5).lost_share == 0
+    assert recipe.whole_grid((5, 300, 300), (3.0, 0.8, 0.8), 160, 1.5).lost_share == 0
 
 
 def test_what_a_box_costs_a_mask_is_counted():

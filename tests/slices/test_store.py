@@ -11,7 +11,8 @@ from helpers.intake import case_table, phantom, quality_control
 from helpers.scans.folder import cases_in
 from helpers.scans.volume import Volume
 from helpers.slices import store
-from helpers.slices.recipe import Recipe, check, fitted, grid_of, liver_box, pixels, stacked, whole_slices, windowed
+from helpers.slices.pixels import fitted, stacked, windowed
+from helpers.slices.recipe import Recipe, check, grid_of, liver_box, pixels, whole_grid
 
 
 def volume_of(hu, spacing=(3.0, 0.8, 0.8)):
@@ -24,16 +25,16 @@ def test_window_ends_and_middle():
 
 
 def test_whole_slice_way_back_is_exact_at_the_scans_own_size():
-    grid = whole_slices((4, 64, 64), (3, 1, 1), 64)
+    grid = whole_grid((4, 64, 64), (3, 1, 1), 64)
     plane = np.random.default_rng(0).integers(0, 3, (64, 64)).astype(np.uint8)
     assert np.array_equal(grid.back(grid.cut(plane, labels=True), np.zeros_like(plane), labels=True), plane)
 
 
-def test_whole_slices_keep_their_proportions():
-    grid = whole_slices((4, 100, 120), (5, 3.0, 3.0), 256)
+def test_whole_grid_keep_their_proportions():
+    grid = whole_grid((4, 100, 120), (5, 3.0, 3.0), 256)
     assert grid.shape == (213, 256) and grid.canvas == (256, 256)
-    assert whole_slices((4, 512, 512), (5, 0.7, 0.7), 256).shape == (256, 256)
-    assert whole_slices((4, 512, 512), (5, 0.7, 0.7), 256, working_spacing_mm=2.0).shape == (179, 179)
+    assert whole_grid((4, 512, 512), (5, 0.7, 0.7), 256).shape == (256, 256)
+    assert whole_grid((4, 512, 512), (5, 0.7, 0.7), 256, working_spacing_mm=2.0).shape == (179, 179)
 
 
 @pytest.mark.parametrize("have, want", [((5, 8), (9, 4)), ((6, 6), (6, 6)), ((7, 4), (4, 7))])
@@ -83,7 +84,7 @@ def test_missing_case_says_what_to_do(tmp_path):
 
 def test_equalising_spreads_the_grey_values():
     hu = np.random.default_rng(0).normal(100, 8, (64, 64)).astype(np.int16)
-    grid = whole_slices((1, 64, 64), (1, 1, 1), 64)
+    grid = whole_grid((1, 64, 64), (1, 1, 1), 64)
     plain, spread = (pixels(hu, grid, Recipe(size=64, equalise=e))[0].std() for e in (False, True))
     assert spread > 1.5 * plain
 

@@ -1,0 +1,89 @@
+"""What the cascade decided about a scan, how long each step took, and the one line that a person reads."""
+
+import time
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class CascadeLog:
+    """Every decision about one scan in plain values; as a context it turns NaN into an outcome and closes itself.
+
+    outcome      "ok", "no liver found" or "not a number"; error says whose NaN it was.
+    spacing_mm   (z, y, x) that the rules went by; header_mm: what the file says.
+    gate_slices  first slice that the gate kept and the one after the last; gate_probability: one a slice, [] without a gate.
+    roi          the region of interest, [[z0, z1], [y0, y1], [x0, x1]].
+    *_slice_score    highest probability of each slice, the tumour's as the rules read it.
+    adjacent_organs  what was cut off the liver; removed: findings that are no lesions; a dict each.
+    seconds      of each step, by its name, and "all" of them.
+    """
+
+    slices: int
+    rules: dict
+    spacing_mm: list
+    header_mm: list
+    outcome: str = "ok"
+    error: str = ""
+    gate_slices: list = (0, 0)
+    gate_probability: list = field(default_factory=list)
+    liver_slice_score: list = field(default_factory=list)
+    tumour_slice_score: list = field(default_factory=list)
+    liver_ml: float = 0.0
+    liver_components: int = 0
+    adjacent_organs: list = field(default_factory=list)
+    roi: list | None = None
+    lesions: int = 0
+    removed: list = field(default_factory=list)
+    tumour_ml: float = 0.0
+    seconds: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.liver_slice_score, self.tumour_slice_score = [0.0] * self.slices, [0.0] * self.slices
+
+    def __enter__(self):
+        self._began = self._noted = time.perf_counter()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.seconds["all"] = round(time.perf_counter() - self._began, 2)
+        if isinstance(error, FloatingPointError):
+            self.outcome, self.error = "not a number", str(error)
+            return True
+
+    def note(self, step, **decisions):
+        """A step is done: keep what it decided, and the seconds since the last note under its name."""
+        unknown = decisions.keys() - vars(self).keys()
+        if unknown:
+            raise TypeError(f"the log has no {', '.join(sorted(unknown))}")
+        vars(self).update(decisions)
+        now = time.perf_counter()
+        self.seconds[step], self._noted = round(now - self._noted, 3), now
+
+    @property
+    def gate_kept(self):
+        """How many slices the gate let through."""
+        return self.gate_slices[1] - self.gate_slices[0]
+
+    @property
+    def sentence(self):
+        """One line that a person reads: what every step kept."""
+        parts = [f"gate kept {self.gate_kept} of {self.slices} slices"]
+        if self.outcome != "ok":
+            return "; ".join([*parts, self.outcome + (f" ({self.error})" if self.error else "")])
+        largest = f" (largest of {self.liver_components} components)" if self.liver_components > 1 else ""
+        organs_ml = sum(organ["volume_ml"] for organ in self.adjacent_organs)
+        cut_off = f", {organs_ml:,.0f} ml of other organs cut off" if self.adjacent_organs else ""
+        parts.append(f"liver {self.liver_ml:,.0f} ml{largest}{cut_off}")
+        parts.append("region " + " × ".join(str(end - start) for start, end in self.roi))
+        if self.spacing_mm != self.header_mm:
+            z, y, x = self.spacing_mm
+            parts.append(f"{x:g} × {y:g} × {z:g} mm a voxel, not 1 × 1 × 1 as its header says")
+        bladders = [finding for finding in self.removed if finding["why"] == "gallbladder"]
+        others = len(self.removed) - len(bladders)
+        removed = f", {others} removed as too small or too unsure" if others else ""
+        parts.append(f"{self.lesions} lesions, {self.tumour_ml:,.1f} ml{removed}")
+        parts += [f"{b['volume_ml']:,.1f} ml about slice {b['index_zyx'][0]} taken for the gallbladder" for b in bladders]
+        return "; ".join(parts)
+
+    def as_dict(self):
+        """All of it for JSON, the sentence too."""
+        return asdict(self) | {"gate_kept": self.gate_kept, "sentence": self.sentence}
