@@ -12,8 +12,9 @@ ROOMS = {
     "scans": "affines dicom findings folder labels names nifti pictures planes reading series volume",
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists patients pixels recipe splits store",
-    "cascade": "architectures cohort decisions inference liver networks pipeline precision tumour unet_variants weights",
-    "learning": "augmentation batches checkpoints examples losses machine plans schedules shapes sittings synthetic train_step training validation",
+    "cascade": "architectures cohort decisions inference liver networks pipeline precision rules tumour unet_variants weights",
+    "learning": "augmentation batches checkpoints examples losses machine plans schedules shapes sittings synthetic "
+    "train_step training validation",
     "scoring": "attribution case_scores false_positives lesions metrics probabilities run_scores sentences statistics summary",
     "looking": "figures overlays plots report viewer",
     "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_ours race_rules timing "
@@ -31,7 +32,8 @@ NAMES = {
     "cascade.weights": "TrainedNetwork load_networks load_weights save_weights",
     "cascade.liver": "clean_liver",
     "cascade.tumour": "keep_lesions",
-    "cascade.pipeline": "Rules segment",
+    "cascade.rules": "Rules",
+    "cascade.pipeline": "segment",
     "cascade.cohort": "Cohort",
     "learning.augmentation": "Augmentation",
     "learning.batches": "Batches",

@@ -5,7 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from helpers import files, runs
+from helpers.cascade.rules import Rules
 from helpers.intake import checks, quality_control
 from helpers.parameters import of_type, unknown, values_given
 from helpers.scans import names, pictures, reading, series
@@ -31,35 +35,43 @@ examples:
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
-    ask = argparse.ArgumentParser("python -m helpers.predict", description=__doc__, epilog=EXPLAINED,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    ask.add_argument("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
-    ask.add_argument("--run", default=SHIPPED, help=f"whose trained networks are used (default {SHIPPED}, which came along)")
-    ask.add_argument("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
-    ask.add_argument("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
-    ask.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda is an NVIDIA GPU")
-    ask.add_argument("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
-    ask.add_argument("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
-    ask.add_argument("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
-    rules = "rules of the cascade, named as in notebook 05"
-    ask.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=rules)
-    asked = ask.parse_args(words)
+    options = parsed(words)
     try:
-        case = chosen_case(asked.input, asked.series)
-        out = checked_output(case, asked.out)
-        folder = checked_run(asked.run)
-        rules = checked_rules(asked.set)
+        case = chosen_case(options.input, options.series)
+        out = checked_output(case, options.out)
+        folder = checked_run(options.run)
+        rules = checked_rules(options.set)
     except ValueError as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
-        log = predict(case, folder, out, asked.device, asked.window, asked.channel, asked.unfinished, rules)
+        log = predict(case, folder, out, rules, options)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        print(f"helpers.predict: {advised(error) or f'{asked.input}: there is not enough memory'}", file=sys.stderr)
+        print(f"helpers.predict: {advised(error) or f'{options.input}: there is not enough memory'}", file=sys.stderr)
         return FAILED
     print(f"{case.name}: {log.sentence}")
     print(f"{out}  ({log.seconds['all']:.1f} s)")
     return DONE
+
+
+def parsed(words):
+    """The command line as a namespace; argparse itself exits with 2 for words it doesn't know."""
+    parser = argparse.ArgumentParser(
+        "python -m helpers.predict", description=__doc__, epilog=EXPLAINED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
+    add("--run", default=SHIPPED, help=f"whose trained networks are used (default {SHIPPED}, which came along)")
+    add("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
+    add("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda is an NVIDIA GPU")
+    add("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
+    add("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
+    add("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
+    rules = "rules of the cascade, named as in notebook 05"
+    add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=rules)
+    return parser.parse_args(words)
 
 
 def chosen_case(source, number=None):
@@ -72,16 +84,17 @@ def chosen_case(source, number=None):
             raise ValueError(f"{source}: is a file; --series chooses from a folder")
         return reading.case_of(source)
     if not source.is_dir():
-        there = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
-        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if there else "no such file"))
+        exists = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
+        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if exists else "no such file"))
     cases = [case for case in cases_in(source) if case.layout == "DICOM"]
     if not cases:
-        raise ValueError(f"{source}: is a folder without a DICOM series; give one file, or the folder to helpers.run --data")
+        advice = "give one file, or the folder to helpers.run --data"
+        raise ValueError(f"{source}: is a folder without a DICOM series; {advice}")
     if number is None and len(cases) > 1:
         listed = ""
         for n, case in enumerate(cases, start=1):
-            odd = "".join(f"; {FINDINGS[code][1]}: {seen}" for code, seen in case.notes)
-            listed += f"\n  --series {n}  {case.name}  {series.description(case.image)}{odd}"
+            notes = "".join(f"; {FINDINGS[code][1]}: {detail}" for code, detail in case.notes)
+            listed += f"\n  --series {n}  {case.name}  {series.description(case.image)}{notes}"
         raise ValueError(f"{source}: holds {len(cases)} series; choose one:{listed}")
     if not 1 <= (number or 1) <= len(cases):
         raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")
@@ -110,58 +123,67 @@ def checked_run(name):
     folder = runs.Run(name).checkpoints
     if not folder.is_dir():
         known = ", ".join(runs.known_runs())
-        raise ValueError(f"run {name!r} has no checkpoints; " + (f"there are {known}" if known else "train one first: make demo"))
+        advice = f"there are {known}" if known else "train one first: make demo"
+        raise ValueError(f"run {name!r} has no checkpoints; {advice}")
     return folder
 
 
 def checked_rules(words):
     """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they can't mean."""
-    if not words:
-        return {}
-    from helpers.cascade import pipeline
-
-    known, given = vars(pipeline.Rules()), values_given(words)
-    for name in set(given) - set(known):
+    known, values = vars(Rules()), values_given(words)
+    for name in values.keys() - known.keys():
         raise ValueError(f"--set: {unknown(name, sorted(known), 'the cascade has no rule')}")
-    return {name: of_type(name, text, known[name]) for name, text in given.items()}
+    return {name: of_type(name, text, known[name]) for name, text in values.items()}
 
 
-def predict(case, folder, out, device="auto", window=(-40.0, 160.0), channel=1, unfinished=False, rules=None):
-    """Segment one case and write its mask whole; returns the cascade's log.
+def predict(case, folder, out, rules, options):
+    """Segment one case with the networks of a checkpoint folder and write its mask whole; returns the CascadeLog.
 
-    rules  what differs from `cascade.Rules`, a dict.
+    rules    what differs from `pipeline.Rules`, a dict.
+    options  device, window, channel and unfinished, as the command line has them.
     Raises ValueError or OSError, naming the file and what is wrong with it.
     """
-    volume = _read(case, window, channel)
-    picture = names.is_picture(case.image)
-    found, low, high, _ = ([], *window, None) if picture else quality_control.scan_findings(case, volume)
-    in_hu = not picture and not quality_control.NOT_HU.intersection(code for code, _ in found)
-    for code, seen in found:
-        verdict, meaning, _ = FINDINGS[code]
-        said = f"{case.image.parent if case.layout == 'DICOM' else case.image}: {meaning}" + (f": {seen}" if seen else "")
-        if verdict == "quarantined":
-            raise Unfit(code, said)
-        print(f"helpers.predict: {said}", file=sys.stderr)
+    volume, hu_ends = sound_scan(case, options)
     import torch  # after the scan: reading and learning that it is damaged take no torch
 
     from helpers.cascade import pipeline, weights
 
-    if device == "cuda" and not torch.cuda.is_available():
+    if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
-    loaded = weights.load_networks(folder, device, unfinished)
-    result = pipeline.segment(volume, loaded, pipeline.Rules(**(rules or {})))
-    for code, seen in checks.orientation(volume, low, high, result.labels)[0] if in_hu else []:
-        print(f"helpers.predict: {case.image}: {FINDINGS[code][1]}: {seen}", file=sys.stderr)
-    if picture:
+    networks = weights.load_networks(folder, options.device, options.unfinished)
+    result = pipeline.segment(volume, networks, Rules(**rules))
+    for code, detail in checks.orientation(volume, *hu_ends, result.labels)[0] if hu_ends else []:
+        print(f"helpers.predict: {case.image}: {FINDINGS[code][1]}: {detail}", file=sys.stderr)
+    if names.is_picture(case.image):
         write_picture(result.labels[0], out)
     else:
         write_mask(result.labels, volume, out)
     return result.log
 
 
-def _read(case, window, channel):
+def sound_scan(case, options):
+    """(Volume, the (lowest, highest) HU of its windows, None where values are no HU) of a case.
+
+    What was repaired or looks odd is printed. Raises Unfit for a scan that can't be used.
+    """
+    if names.is_picture(case.image):
+        return _read(lambda: pictures.stack([case.image], options.window, options.channel), case), None
+    volume = _read(lambda: reading.read_scan(case.image), case)
+    findings, low, high, _ = quality_control.scan_findings(case, volume)
+    for code, detail in findings:
+        verdict, meaning, _ = FINDINGS[code]
+        source = case.image.parent if case.layout == "DICOM" else case.image
+        message = f"{source}: {meaning}" + (f": {detail}" if detail else "")
+        if verdict == "quarantined":
+            raise Unfit(code, message)
+        print(f"helpers.predict: {message}", file=sys.stderr)
+    in_hu = not quality_control.NOT_HU.intersection(code for code, _ in findings)
+    return volume, (low, high) if in_hu else None
+
+
+def _read(read, case):
     try:
-        return pictures.stack([case.image], window, channel) if names.is_picture(case.image) else reading.read_scan(case.image)
+        return read()
     except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever else a bad file makes a reader do
@@ -170,9 +192,6 @@ def _read(case, window, channel):
 
 def write_picture(labels, out):
     """Write labels (y, x) as grey PNG: 0 background, 127 liver, 255 tumour."""
-    import cv2
-    import numpy as np
-
     _, data = cv2.imencode(".png", np.array([0, 127, 255], np.uint8)[labels])
     with files.written_whole(out) as beside:
         data.tofile(beside)

@@ -1,6 +1,7 @@
 """Networks by name: our own, and the door to those of other libraries."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 
@@ -69,15 +70,15 @@ def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
     architecture, _, encoder = name.partition(":")
     if not hasattr(smp, architecture):
         raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …")
-    how = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
-    network = _asked_of_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights, how)
+    settings = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
+    network = _made_by_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights, settings)
     freeze(network.encoder, frozen)
     return network
 
 
-def _asked_of_smp(make, encoder, encoder_weights, how):
+def _made_by_smp(make, encoder, encoder_weights, settings):
     try:
-        return make(encoder, **how)
+        return make(encoder, **settings)
     except KeyError as error:
         raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
     except OSError as error:  # every kind of failed download is one
@@ -102,7 +103,7 @@ def from_monai(name, in_channels, classes, width, levels):
     return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes, **known[name])
 
 
-class StillNorm(nn.BatchNorm2d):
+class FrozenNorm(nn.BatchNorm2d):
     """BatchNorm that keeps the statistics it came with while the rest of its network trains."""
 
     def train(self, mode=True):
@@ -114,15 +115,17 @@ def freeze(encoder, stages):
 
     Raises ValueError for more stages than there are, or an encoder of another kind.
     """
-    if stages and not (stages <= len(RESNET) and all(hasattr(encoder, name) for names in RESNET for name in names)):
-        raise ValueError(f"{stages} stages of {type(encoder).__name__} can't be frozen: a ResNet has {len(RESNET)}, others can't")
+    resnet = all(hasattr(encoder, name) for names in RESNET for name in names)
+    if stages and not (resnet and stages <= len(RESNET)):
+        kind = type(encoder).__name__
+        raise ValueError(f"{stages} stages of {kind} can't be frozen: a ResNet has {len(RESNET)}, others can't")
     for name in sum(RESNET[:stages], ()):
         getattr(encoder, name).requires_grad_(False)
-        for place, layer in list(encoder.named_modules()):
-            if isinstance(layer, nn.BatchNorm2d) and place.split(".")[0] == name:
-                still = StillNorm(layer.num_features, layer.eps, layer.momentum)
-                still.load_state_dict(layer.state_dict())
-                encoder.set_submodule(place, still.requires_grad_(False).eval())
+        for path, layer in list(encoder.named_modules()):
+            if isinstance(layer, nn.BatchNorm2d) and path.split(".")[0] == name:
+                frozen = FrozenNorm(layer.num_features, layer.eps, layer.momentum)
+                frozen.load_state_dict(layer.state_dict())
+                encoder.set_submodule(path, frozen.requires_grad_(False).eval())
 
 
 class Upsampled(nn.Module):
@@ -132,11 +135,11 @@ class Upsampled(nn.Module):
         super().__init__()
         from segmentation_models_pytorch.encoders import get_encoder
 
-        how = {"in_channels": in_channels, "depth": 5, "weights": encoder_weights}
-        self.encoder = _asked_of_smp(get_encoder, encoder, encoder_weights, how)
+        settings = {"in_channels": in_channels, "depth": 5, "weights": encoder_weights}
+        self.encoder = _made_by_smp(get_encoder, encoder, encoder_weights, settings)
         freeze(self.encoder, frozen)
         widths = [self.encoder.out_channels[-1], *(width * 2**level for level in reversed(range(5)))]
-        steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a, b in zip(widths, widths[1:])]
+        steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a, b in pairwise(widths)]
         self.head = nn.Sequential(*steps, nn.Conv2d(width, classes, 1))
 
     def forward(self, x):  # (B, in_channels, H, W), both multiples of 32

@@ -1,64 +1,17 @@
 """The cascade: gate → liver → largest component → region of interest → tumour → lesions, on the scan's own grid."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from helpers.cascade import inference
 from helpers.cascade.decisions import CascadeLog
 from helpers.cascade.liver import clean_liver
+from helpers.cascade.rules import Rules
 from helpers.cascade.tumour import keep_lesions, smoothed
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import recipe
 from helpers.slices.pixels import PEAK, level
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the cascade decides by; every number is a parameter of notebook 05. A scan of one slice is looked at whatever
-    gate_threshold and min_liver_ml say.
-
-    gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel counts.
-    gate_smooth_mm        deviation of a smoothing along z of the gate's probability.
-    gate_margin           slices kept beyond the first and last one that the gate's threshold names; all between them are kept.
-    min_liver_ml          a smaller liver is no liver.
-    neck_widths_mm        what hangs on the liver by a neck that narrow, and whose median is more than `max_hu_difference`
-                          from the liver's, is another organ; widths one after another, none keeps all.
-    min_lesion_ml         smaller tumour components are dropped, and those whose highest probability, smoothed, is below
-                          `min_peak_probability`: at 2 mm and .95 these are all that span less than about 8 mm along z.
-    max_fat_fraction      a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of
-                          what surrounds it is fat, or a third of that when its median is below 30 HU; never from 60 HU on.
-                          1 keeps all. Tumours lie in liver, even those at its edge.
-    smooth_mm             deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
-    neighbour_mm          the neighbours of a slice are taken about this far away, so that a dense scan looks like the
-                          training's; 0 takes the next slices.
-    batch_size            slices that go through a network together.
-    flip_tta              the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
-                          standard deviation says how much the network contradicts itself. This step then takes four times as
-                          long.
-    """
-
-    gate_threshold: float = 0.3
-    liver_threshold: float = 0.5
-    tumour_threshold: float = 0.5
-    gate_smooth_mm: float = 5.0
-    gate_margin: int = 2
-    min_liver_ml: float = 50.0
-    neck_widths_mm: tuple = (12.0, 18.0, 27.0)
-    max_hu_difference: float = 12.0
-    min_lesion_ml: float = 0.05
-    min_peak_probability: float = 0.95
-    max_fat_fraction: float = 0.03
-    smooth_mm: float = 2.0
-    neighbour_mm: float = recipe.NEIGHBOUR_MM
-    batch_size: int = 8
-    flip_tta: bool = False
-
-    @classmethod
-    def from_parameters(cls, parameters):
-        """The rules that stand among a notebook's variables, `globals()`; raises KeyError for one that is missing."""
-        values = {rule.name: parameters[rule.name] for rule in fields(cls)}
-        return cls(**values | {"neck_widths_mm": tuple(values["neck_widths_mm"])})
 
 
 @dataclass

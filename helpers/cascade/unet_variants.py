@@ -26,8 +26,8 @@ class AcrossSlices(nn.Conv2d):
 
     def forward(self, x):
         volume = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.slices)).permute(0, 4, 1, 2, 3)  # (B, inside, slices, H, W)
-        said = nn.functional.conv3d(volume, self.weight.unflatten(1, (3, -1)).transpose(1, 2), padding=1)
-        return said.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
+        out = nn.functional.conv3d(volume, self.weight.unflatten(1, (3, -1)).transpose(1, 2), padding=1)
+        return out.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class UNet3d(UNet):
@@ -57,12 +57,12 @@ class ConvLSTM(nn.Module):
 
     def forward(self, sequence):  # pictures (B, inside, H, W), in the order in which they are read
         batch, _, height, width = sequence[0].shape
-        memory = said = torch.zeros(batch, self.gates.out_channels // 4, height, width, device=sequence[0].device)
+        memory = state = torch.zeros(batch, self.gates.out_channels // 4, height, width, device=sequence[0].device)
         for x in sequence:
-            enter, keep, show, new = self.gates(torch.cat([x, said.to(x.dtype)], dim=1)).chunk(4, dim=1)
+            enter, keep, show, new = self.gates(torch.cat([x, state.to(x.dtype)], dim=1)).chunk(4, dim=1)
             memory = keep.sigmoid() * memory + enter.sigmoid() * new.tanh()
-            said = show.sigmoid() * memory.tanh()
-        return said
+            state = show.sigmoid() * memory.tanh()
+        return state
 
 
 class RecurrentUNet(UNet):
@@ -77,16 +77,14 @@ class RecurrentUNet(UNet):
         self.heard = nn.BatchNorm2d(deepest)  # an LSTM's states are small at first, and would be lost beside the skips
 
     def forward(self, x):  # (B, slices · windows, H, W)
-        x, middle, seen = unfolded(x, self.slices), self.slices // 2, []
+        x, middle, skips = unfolded(x, self.slices), self.slices // 2, []
         for level in self.down[:-1]:
             x = level(x)
-            seen.append(x.unflatten(0, (-1, self.slices))[:, middle])
+            skips.append(x.unflatten(0, (-1, self.slices))[:, middle])
             x = nn.functional.max_pool2d(x, 2)
         read = self.down[-1](x).unflatten(0, (-1, self.slices)).unbind(1)
         x = self.heard(torch.cat([self.upwards(read[: middle + 1]), self.downwards(read[middle:][::-1])], dim=1))
-        for lift, level in zip(self.lift, self.up, strict=True):
-            x = level(torch.cat([seen.pop(), lift(x)], dim=1))
-        return self.head(x)
+        return self.decoded(x, skips)
 
 
 class Specialists(nn.Module):
@@ -104,34 +102,36 @@ class Specialists(nn.Module):
     def forward(self, x):  # (B, in_channels, H, W)
         whole = self.a(x)
         middle, reach = boxes((whole[:, 0] > 0) if whole.shape[1] == 1 else whole.argmax(1) > 0)
-        there = nn.functional.affine_grid(_placing(reach, middle), x.shape, align_corners=False)
-        back = nn.functional.affine_grid(_placing(1 / reach, -middle / reach), x.shape, align_corners=False)
-        crop = nn.functional.grid_sample(x, there, align_corners=False).contiguous(memory_format=torch.channels_last)
-        inside = nn.functional.grid_sample(self.b(crop).float(), back, padding_mode="border", align_corners=False)
-        trust = self.chooser(x).float().sigmoid()[..., None, None] * (back.abs().amax(-1) <= 1)[:, None]
+        grid = {"size": x.shape, "align_corners": False}
+        to_box = nn.functional.affine_grid(_affine_matrix(reach, middle), **grid)
+        from_box = nn.functional.affine_grid(_affine_matrix(1 / reach, -middle / reach), **grid)
+        crop = nn.functional.grid_sample(x, to_box, align_corners=False).contiguous(memory_format=torch.channels_last)
+        inside = self.b(crop).float()
+        inside = nn.functional.grid_sample(inside, from_box, padding_mode="border", align_corners=False)
+        trust = self.chooser(x).float().sigmoid()[..., None, None] * (from_box.abs().amax(-1) <= 1)[:, None]
         if self.training:
             trust = trust * (torch.rand(len(x), 1, 1, 1, device=x.device) >= A_ALONE)
         return whole + trust * (inside - whole)
 
 
-def boxes(found, margin=0.1, least=0.25):
-    """The box round what is found in each plane, bool (B, H, W): middle and reach, float (B, 2) as (x, y) in -1…1.
+def boxes(mask, margin=0.1, least=0.25):
+    """The box round each plane of a mask, bool (B, H, W): middle and reach, float (B, 2) as (x, y) in -1…1.
 
-    margin, least  added to the reach, and the smallest one, as shares of the plane's half. Nothing found gives the whole plane.
+    margin, least  added to the reach, and the smallest one, as shares of the plane's half. An empty mask gives the whole plane.
     """
     low, high = [], []
     for axis in (1, 2):  # over y for the columns, over x for the rows
-        line = found.any(axis)
+        line = mask.any(axis)
         n = line.shape[1]
         at = (2 * torch.arange(n, device=line.device) + 1) / n - 1
         low.append(torch.where(line, at, 1.0).amin(1))
         high.append(torch.where(line, at, -1.0).amax(1))
     low, high = torch.stack(low, 1), torch.stack(high, 1)
-    empty = ~found.any(2).any(1, keepdim=True)
+    empty = ~mask.any(2).any(1, keepdim=True)
     middle, reach = (low + high) / 2, ((high - low) / 2 + margin).clamp(least, 1.0)
     return torch.where(empty, 0.0, middle), torch.where(empty, 1.0, reach)
 
 
-def _placing(scale, shift):
+def _affine_matrix(scale, shift):
     """Matrices (B, 2, 3) for `affine_grid` from scale and shift, both (B, 2) as (x, y)."""
     return torch.cat([torch.diag_embed(scale), shift[..., None]], dim=2)

@@ -30,7 +30,7 @@ class Scale:
 
 
 def scale_of(meta, neighbours, step):
-    """Scale of the planes that `recipe.stacked` takes of a case in a store; meta: what the store says of the case."""
+    """Scale of the planes that `pixels.stacked` takes of a case in a store; meta: what the store says of the case."""
     windows = meta["recipe"]["windows"]
     around = np.repeat(np.arange(-neighbours, neighbours + 1), len(windows))
     grey_per_hu = np.resize([255 / (high - low) for low, high in windows], len(around))
