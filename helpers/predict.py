@@ -77,7 +77,8 @@ def parsed(words):
 def chosen_case(source, number=None):
     """The Case to segment: the file itself, or series `number` (from 1) of a DICOM folder.
 
-    Raises ValueError when there is nothing to read, or when several series are there and none is chosen.
+    Raises ValueError when there is nothing to read, or when several series are there and none is
+    chosen.
     """
     if source.is_file():
         if number is not None:
@@ -129,7 +130,9 @@ def checked_run(name):
 
 
 def checked_rules(words):
-    """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they can't mean."""
+    """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they
+    can't mean.
+    """
     known, values = vars(Rules()), values_given(words)
     for name in values.keys() - known.keys():
         raise ValueError(f"--set: {unknown(name, sorted(known), 'the cascade has no rule')}")
@@ -137,7 +140,8 @@ def checked_rules(words):
 
 
 def predict(case, folder, out, rules, options):
-    """Segment one case with the networks of a checkpoint folder and write its mask whole; returns the CascadeLog.
+    """Segment one case with the networks of a checkpoint folder and write its mask whole; returns
+    the CascadeLog.
 
     rules    what differs from `pipeline.Rules`, a dict.
     options  device, window, channel and unfinished, as the command line has them.

@@ -8,10 +8,11 @@ from torch import nn
 from helpers.cascade.networks import Doubling, SliceClassifier, UNet
 from helpers.cascade.unet_variants import RecurrentUNet, Specialists, UNet3d
 
-RESNET = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))  # its stages, as torchvision and smp name them
+# the stages of a ResNet, as torchvision and smp name them
+RESNET = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 KNOWN = (
-    "'unet', 'classifier', 'unet3d', 'convlstm', 'specialists', 'upsampled:ENCODER', 'smp:ARCHITECTURE:ENCODER' or "
-    "'monai:NETWORK'"
+    "'unet', 'classifier', 'unet3d', 'convlstm', 'specialists', 'upsampled:ENCODER', "
+    "'smp:ARCHITECTURE:ENCODER' or 'monai:NETWORK'"
 )
 
 
@@ -19,12 +20,14 @@ KNOWN = (
 class Architecture:
     """Which network, and how large; what the card of weights keeps as "network".
 
-    model            "unet" or "classifier" of `networks`, "unet3d", "convlstm" or "specialists" of `unet_variants`,
-                     "upsampled:resnet50", "smp:Unet:resnet34", that is smp:ARCHITECTURE:ENCODER, "monai:AttentionUnet",
-                     "monai:SwinUNETR" and other 2-D networks of MONAI.
+    model            "unet" or "classifier" of `networks`, "unet3d", "convlstm" or "specialists" of
+                     `unet_variants`, "upsampled:resnet50", "smp:Unet:resnet34", that is
+                     smp:ARCHITECTURE:ENCODER, "monai:AttentionUnet", "monai:SwinUNETR" and other
+                     2-D networks of MONAI.
     unshuffle        of the "unet" only.
     encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use.
-    slices           how many slices the channels are of, for "unet3d" and "convlstm", which distinguish them.
+    slices           how many slices the channels are of, for "unet3d" and "convlstm", which
+                     distinguish them.
     frozen           stages of a ResNet encoder that stay as they came.
     """
 
@@ -42,7 +45,8 @@ class Architecture:
 def build(a):
     """The network of an Architecture.
 
-    Raises ValueError for an unknown name or what can't be frozen, RuntimeError when weights can't be downloaded.
+    Raises ValueError for an unknown name or what can't be frozen, RuntimeError when weights can't
+    be downloaded.
     """
     library, _, name = a.model.partition(":")
     if a.frozen and library not in ("smp", "upsampled"):
@@ -87,7 +91,9 @@ def _made_by_smp(make, encoder, encoder_weights, settings):
 
 
 def from_monai(name, in_channels, classes, width, levels):
-    """A 2-D network of MONAI. SwinUNETR needs einops, and H and W in multiples of 32, from 64 pixels on."""
+    """A 2-D network of MONAI. SwinUNETR needs einops, and H and W in multiples of 32, from 64
+    on.
+    """
     from monai.networks import nets
 
     widths = [width * 2**level for level in range(levels + 1)]
@@ -111,7 +117,8 @@ class FrozenNorm(nn.BatchNorm2d):
 
 
 def freeze(encoder, stages):
-    """Keep the first `stages` of a ResNet as they came, the statistics of their BatchNorm too; 1 is the stem, 5 is all of it.
+    """Keep the first `stages` of a ResNet as they came, the statistics of their BatchNorm too; 1 is
+    the stem, 5 is all of it.
 
     Raises ValueError for more stages than there are, or an encoder of another kind.
     """
@@ -129,7 +136,7 @@ def freeze(encoder, stages):
 
 
 class Upsampled(nn.Module):
-    """An encoder of smp whose deepest picture is doubled five times, without skips (Xiao et al. 2018, arXiv 1804.06208)."""
+    """An encoder of smp and five doublings without skips (Xiao et al. 2018, arXiv 1804.06208)."""
 
     def __init__(self, encoder, in_channels, classes=1, width=16, encoder_weights=None, frozen=0):
         super().__init__()

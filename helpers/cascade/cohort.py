@@ -1,4 +1,4 @@
-"""Many scans through the cascade, a case's files at a time; what is there already, made of the same things, stays."""
+"""Many scans through the cascade; what is there already, made of the same things, stays."""
 
 import errno
 from dataclasses import dataclass
@@ -28,11 +28,13 @@ class Cohort:
 
     def __post_init__(self):
         hashes = [files.sha256(file)[:16] for file in self.weights]
-        self.origin = {"rules": str(self.rules), "weights": hashes, "probabilities": self.save_probabilities}
+        self.origin = {"rules": str(self.rules), "weights": hashes}
+        self.origin["probabilities"] = self.save_probabilities
 
     def files_of(self, case):
-        """The files of a case, its mask last: a log with its mask beside it means that the case is done."""
-        maps = [self.run_paths.probability(case, organ) for organ in ORGANS] if self.save_probabilities else []
+        """The files of a case, its mask last: where it is, the case is done."""
+        organs = ORGANS if self.save_probabilities else ()
+        maps = [self.run_paths.probability(case, organ) for organ in organs]
         return [*maps, self.run_paths.log(case), self.run_paths.prediction(case)]
 
     def made_of(self, row):
@@ -40,15 +42,16 @@ class Cohort:
         return {"origin": self.origin | {"bytes": row.bytes}}
 
     def is_done(self, row):
-        """True when all files of a row are there, made of the same scan by the same networks and rules."""
-        return origins.is_current(self.run_paths.log(row.case), self.made_of(row), self.files_of(row.case))
+        """True when all files of a row are there, of the same scan, networks and rules."""
+        log = self.run_paths.log(row.case)
+        return origins.is_current(log, self.made_of(row), self.files_of(row.case))
 
     def log(self, case):
         """What was written about a case, a dict."""
         return files.read_json(self.run_paths.log(case))
 
     def example(self, rows):
-        """(row, Volume as the cascade sees it) of the scan with most tumour among those that can be read.
+        """(row, Volume as the cascade sees it) of the readable scan with most tumour.
 
         rows  of cases.csv. Raises ValueError, with what is wrong with each, when none can be read.
         """
@@ -61,27 +64,31 @@ class Cohort:
         raise ValueError(f"none of the {len(rows)} scans can be read; {'; '.join(reasons)}")
 
     def segment(self, row):
-        """Segment a row of cases.csv and write its files; returns "", or what was wrong with the scan.
+        """Segment a row of cases.csv and write its files; returns "" or what is wrong with the
+        scan.
 
         Raises OSError when nothing can be written: no other scan would fare better.
         """
         run_paths, case = self.run_paths, row.case
-        run_paths.prediction(case).unlink(missing_ok=True)  # of other weights or rules: not to be scored as these
+        run_paths.prediction(case).unlink(missing_ok=True)  # one of other rules isn't to be scored
         try:
             volume = read_row_scan(row)
             result = pipeline.segment(volume, self.networks, self.rules, self.save_probabilities)
-            for file in (run_paths.tta_std(case), *(run_paths.probability(case, organ) for organ in ORGANS)):
+            maps = [run_paths.probability(case, organ) for organ in ORGANS]
+            for file in (run_paths.tta_std(case), *maps):
                 file.unlink(missing_ok=True)
             if result.tta_std is not None:
                 write_on_grid(result.tta_std, volume, run_paths.tta_std(case))
             for organ in result.probability:
                 write_on_grid(result.probability[organ], volume, run_paths.probability(case, organ))
-            files.write_json(run_paths.log(case), {"case": case} | self.made_of(row) | result.log.as_dict())
+            log = {"case": case} | self.made_of(row) | result.log.as_dict()
+            files.write_json(run_paths.log(case), log)
             write_mask(result.labels, volume, run_paths.prediction(case))
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             if getattr(error, "errno", None) in (*files.FULL, errno.EROFS):
                 raise
             message = str(error) or "there is not enough memory"
-            files.write_json(run_paths.log(case), {"case": case, "outcome": "failed", "sentence": message})
+            log = {"case": case, "outcome": "failed", "sentence": message}
+            files.write_json(run_paths.log(case), log)
             return message
         return ""

@@ -1,4 +1,4 @@
-"""What the cascade decided about a scan, how long each step took, and the one line that a person reads."""
+"""What the cascade decided about a scan, in how many seconds, and the line that a person reads."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class CascadeLog:
-    """Every decision about one scan in plain values; as a context it turns NaN into an outcome and closes itself.
+    """Every decision about one scan in plain values; as a context it turns NaN into an outcome.
 
     outcome      "ok", "no liver found" or "not a number"; error says whose NaN it was.
     spacing_mm   (z, y, x) that the rules went by; header_mm: what the file says.
-    gate_slices  first slice that the gate kept and the one after the last; gate_probability: one a slice, [] without a gate.
+    gate_slices  first slice that the gate kept and the one after the last; gate_probability: one a
+                 slice, [] without a gate.
     roi          the region of interest, [[z0, z1], [y0, y1], [x0, x1]].
     *_slice_score    highest probability of each slice, the tumour's as the rules read it.
     adjacent_organs  what was cut off the liver; removed: findings that are no lesions; a dict each.
@@ -50,7 +51,9 @@ class CascadeLog:
             return True
 
     def note(self, step, **decisions):
-        """A step is done: keep what it decided, and the seconds since the last note under its name."""
+        """A step is done: keep what it decided, and the seconds since the last note under its
+        name.
+        """
         unknown = decisions.keys() - vars(self).keys()
         if unknown:
             raise TypeError(f"the log has no {', '.join(sorted(unknown))}")
@@ -69,7 +72,8 @@ class CascadeLog:
         parts = [f"gate kept {self.gate_kept} of {self.slices} slices"]
         if self.outcome != "ok":
             return "; ".join([*parts, self.outcome + (f" ({self.error})" if self.error else "")])
-        largest = f" (largest of {self.liver_components} components)" if self.liver_components > 1 else ""
+        count = self.liver_components
+        largest = f" (largest of {count} components)" if count > 1 else ""
         organs_ml = sum(organ["volume_ml"] for organ in self.adjacent_organs)
         cut_off = f", {organs_ml:,.0f} ml of other organs cut off" if self.adjacent_organs else ""
         parts.append(f"liver {self.liver_ml:,.0f} ml{largest}{cut_off}")
@@ -81,7 +85,9 @@ class CascadeLog:
         others = len(self.removed) - len(bladders)
         removed = f", {others} removed as too small or too unsure" if others else ""
         parts.append(f"{self.lesions} lesions, {self.tumour_ml:,.1f} ml{removed}")
-        parts += [f"{b['volume_ml']:,.1f} ml about slice {b['index_zyx'][0]} taken for the gallbladder" for b in bladders]
+        for bladder in bladders:
+            ml, z = bladder["volume_ml"], bladder["index_zyx"][0]
+            parts.append(f"{ml:,.1f} ml about slice {z} taken for the gallbladder")
         return "; ".join(parts)
 
     def as_dict(self):

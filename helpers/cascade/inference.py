@@ -1,4 +1,4 @@
-"""Trained networks asked about a scan's slices: which to look at, and what lies there, on the scan's own grid."""
+"""From slices to probabilities on the scan's own grid, and which slices are worth looking at."""
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ FLIPS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a view is turn
 
 
 def kept_by_gate(gate, whole, rules):
-    """From the first to the last slice that the gate takes for liver, and a margin; all of them without a gate.
+    """From the first to the last slice that the gate takes for liver, and a margin; all of them
+    without a gate.
 
-    None between them are left out, and no stretch is chosen: in a scan of another hospital a gate can be surer of the pelvis.
+    None between them are left out, and no stretch is chosen: in a scan of another hospital a gate
+    can be surer of the pelvis.
     gate     weights.TrainedNetwork or None; whole: recipe.Slices.
     returns  (range of slices, probability of each slice, float (z,); [] without a gate).
     """
@@ -26,16 +28,17 @@ def kept_by_gate(gate, whole, rules):
     kept = np.flatnonzero(smooth >= rules.gate_threshold)
     if not len(kept):
         return range(0), probability
-    first, last = int(kept[0]), int(kept[-1])
-    return range(max(0, first - rules.gate_margin), min(len(whole), last + 1 + rules.gate_margin)), probability
+    first, end = int(kept[0]) - rules.gate_margin, int(kept[-1]) + 1 + rules.gate_margin
+    return range(max(0, first), min(len(whole), end)), probability
 
 
 def probability(trained, slices, rows=None, batch_size=8, tta_std=None):
     """What a network looks for, on the scan's own grid.
 
     slices   recipe.Slices; rows: those that are looked at, None for all.
-    tta_std  uint8 (z, y, x) of zeros, or None. Given one, the network sees each slice turned over, too, four views in all:
-             their mean is the probability, and their standard deviation is written here; 255 is 1.
+    tta_std  uint8 (z, y, x) of zeros, or None. Given one, the network sees each slice turned over,
+             too, four views in all: their mean is the probability, and their standard deviation is
+             written here; 255 is 1.
     returns  uint8 (z, y, x), 255 is certain; 0 where it wasn't looked at.
     Raises FloatingPointError when the network gives NaN or Inf.
     """
@@ -60,8 +63,8 @@ def probability_of_rows(trained, image, rows, batch_size=8, step=1):
     returns  uint8 (len(rows), y, x), or (len(rows),) from the gate; 255 is certain.
     Raises FloatingPointError when the network gives NaN or Inf.
     """
-    starts = range(0, len(rows), batch_size)
-    batches = (stacks(image, rows[k : k + batch_size], trained.card["neighbours"], step) for k in starts)
+    neighbours, starts = trained.card["neighbours"], range(0, len(rows), batch_size)
+    batches = (stacks(image, rows[k : k + batch_size], neighbours, step) for k in starts)
     out = [answers(trained, planes) for planes in batches]
     return np.concatenate(out) if out else np.zeros((0, *image.shape[2:]), np.uint8)
 
@@ -73,12 +76,16 @@ def stacks(image, rows, neighbours, step):
 
 @torch.inference_mode()
 def answers(trained, planes):
-    """What a network says of a batch uint8 (B, C, y, x): uint8 (B, y, x), or (B,) from the gate; 255 is certain."""
+    """What a network says of a batch uint8 (B, C, y, x): uint8 (B, y, x), or (B,) from the gate;
+    255 is certain.
+    """
     device, card = next(trained.network.parameters()).device, trained.card
-    x = normalised(torch.from_numpy(np.ascontiguousarray(planes)).to(device).float().div_(255), card["norm"])
+    x = torch.from_numpy(np.ascontiguousarray(planes)).to(device).float().div_(255)
+    x = normalised(x, card["norm"])
     height, width = x.shape[2:]
     black = float(normalised(torch.zeros(1), card["norm"]))
-    x = torch.nn.functional.pad(x, (0, -width % 32, 0, -height % 32), value=black)  # to multiples of 32
+    to_32 = (0, -width % 32, 0, -height % 32)  # H and W become multiples of 32
+    x = torch.nn.functional.pad(x, to_32, value=black)
     x = x.contiguous(memory_format=torch.channels_last)
     with autocast(device, trained.precision):
         logits = trained.network(x).float()  # (B, classes, H, W), or (B, classes)

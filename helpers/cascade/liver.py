@@ -1,4 +1,4 @@
-"""From what the liver's network saw to the liver: its largest component, without other organs that the network ran into."""
+"""From the network's mask to the liver: the largest component, without other organs."""
 
 import cc3d
 import numpy as np
@@ -11,25 +11,27 @@ MIN_PART_ML = 1.0  # for a median that can be trusted
 
 
 def clean_liver(mask, volume, rules):
-    """The liver in what the network took for liver: its largest component, without other organs that hang on it.
+    """The liver in the network's mask: the largest component, without organs that hang on it.
 
     mask     bool (z, y, x).
-    returns  (bool (z, y, x), empty when smaller than `min_liver_ml`; number of components; what `remove_adjacent_organs`
-             cut off).
+    returns  (bool (z, y, x), empty when smaller than `min_liver_ml`; number of components; what
+             `remove_adjacent_organs` cut off).
     """
     component, count = largest_component(mask)
-    necks, difference = rules.neck_widths_mm, rules.max_hu_difference
-    liver, organs = remove_adjacent_organs(component, volume.hu, volume.spacing_mm, necks, difference)
+    liver, organs = remove_adjacent_organs(
+        component, volume.hu, volume.spacing_mm, rules.neck_widths_mm, rules.max_hu_difference
+    )
     if np.count_nonzero(liver) * volume.voxel_ml < rules.min_liver_ml:
         liver = np.zeros_like(liver)
     return liver, count, organs
 
 
 def largest_component(mask, slab=32):
-    """The largest 26-connected component of a mask (z, y, x), its holes filled slice by slice, and how many there were.
+    """The largest 26-connected component of a mask (z, y, x), its holes filled slice by slice, and
+    how many there were.
 
-    slab  slices that are labelled together: labels take four bytes a voxel, too much for the whole of a long scan, as
-          cc3d.largest_k would need them.
+    slab  slices that are labelled together: labels take four bytes a voxel, too much for the whole
+          of a long scan, as cc3d.largest_k would need them.
     """
     out, box = np.zeros(mask.shape, bool), box_of(mask)
     if box is None:
@@ -44,9 +46,11 @@ def largest_component(mask, slab=32):
 
 
 def _labelled(mask, box, slab):
-    """Yield (first slice, labels (z, y, x)) of every slab of the box; labels count on from slab to slab, 0 is background.
+    """Yield (first slice, labels (z, y, x)) of every slab of the box; labels count on from slab to
+    slab, 0 is background.
 
-    Each slab has a slice more, which is the next one's first: what has two numbers there is one component.
+    Each slab has a slice more, which is the next one's first: what has two numbers there is one
+    component.
     """
     before = 0
     for z in range(box[0].start, box[0].stop, slab):
@@ -57,7 +61,9 @@ def _labelled(mask, box, slab):
 
 
 def _joined(slabs, slab):
-    """(for each label the component that it is part of, voxels of each component), in the order of their first voxels."""
+    """(for each label the component that it is part of, voxels of each component), in the order of
+    their first voxels.
+    """
     voxels, links, shared = np.zeros(1, int), [np.zeros((2, 0), int)], None
     for _, labels in slabs:
         counts = np.bincount(labels[:slab].ravel(), minlength=int(labels.max()) + 1)
@@ -74,14 +80,16 @@ def _joined(slabs, slab):
 def remove_adjacent_organs(liver, hu, spacing_mm, neck_widths_mm, max_hu_difference):
     """A liver without the colon, spleen, stomach or kidney that touches it.
 
-    Spheres as wide as the neck fit into parts of a mask, and not through the necks between them. Every voxel belongs to the
-    nearest part; the largest part is the liver, and another one goes when its median is too far from the liver's. Narrow
-    necks first: where a part is gone, a wider one can show.
+    Spheres as wide as the neck fit into parts of a mask, and not through the necks between them.
+    Every voxel belongs to the nearest part; the largest part is the liver, and another one goes
+    when its median is too far from the liver's. Narrow necks first: where a part is gone, a wider
+    one can show.
 
     liver              bool (z, y, x), one component; hu: int16 (z, y, x), the scan.
     neck_widths_mm     widths of necks, one after another; none keeps all.
     max_hu_difference  difference of medians from which a part is another organ.
-    returns    (bool (z, y, x), a dict per part that went: volume_ml, and hu, how far its median lies from the liver's).
+    returns    (bool (z, y, x), a dict per part that went: volume_ml, and hu, how far its median
+               lies from the liver's).
     """
     removed = []
     for neck_mm in neck_widths_mm:
@@ -96,7 +104,7 @@ def _cut_at_necks(liver, hu, spacing_mm, neck_mm, max_hu_difference):
     if box is None:
         return liver, []
     steps = [max(1, round(COARSE_MM / edge)) for edge in spacing_mm]
-    coarse = tuple(slice(side.start, side.stop, step) for side, step in zip(box, steps, strict=True))
+    coarse = tuple(slice(s.start, s.stop, step) for s, step in zip(box, steps, strict=True))
     edges_mm = [edge * step for edge, step in zip(spacing_mm, steps, strict=True)]
     cut_off = box[0].start == 0, box[0].stop == len(liver)
     mask, grey = liver[coarse], hu[coarse]
@@ -115,22 +123,28 @@ def _cut_at_necks(liver, hu, spacing_mm, neck_mm, max_hu_difference):
         removed = np.repeat(removed, step, axis)
     out = liver.copy()
     out[box] &= ~removed[tuple(slice(side.stop - side.start) for side in box)]
-    described = [{"volume_ml": round(float(ml[k]), 1), "hu": round(float(difference[k]))} for k in organs]
-    return largest_component(out)[0], described
+    return largest_component(out)[0], [
+        {"volume_ml": round(float(ml[k]), 1), "hu": round(float(difference[k]))} for k in organs
+    ]
 
 
 def _parts(mask, edges_mm, radius_mm, cut_off):
-    """Which part of a mask each voxel is nearest to, int (z, y, x) from 1, also outside it, and how many parts there are.
+    """Which part of a mask each voxel is nearest to, int (z, y, x) from 1, also outside it, and how
+    many parts there are.
 
-    cut_off  whether the scan ends where the mask begins and ends along z: there it goes on as it is.
+    cut_off  whether the scan ends where the mask begins and ends along z: there it goes on as it
+             is.
     """
     depth = int(np.ceil(radius_mm / edges_mm[0])) + 1
     wide = np.pad(mask, ((depth, depth), (1, 1), (1, 1)))
     wide[:depth] |= wide[depth] & cut_off[0]
     wide[-depth:] |= wide[-depth - 1] & cut_off[1]
     inside = ndimage.distance_transform_edt(wide, sampling=edges_mm) > radius_mm
-    cores, count = cc3d.connected_components(inside[depth:-depth, 1:-1, 1:-1], connectivity=26, return_N=True)
+    inside = inside[depth:-depth, 1:-1, 1:-1]
+    cores, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
     if count < 2:
         return cores, count
-    nearest = ndimage.distance_transform_edt(cores == 0, sampling=edges_mm, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        cores == 0, sampling=edges_mm, return_distances=False, return_indices=True
+    )
     return cores[tuple(nearest)], count

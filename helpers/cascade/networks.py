@@ -1,4 +1,6 @@
-"""The cascade's own networks, written out: a U-Net for liver and tumour, and a classifier of slices for the gate."""
+"""The cascade's own networks: a U-Net for liver and tumour, a slice classifier for the gate."""
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -6,22 +8,25 @@ from torch.nn import functional
 
 
 class UNet(nn.Module):
-    """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): down, up again, and each level's picture on the way down beside it.
+    """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): down, up, and skips between them.
 
     in_channels  windows × (2 · neighbours + 1).
-    classes      1 for a binary head (sigmoid), 3 for background, liver and tumour (softmax); logits come out.
+    classes      1 for a binary head (sigmoid), 3 for background, liver and tumour (softmax); logits
+                 come out.
     width        channels of the first level; each level below has twice as many.
-    levels       how many times the picture is halved; H and W must be multiples of unshuffle · 2**levels.
-    unshuffle    2 makes squares of 2 × 2 pixels into channels on the way in and into pixels again on the way out: the
-                 costly first level is left out, the outline keeps its full resolution.
+    levels       how many times the picture is halved; H and W must be multiples of unshuffle ·
+                 2**levels.
+    unshuffle    2 makes squares of 2 × 2 pixels into channels on the way in and into pixels again
+                 on the way out: the costly first level is left out, the outline keeps its full
+                 resolution.
     """
 
     def __init__(self, in_channels, classes=1, width=16, levels=4, unshuffle=1):
         super().__init__()
         self.unshuffle = unshuffle
         widths = [width * 2**level for level in range(levels + 1)]  # 16, 32, 64, 128, 256
-        before = [in_channels * unshuffle**2, *widths]
-        self.down = nn.ModuleList(two_convolutions(a, b) for a, b in zip(before, widths, strict=False))
+        pairs = pairwise([in_channels * unshuffle**2, *widths])
+        self.down = nn.ModuleList(two_convolutions(a, b) for a, b in pairs)
         self.lift = nn.ModuleList(Doubling(2 * w, w) for w in reversed(widths[:-1]))
         self.up = nn.ModuleList(two_convolutions(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, classes * unshuffle**2, 1)
@@ -33,24 +38,24 @@ class UNet(nn.Module):
             skips.append(level(x))  # (B, width · 2**level, H / 2**level, W / 2**level)
             x = functional.max_pool2d(skips[-1], 2)
         x = self.down[-1](x)  # (B, width · 2**levels, H / 2**levels, W / 2**levels)
-        return functional.pixel_shuffle(self.decoded(x, skips), self.unshuffle)  # (B, classes, H, W)
+        x = self.decoded(x, skips)
+        return functional.pixel_shuffle(x, self.unshuffle)  # (B, classes, H, W)
 
     def decoded(self, x, skips):
         """Logits from the deepest level and those above it."""
         for lift, level in zip(self.lift, self.up, strict=True):
-            x = torch.cat([skips.pop(), lift(x)], dim=1)  # twice as high, wide and, with the skip, deep
-            x = level(x)
+            x = level(torch.cat([skips.pop(), lift(x)], dim=1))  # twice as high and wide
         return self.head(x)
 
 
 class SliceClassifier(nn.Module):
-    """Says of each slice whether it shows liver: half-size picture in, four levels down, mean over the plane, one logit."""
+    """Whether a slice shows liver: half its size, levels down, mean over the plane, one logit."""
 
     def __init__(self, in_channels, classes=1, width=8, levels=4):
         super().__init__()
         widths = [width * 2**level for level in range(levels)]  # 8, 16, 32, 64
-        before = [in_channels, *widths]
-        self.levels = nn.ModuleList(two_convolutions(a, b) for a, b in zip(before, widths, strict=False))
+        pairs = pairwise([in_channels, *widths])
+        self.levels = nn.ModuleList(two_convolutions(a, b) for a, b in pairs)
         self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, x):  # (B, in_channels, H, W)
@@ -84,8 +89,9 @@ class Doubling(nn.ConvTranspose2d):
 class _Doubled(torch.autograd.Function):
     """A transposed convolution of kernel and stride 2, whose gradients are two matrix products.
 
-    The patches of the result don't overlap, so each is its pixel's channels times one matrix. oneDNN's own backward takes the
-    general way: half precision on a CPU spends a tenth of a whole training step there.
+    The patches of the result don't overlap, so each is its pixel's channels times one matrix.
+    oneDNN's own backward takes the general way: half precision on a CPU spends a tenth of a whole
+    training step there.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The cascade: gate → liver → largest component → region of interest → tumour → lesions, on the scan's own grid."""
+"""The cascade: gate → liver → its largest component → region → tumour → lesions."""
 
 from dataclasses import asdict, dataclass, field, replace
 
@@ -16,9 +16,11 @@ from helpers.slices.pixels import PEAK, level
 
 @dataclass
 class Segmentation:
-    """labels uint8 (z, y, x) 0/1/2; log: every decision; if asked for, probability uint8 (z, y, x) per organ.
+    """labels uint8 (z, y, x) 0/1/2; log: every decision; if asked for, probability uint8 (z, y, x)
+    per organ.
 
-    tta_std  with Rules.flip_tta, the tumour probability's standard deviation over the four views, uint8 (z, y, x), 255 is 1.
+    tta_std  with Rules.flip_tta, the tumour probability's standard deviation over the four views,
+             uint8 (z, y, x), 255 is 1.
     """
 
     labels: np.ndarray
@@ -30,10 +32,12 @@ class Segmentation:
 def segment(volume, networks, rules=Rules(), keep_probability=False):
     """Run the cascade on one Volume.
 
-    Beside the volume it holds a few slices and arrays of one byte a voxel, never a stack of whole slices.
+    Beside the volume it holds a few slices and arrays of one byte a voxel, never a stack of whole
+    slices.
     networks  what `weights.load_networks` gave.
     keep_probability  True also gives back what the networks said, uint8 (z, y, x) for each organ.
-    returns  Segmentation. An empty result has a name: log.outcome is "ok", "no liver found" or "not a number".
+    returns  Segmentation. An empty result has a name: log.outcome is "ok", "no liver found" or "not
+             a number".
     """
     shape, header_mm = volume.hu.shape, volume.spacing_mm
     volume = with_likely_spacing(volume)
@@ -53,13 +57,18 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
             result.probability["liver"] = probability
         log.note("liver", liver_slice_score=slice_scores(probability))
 
-        liver, count, organs = clean_liver(probability >= level(rules.liver_threshold), volume, rules)
+        mask = probability >= level(rules.liver_threshold)
+        liver, count, organs = clean_liver(mask, volume, rules)
+        del mask  # a byte a voxel
         outcome = "ok" if liver.any() else "no liver found"
         log.note("components", outcome=outcome, liver_components=count, adjacent_organs=organs)
 
         region = recipe.liver_region(volume, liver, networks["tumour"].recipe, rules.neighbour_mm)
-        rows, tta_std = region.rows_of(liver), np.zeros(shape, np.uint8) if rules.flip_tta else None
-        probability = inference.probability(networks["tumour"], region, rows, rules.batch_size, tta_std)
+        rows = region.rows_of(liver)
+        tta_std = np.zeros(shape, np.uint8) if rules.flip_tta else None
+        probability = inference.probability(
+            networks["tumour"], region, rows, rules.batch_size, tta_std
+        )
         if keep_probability:
             result.probability["tumour"] = probability
         log.note("tumour", roi=[list(edge) for edge in region.grid.box] if len(region) else None)
@@ -67,17 +76,23 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         probability = smoothed(probability, liver, rules, volume.spacing_mm)
         lesions, count, dropped = keep_lesions(probability, volume.hu, volume.spacing_mm, rules)
         result.labels, result.tta_std = labels_of(liver, lesions, dropped), tta_std
+        tumour_ml = float(np.count_nonzero(lesions) * volume.voxel_ml)
+        liver_ml = float(np.count_nonzero(result.labels) * volume.voxel_ml)  # tumours included
         log.note(
-            "lesions", tumour_slice_score=slice_scores(probability), lesions=count,
+            "lesions",
+            lesions=count,
             removed=[finding.as_dict() for finding in dropped],
-            tumour_ml=round(float(np.count_nonzero(lesions) * volume.voxel_ml), 3),
-            liver_ml=round(float(np.count_nonzero(result.labels) * volume.voxel_ml), 1),  # of the mask, tumours included
-        )  # fmt: skip
+            tumour_slice_score=slice_scores(probability),
+            tumour_ml=round(tumour_ml, 3),
+            liver_ml=round(liver_ml, 1),
+        )
     return result
 
 
 def labels_of(liver, lesions, dropped):
-    """The mask uint8 (z, y, x): 1 liver, 2 lesions, which may be wider along z; the gallbladder among what was dropped is 0."""
+    """The mask uint8 (z, y, x): 1 liver, 2 lesions, which may be wider along z; the gallbladder
+    among what was dropped is 0.
+    """
     labels = liver.astype(np.uint8)
     for finding in dropped:
         if finding.why == "gallbladder":
@@ -97,7 +112,7 @@ def rounded(values):
 
 
 def predicted_liver(volume, liver, rules):
-    """The liver of a scan, bool (z, y, x), as the cascade finds it by its Rules without a gate; liver: its TrainedNetwork."""
+    """The liver, bool (z, y, x), as the cascade finds it without a gate; liver: TrainedNetwork."""
     whole = recipe.whole_slices(volume, liver.recipe, rules.neighbour_mm)
     probability = inference.probability(liver, whole)
     return clean_liver(probability >= level(rules.liver_threshold), volume, rules)[0]

@@ -16,36 +16,41 @@ def device_named(name):
 
 
 def autocast(device, precision):
-    """The context in which a network computes: "32-true" as it is, "bf16-mixed" or "16-mixed" in half precision."""
+    """The context in which a network computes in "32-true", "bf16-mixed" or "16-mixed"."""
     return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
 
 
 def half_precision_supported(device):
-    """The precision for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or "32-true".
+    """The precision for predicting on a device, by its hardware: "bf16-mixed", "16-mixed" or
+    "32-true".
 
     Not measured, so that it costs no time and a busy machine gives the same masks as an idle one.
     """
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if bf16 else "16-mixed"
     units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if device.type == "cpu" and units else "32-true"
 
 
 def fastest_precision(network, example, device, repeats=3):
-    """Which precision trains this network fastest here, measured: "32-true", "bf16-mixed" or, on a GPU, "16-mixed".
+    """Which precision trains this network fastest here, measured: "32-true", "bf16-mixed" or, on a
+    GPU, "16-mixed".
 
     example  float32 (B, C, H, W). Half precision has to win by a tenth, or plain float32 stays.
     """
     candidates = ["32-true"]
     if half_precision_supported(device) == "bf16-mixed":
-        candidates.append("bf16-mixed")  # without units for it it only wins when the machine was busy meanwhile
+        candidates.append("bf16-mixed")  # without units for it it only wins by chance
     if device.type == "cuda":
         candidates.append("16-mixed")
     trial = copy.deepcopy(network).to(device, memory_format=torch.channels_last).train()
     example = example.to(device).contiguous(memory_format=torch.channels_last)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the processor time of one thread is the same on a busy machine
-    seconds = {name: min(_step_seconds(trial, example, name) for _ in range(repeats + 1)) for name in candidates}
+    seconds = {}
+    for name in candidates:
+        seconds[name] = min(_step_seconds(trial, example, name) for _ in range(repeats + 1))
     torch.set_num_threads(threads)
     best = min(seconds, key=seconds.get)
     return best if seconds[best] < 0.9 * seconds["32-true"] else "32-true"
@@ -65,7 +70,9 @@ def _step_seconds(network, example, precision):
 
 
 def remembered_precision(folder, network, example, device):
-    """`fastest_precision`, measured once a kind of device and remembered in `folder`, so that every sitting computes alike."""
+    """`fastest_precision`, measured once a kind of device and remembered in `folder`, so that every
+    sitting computes alike.
+    """
     file = folder / "precision.json"
     known = files.read_json(file) if file.is_file() else {}
     if device.type not in known:

@@ -7,27 +7,33 @@ from helpers.slices.recipe import NEIGHBOUR_MM
 
 @dataclass(frozen=True)
 class Rules:
-    """What the cascade decides by; every number is a parameter of notebook 05. A scan of one slice is looked at whatever
-    gate_threshold and min_liver_ml say.
+    """What the cascade decides by; every number is a parameter of notebook 05. A scan of one slice
+    is looked at whatever gate_threshold and min_liver_ml say.
 
-    gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel counts.
+    gate_threshold, liver_threshold, tumour_threshold  probabilities from which a slice or a pixel
+                                                       counts.
     gate_smooth_mm        deviation of a smoothing along z of the gate's probability.
-    gate_margin           slices kept beyond the first and last one that the gate's threshold names; all between them are kept.
+    gate_margin           slices kept beyond the first and last one that the gate's threshold names;
+                          all between them are kept.
     min_liver_ml          a smaller liver is no liver.
-    neck_widths_mm        what hangs on the liver by a neck that narrow, and whose median is more than `max_hu_difference`
-                          from the liver's, is another organ; widths one after another, none keeps all.
-    min_lesion_ml         smaller tumour components are dropped, and those whose highest probability, smoothed, is below
-                          `min_peak_probability`: at 2 mm and .95 these are all that span less than about 8 mm along z.
-    max_fat_fraction      a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when more than this share of
-                          what surrounds it is fat, or a third of that when its median is below 30 HU; never from 60 HU on.
-                          1 keeps all. Tumours lie in liver, even those at its edge.
-    smooth_mm             deviation of a smoothing along z of the tumour's probability: true lesions go on in the next slices.
-    neighbour_mm          the neighbours of a slice are taken about this far away, so that a dense scan looks like the
-                          training's; 0 takes the next slices.
+    neck_widths_mm        what hangs on the liver by a neck that narrow, and whose median is more
+                          than `max_hu_difference` from the liver's, is another organ; widths one
+                          after another, none keeps all.
+    min_lesion_ml         smaller tumour components are dropped, and those whose highest
+                          probability, smoothed, is below `min_peak_probability`: at 2 mm and .95
+                          these are all that span less than about 8 mm along z.
+    max_fat_fraction      a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when
+                          more than this share of what surrounds it is fat, or a third of that when
+                          its median is below 30 HU; never from 60 HU on. 1 keeps all. Tumours lie
+                          in liver, even those at its edge.
+    smooth_mm             deviation of a smoothing along z of the tumour's probability: true lesions
+                          go on in the next slices.
+    neighbour_mm          the neighbours of a slice are taken about this far away, so that a dense
+                          scan looks like the training's; 0 takes the next slices.
     batch_size            slices that go through a network together.
-    flip_tta              the tumour's network also sees the region mirrored, four views in all: their mean decides, and their
-                          standard deviation says how much the network contradicts itself. This step then takes four times as
-                          long.
+    flip_tta              the tumour's network also sees the region mirrored, four views in all:
+                          their mean decides, and their standard deviation says how much the network
+                          contradicts itself. This step then takes four times as long.
     """
 
     gate_threshold: float = 0.3
@@ -48,6 +54,6 @@ class Rules:
 
     @classmethod
     def from_parameters(cls, parameters):
-        """The rules that stand among a notebook's variables, `globals()`; raises KeyError for one that is missing."""
+        """The rules among a notebook's variables, `globals()`; KeyError for one that is missing."""
         values = {rule.name: parameters[rule.name] for rule in fields(cls)}
         return cls(**values | {"neck_widths_mm": tuple(values["neck_widths_mm"])})

@@ -13,17 +13,18 @@ from helpers.slices.pixels import PEAK, level
 GALLBLADDER_ML = (4.0, 80.0)  # smaller and larger findings are none, however they lie
 AROUND_MM = 5.0
 FAT_HU = (-200, 0)  # between air and water
-BILE_HU = (30, 60)  # darker findings are most often bile: fat counts three times; brighter than both, bile never
+BILE_HU = (30, 60)  # darker is most often bile: fat counts three times; brighter than both never
 QUIET_PX = 0.7  # deviation of a smoothing, or the noise of a scan makes fat of its dark voxels
 TRUNCATE = 2.0  # deviations after which a smoothing ends
 
 
 @dataclass
 class Finding:
-    """A finding that is no lesion: why, "gallbladder", "too small" or "too unsure", and what was measured.
+    """A finding that is no lesion: why, "gallbladder", "too small" or "too unsure", and what was
+    measured.
 
-    peak is its highest probability, fat the share of fat around it, index_zyx its centre; its voxels are those of `box`, three
-    slices, in which `mask` is True.
+    peak is its highest probability, fat the share of fat around it, index_zyx its centre; its
+    voxels are those of `box`, three slices, in which `mask` is True.
     """
 
     why: str
@@ -40,7 +41,9 @@ class Finding:
 
 
 def smoothed(probability, liver, rules, spacing_mm):
-    """Probability as the rules for lesions read it, uint8 (z, y, x): 0 outside the liver, then smoothed along z."""
+    """Probability as the rules for lesions read it, uint8 (z, y, x): 0 outside the liver, then
+    smoothed along z.
+    """
     out, box = np.zeros_like(probability), box_of(liver)
     if box is None:
         return out
@@ -48,16 +51,21 @@ def smoothed(probability, liver, rules, spacing_mm):
     reach = int(TRUNCATE * sigma + 0.5)  # slices as far as the smoothing carries
     box = slice(max(0, box[0].start - reach), box[0].stop + reach), *box[1:]
     inside = np.where(liver[box], probability[box], np.uint8(0))
-    out[box] = ndimage.gaussian_filter1d(inside, sigma, axis=0, truncate=TRUNCATE) if sigma else inside
+    if sigma:
+        inside = ndimage.gaussian_filter1d(inside, sigma, axis=0, truncate=TRUNCATE)
+    out[box] = inside
     return out
 
 
 def keep_lesions(probability, hu, spacing_mm, rules):
-    """Lesions from a `smoothed` probability: threshold, 6-connected components, and the three rules that drop some.
+    """Lesions from a `smoothed` probability: threshold, 6-connected components, and the three rules
+    that drop some.
 
-    probability  uint8 (z, y, x); hu: int16 (z, y, x), the scan: fat around a finding tells the gallbladder from a tumour.
+    probability  uint8 (z, y, x); hu: int16 (z, y, x), the scan: fat around a finding tells the
+                 gallbladder from a tumour.
     rules        pipeline.Rules, or any object with these of its numbers.
-    returns      (the lesions, bool (z, y, x); their number; a list with a Finding for each that was dropped).
+    returns      (the lesions, bool (z, y, x); their number; a list with a Finding for each that was
+                 dropped).
     """
     found = probability >= level(rules.tumour_threshold)
     lesions, dropped, region = np.zeros(found.shape, bool), [], box_of(found)
@@ -68,18 +76,20 @@ def keep_lesions(probability, hu, spacing_mm, rules):
     measured = cc3d.statistics(components)
     for k in range(1, count + 1):
         inner = measured["bounding_boxes"][k]
-        box = tuple(slice(c + side.start, c + side.stop) for c, side in zip(corner, inner, strict=True))
+        box = tuple(slice(c + s.start, c + s.stop) for c, s in zip(corner, inner, strict=True))
         mask = components[inner] == k
         ml = float(measured["voxel_counts"][k] * np.prod(spacing_mm)) / 1000
         peak, fat = float(probability[box][mask].max()) / PEAK, 0.0
-        why = "too small" if ml < rules.min_lesion_ml else "too unsure" if peak < rules.min_peak_probability else ""
+        why = "too unsure" if peak < rules.min_peak_probability else ""
+        why = "too small" if ml < rules.min_lesion_ml else why
         if not why and GALLBLADDER_ML[0] <= ml <= GALLBLADDER_ML[1]:
             fat = fat_around(mask, box, hu, spacing_mm)
             weight = (3, 1, 0)[np.searchsorted(BILE_HU, np.median(hu[box][mask]), "right")]
             why = "gallbladder" if min(1.0, weight * fat) > rules.max_fat_fraction else ""
         if why:
-            centre = [int(round(at + c)) for at, c in zip(measured["centroids"][k], corner, strict=True)]
-            dropped.append(Finding(why, round(ml, 4), round(peak, 3), round(fat, 3), centre, box, mask))
+            centre = [int(round(at)) for at in measured["centroids"][k] + corner]
+            numbers = round(ml, 4), round(peak, 3), round(fat, 3)
+            dropped.append(Finding(why, *numbers, centre, box, mask))
         else:
             lesions[box] |= mask
     return lesions, count - len(dropped), dropped
@@ -99,4 +109,5 @@ def fat_around(mask, box, hu, spacing_mm):
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rx + 1, 2 * ry + 1))
     around = np.stack([cv2.dilate(plane, disk) > plane for plane in finding])
     quiet = np.stack([cv2.GaussianBlur(plane.astype(np.float32), (0, 0), QUIET_PX) for plane in hu])
-    return float(((quiet > FAT_HU[0]) & (quiet < FAT_HU[1]))[around].mean()) if around.any() else 0.0
+    fat = (quiet > FAT_HU[0]) & (quiet < FAT_HU[1])
+    return float(fat[around].mean()) if around.any() else 0.0

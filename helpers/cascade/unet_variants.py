@@ -1,4 +1,4 @@
-"""The U-Net across slices, read one after the other, and doubled: what notebook 07 compares with the plain one."""
+"""The U-Net across slices, read one after the other, and doubled: for notebook 07."""
 
 import torch
 from torch import nn
@@ -9,15 +9,19 @@ A_ALONE = 0.5  # share of a training batch that specialist A answers alone
 
 
 def unfolded(x, slices):
-    """Slices that came as channels, one by one: (B, slices · windows, H, W) -> (B · slices, windows, H, W)."""
+    """Slices that came as channels, one by one: (B, slices · windows, H, W) -> (B · slices,
+    windows, H, W).
+    """
     return x.unflatten(1, (slices, -1)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class AcrossSlices(nn.Conv2d):
-    """A 3 × 3 × 3 convolution, (B · slices, inside, H, W) -> (B · slices, outside, H, W); zeros lie beyond the ends.
+    """A 3 × 3 × 3 convolution, (B · slices, inside, H, W) -> (B · slices, outside, H, W); zeros lie
+    beyond the ends.
 
-    Its weights have four axes, (outside, 3 · inside, 3, 3), and slices lie along the batch: torch gives a network one memory
-    layout, channels last of four axes, which weights of five refuse. Seen as a volume nothing has to be copied.
+    Its weights have four axes, (outside, 3 · inside, 3, 3), and slices lie along the batch: torch
+    gives a network one memory layout, channels last of four axes, which weights of five refuse.
+    Seen as a volume nothing has to be copied.
     """
 
     def __init__(self, inside, outside, slices):
@@ -31,7 +35,8 @@ class AcrossSlices(nn.Conv2d):
 
 
 class UNet3d(UNet):
-    """The U-Net with 3 × 3 × 3 convolutions (Çiçek et al. 2016, arXiv 1606.06650) over a slice's neighbours.
+    """The U-Net with 3 × 3 × 3 convolutions (Çiçek et al. 2016, arXiv 1606.06650) over a slice's
+    neighbours.
 
     Slices are few and thick, so only the plane is halved; the answer is the middle slice's.
     """
@@ -48,7 +53,9 @@ class UNet3d(UNet):
 
 
 class ConvLSTM(nn.Module):
-    """An LSTM whose products are convolutions (Shi et al. 2015, arXiv 1506.04214); gives its last state, (B, outside, H, W)."""
+    """An LSTM whose products are convolutions (Shi et al. 2015, arXiv 1506.04214); gives its last
+    state, (B, outside, H, W).
+    """
 
     def __init__(self, inside, outside):
         super().__init__()
@@ -66,8 +73,9 @@ class ConvLSTM(nn.Module):
 
 
 class RecurrentUNet(UNet):
-    """A U-Net that reads its neighbours one after the other: at its deepest level one ConvLSTM comes from the first slice, one
-    from the last, and they meet at the middle one, which alone is drawn (after Chen et al. 2016, arXiv 1609.01006).
+    """A U-Net that reads its neighbours one after the other: at its deepest level one ConvLSTM
+    comes from the first slice, one from the last, and they meet at the middle one, which alone is
+    drawn (after Chen et al. 2016, arXiv 1609.01006).
     """
 
     def __init__(self, in_channels, classes=1, width=16, levels=4, slices=1):
@@ -88,10 +96,12 @@ class RecurrentUNet(UNet):
 
 
 class Specialists(nn.Module):
-    """Two U-Nets gated against each other: A sees whole slices, with liver or without, B what A's box cuts out, enlarged.
+    """Two U-Nets gated against each other: A sees whole slices, with liver or without, B what A's
+    box cuts out, enlarged.
 
-    A slice classifier says of each slice how far B is believed inside that box; outside it A's word stands. Where A finds
-    nothing, B sees the whole slice. In training A answers half of the slices alone, or it would leave all to B.
+    A slice classifier says of each slice how far B is believed inside that box; outside it A's word
+    stands. Where A finds nothing, B sees the whole slice. In training A answers half of the slices
+    alone, or it would leave all to B.
     """
 
     def __init__(self, in_channels, classes=1, width=16, levels=4):
@@ -115,9 +125,11 @@ class Specialists(nn.Module):
 
 
 def boxes(mask, margin=0.1, least=0.25):
-    """The box round each plane of a mask, bool (B, H, W): middle and reach, float (B, 2) as (x, y) in -1…1.
+    """The box round each plane of a mask, bool (B, H, W): middle and reach, float (B, 2) as (x, y)
+    in -1…1.
 
-    margin, least  added to the reach, and the smallest one, as shares of the plane's half. An empty mask gives the whole plane.
+    margin, least  added to the reach, and the smallest one, as shares of the plane's half. An empty
+                   mask gives the whole plane.
     """
     low, high = [], []
     for axis in (1, 2):  # over y for the columns, over x for the rows

@@ -15,12 +15,15 @@ from helpers.files import written_whole
 from helpers.slices.recipe import Recipe
 from helpers.slices.store import STAGES
 
-WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")  # what makes whole slices, in a recipe
+# what makes whole slices, in a recipe
+WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")
 
 
 @dataclass
 class TrainedNetwork:
-    """A stage's network with what its card says about reading slices, and the precision it predicts in."""
+    """A stage's network with what its card says about reading slices, and the precision it predicts
+    in.
+    """
 
     network: torch.nn.Module
     card: dict
@@ -32,12 +35,16 @@ class TrainedNetwork:
 
 
 def build(*words, **settings):
-    """The network that an `architectures.Architecture` of these fields names; raises what its `build` raises."""
+    """The network that an `architectures.Architecture` of these fields names; raises what its
+    `build` raises.
+    """
     return architectures.build(architectures.Architecture(*words, **settings))
 
 
 def averaged(network, decay=0.995):
-    """A moving average of the network's weights (EMA); early steps count more, so that it is useful from the start."""
+    """A moving average of the network's weights (EMA); early steps count more, so that it is useful
+    from the start.
+    """
     @torch.no_grad()
     def blend(kept, new, count):
         share = min(decay, (1 + int(count)) / (10 + int(count)))
@@ -53,11 +60,12 @@ def averaged(network, decay=0.995):
 def save_weights(path, network, card):
     """Write a network's weights as safetensors, with its card (a dict of plain values) inside.
 
-    network  a module, or its state_dict. A file that holds exactly this already keeps its time, so that nothing that was
-             made from it looks out of date.
+    network  a module, or its state_dict. A file that holds exactly this already keeps its time, so
+             that nothing that was made from it looks out of date.
     """
     weights = network.state_dict() if isinstance(network, torch.nn.Module) else network
-    content = save({name: t.detach().cpu().contiguous() for name, t in weights.items()}, {"card": json.dumps(card)})
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content = save(weights, {"card": json.dumps(card)})
     path = Path(path)
     if not path.is_file() or path.stat().st_size != len(content) or path.read_bytes() != content:
         with written_whole(path) as beside:
@@ -79,12 +87,14 @@ def load_weights(path, device="cpu"):
         network = build(**card["network"])
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: its weights aren't those of the network that its card names ({error})") from error
+        message = f"{path}: its weights aren't those of the network that its card names ({error})"
+        raise ValueError(message) from error
     return network.to(device, memory_format=torch.channels_last).eval(), card
 
 
 def paths_of(folder, unfinished=False):
-    """The weight files of a run's checkpoint folder: dict of paths for "liver", "tumour" and, where it was trained, "gate".
+    """The weight files of a run's checkpoint folder: dict of paths for "liver", "tumour" and, where
+    it was trained, "gate".
 
     unfinished  True takes the best weights so far where a training hasn't finished.
     Raises FileNotFoundError when the liver's or the tumour's are missing.
@@ -92,17 +102,19 @@ def paths_of(folder, unfinished=False):
     names = ("final", "best") if unfinished else ("final",)
     paths = {}
     for stage in STAGES:
-        path = next((f for name in names if (f := folder / stage / f"{name}.safetensors").is_file()), None)
-        if path is None and stage != "gate":
-            message = f"{folder / stage}: holds no {' or '.join(names)} weights; train this stage with notebook 04"
-            raise FileNotFoundError(message)
-        if path:
-            paths[stage] = path
+        files = [folder / stage / f"{name}.safetensors" for name in names]
+        if present := [file for file in files if file.is_file()]:
+            paths[stage] = present[0]
+        elif stage != "gate":
+            message = f"{folder / stage}: holds no {' or '.join(names)} weights"
+            raise FileNotFoundError(f"{message}; train this stage with notebook 04")
     return paths
 
 
 def load_network(path, device="cpu", precision=None):
-    """The TrainedNetwork that `save_weights` wrote; precision None is what the device predicts in."""
+    """The TrainedNetwork that `save_weights` wrote; precision None is what the device predicts
+    in.
+    """
     device = torch.device(device)
     return TrainedNetwork(*load_weights(path, device), precision or half_precision_supported(device))
 
@@ -110,12 +122,14 @@ def load_network(path, device="cpu", precision=None):
 def load_networks(folder, device="auto", unfinished=False):
     """The networks of a run's checkpoint folder, as `paths_of` finds them: dict of TrainedNetwork.
 
-    device  "cpu", "cuda" or "auto". Raises what `paths_of` and `load_weights` raise, and ValueError for a gate that doesn't
-            fit the liver's network.
+    device  "cpu", "cuda" or "auto". Raises what `paths_of` and `load_weights` raise, and ValueError
+            for a gate that doesn't fit the liver's network.
     """
     device = device_named(device)
-    networks = {stage: load_network(path, device) for stage, path in paths_of(folder, unfinished).items()}
+    paths = paths_of(folder, unfinished)
+    networks = {stage: load_network(path, device) for stage, path in paths.items()}
     recipes = [networks[stage].card["recipe"] for stage in ("gate", "liver") if stage in networks]
     if any(str(recipe[name]) != str(recipes[0][name]) for recipe in recipes for name in WHOLE):
-        raise ValueError(f"{folder}: the gate learnt from other pixels than the liver's network; train one of them again")
+        message = "the gate learnt from other pixels than the liver's network"
+        raise ValueError(f"{folder}: {message}; train one of them again")
     return networks

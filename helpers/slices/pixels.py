@@ -1,4 +1,6 @@
-"""What is done to single planes on the way to a network: windowed, resampled, cut or padded, stacked; and its answer's levels."""
+"""What is done to single planes on the way to a network: windowed, resampled, cut or padded,
+stacked; and its answer's levels.
+"""
 
 import math
 
@@ -30,7 +32,9 @@ def resized(plane, shape, labels=False):
 
 
 def fitted(plane, shape, fill=0):
-    """Cut or pad a plane about its centre to `shape`; cutting and padding undo each other exactly."""
+    """Cut or pad a plane about its centre to `shape`; cutting and padding undo each other
+    exactly.
+    """
     out = np.full(shape, fill, dtype=plane.dtype)
     source, target = [], []
     for have, want in zip(plane.shape, shape, strict=True):
@@ -44,12 +48,15 @@ def fitted(plane, shape, fill=0):
 def stacked(image, k, neighbours, step=1):
     """Slice k of a store's image (z, windows, y, x) with its neighbours, `step` slices apart.
 
-    returns  (windows · (2 · neighbours + 1), y, x). Beyond the first and last slice the end slice is repeated.
+    returns  (windows · (2 · neighbours + 1), y, x). Beyond the first and last slice the end slice
+             is repeated.
     """
     near = np.clip(k + step * np.arange(-neighbours, neighbours + 1), 0, len(image) - 1)
     return image[near].reshape(-1, *image.shape[2:])
 
 
 def normalised(image, norm):
-    """From a window's 0…1 to what a network sees; `norm` is (mean, deviation) in grey values of 0…255."""
+    """From a window's 0…1 to what a network sees; `norm` is (mean, deviation) in grey values of
+    0…255.
+    """
     return (image * 255 - norm[0]) / norm[1]

@@ -1,4 +1,6 @@
-"""From a scan to the pixels that networks see, and back: whole slices at working size, the liver's box, windows."""
+"""From a scan to the pixels that networks see, and back: whole slices at working size, the liver's
+box, windows.
+"""
 
 import functools
 import json
@@ -11,6 +13,7 @@ from helpers.scans.volume import box_of, widened
 from helpers.slices.pixels import fitted, resized, windowed
 
 NEIGHBOUR_MM = 3.0  # about how far away the neighbours of a slice are taken
+KEPT = 1 << 26  # bytes of planes that Slices keeps, because neighbours ask for them again
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Grid:
         return fitted(resized(plane[y0:y1, x0:x1], self.shape, labels), self.canvas, fill)
 
     def back(self, plane, out, labels=False):
-        """Put a network's plane back into `out`, a slice (y, x) of the scan; the inverse of `cut`."""
+        """Put a network's plane back into `out`, a slice (y, x) of the scan; the inverse of
+        `cut`.
+        """
         (_, _), (y0, y1), (x0, x1) = self.box
         out[y0:y1, x0:x1] = resized(fitted(plane, self.shape, 0), (y1 - y0, x1 - x0), labels)
         return out
@@ -52,7 +57,8 @@ class Grid:
 def whole_grid(shape_zyx, spacing_mm, size, working_spacing_mm=0.0):
     """Grid of the gate and liver stages: whole slices on a canvas of size × size.
 
-    working_spacing_mm  0 makes the longer edge fill the canvas, in true proportions; any other value resamples to it.
+    working_spacing_mm  0 makes the longer edge fill the canvas, in true proportions; any other
+                        value resamples to it.
     Either way what is short of the canvas is padded, what exceeds it is cut.
     """
     slices, rows, columns = shape_zyx
@@ -84,8 +90,8 @@ def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
 def check(grid, labels):
     """What a region of interest costs a mask uint8 (z, y, x).
 
-    returns  (tumour voxels outside the box, voxels inside it that a way there and back changes); both 0 for a box of the
-             scan's own pixels with enough margin.
+    returns  (tumour voxels outside the box, voxels inside it that a way there and back changes);
+             both 0 for a box of the scan's own pixels with enough margin.
     """
     inside = tuple(slice(*edge) for edge in grid.box)
     outside = int(np.count_nonzero(labels == 2)) - int(np.count_nonzero(labels[inside] == 2))
@@ -99,7 +105,9 @@ NOWHERE = Grid(((0, 0),) * 3, (0, 0), (0, 0))
 
 
 def neighbour_step(spacing_mm, neighbour_mm=NEIGHBOUR_MM):
-    """How many slices away the neighbours of a slice are about `neighbour_mm` away, at least 1; spacing_mm is (z, y, x)."""
+    """How many slices away the neighbours of a slice are about `neighbour_mm` away, at least 1;
+    spacing_mm is (z, y, x).
+    """
     return max(1, round(neighbour_mm / spacing_mm[0]))
 
 
@@ -109,13 +117,15 @@ class Recipe:
 
     windows             one to three pairs (low, high) in HU; each becomes a channel.
     size                pixels along the edge of a whole slice in the gate and liver stages.
-    working_spacing_mm  in-plane spacing that whole slices are resampled to; 0 makes their longer edge
-                        fill `size`.
+    working_spacing_mm  in-plane spacing that whole slices are resampled to; 0 makes their longer
+                        edge fill `size`.
     roi_margin_mm       around the liver's box in the tumour stage.
     roi_spacing_mm      in-plane spacing of the tumour stage; 0 keeps the scan's own pixels.
-    normalise           "min-max" maps a window to 0…1; "z-score" by mean and deviation of the training slices.
+    normalise           "min-max" maps a window to 0…1; "z-score" by mean and deviation of the
+                        training slices.
     equalise            True applies OpenCV's CLAHE to every channel.
-    reference_hu        in the tumour stage the scan is shifted so that its liver lies here; 0 leaves it as it is.
+    reference_hu        in the tumour stage the scan is shifted so that its liver lies here; 0
+                        leaves it as it is.
     """
 
     windows: tuple = ((-40.0, 160.0),)
@@ -141,7 +151,9 @@ class Recipe:
 
 
 def pixels(hu_plane, grid, recipe):
-    """One slice of HU (y, x) as a network's channels: uint8 (windows, canvas rows, canvas columns)."""
+    """One slice of HU (y, x) as a network's channels: uint8 (windows, canvas rows, canvas
+    columns).
+    """
     planes = [grid.cut(windowed(hu_plane, window)) for window in recipe.windows]
     if recipe.equalise:
         clahe = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
@@ -150,10 +162,12 @@ def pixels(hu_plane, grid, recipe):
 
 
 def reference_shift(hu, liver, recipe):
-    """HU to add to a scan, so that its liver lies at the recipe's `reference_hu`; 0 where the recipe names none.
+    """HU to add to a scan, so that its liver lies at the recipe's `reference_hu`; 0 where the
+    recipe names none.
 
-    hu, liver  int16 and bool (z, y, x); the liver is the reference's in training, the predicted one in a cascade. Its level
-               is the median without the darkest 30 %, where tumours and the edges of vessels lie.
+    hu, liver  int16 and bool (z, y, x); the liver is the reference's in training, the predicted one
+               in a cascade. Its level is the median without the darkest 30 %, where tumours and the
+               edges of vessels lie.
     """
     if not recipe.reference_hu or not liver.any():
         return 0
@@ -161,28 +175,34 @@ def reference_shift(hu, liver, recipe):
 
 
 def grid_of(volume, stage, recipe, liver=None):
-    """The Grid of a stage for one scan; the tumour stage needs the liver, bool (z, y, x), and gives None for an empty one."""
+    """The Grid of a stage for one scan; the tumour stage needs the liver, bool (z, y, x), and gives
+    None for an empty one.
+    """
     if stage == "tumour":
         return liver_box(liver, volume.spacing_mm, recipe.roi_margin_mm, recipe.roi_spacing_mm)
     return whole_grid(volume.hu.shape, volume.spacing_mm, recipe.size, recipe.working_spacing_mm)
 
 
 class Slices:
-    """Slices of a scan as a network sees them, made when they are asked for, and the way back onto the scan's grid.
+    """Slices of a scan as a network sees them, made when they are asked for, and the way back onto
+    the scan's grid.
 
-    Stands in for an array uint8 (rows, windows, y, x): it has a length and a shape, and an array of rows picks planes. A long
-    scan needs no more memory than a short one: only the planes asked for last are kept, because neighbours ask again.
+    Stands in for an array uint8 (rows, windows, y, x): it has a length and a shape, and an array of
+    rows picks planes. A long scan needs no more memory than a short one: only the planes asked for
+    last are kept, because neighbours ask again.
     volume  the scan; grid: where its rows lie; shift: HU added to every slice.
     step    how many rows away a row's neighbours are.
     """
 
-    def __init__(self, volume, grid, recipe, shift=0, neighbour_mm=NEIGHBOUR_MM, kept_bytes=1 << 26):
+    def __init__(self, volume, grid, recipe, shift=0, neighbour_mm=NEIGHBOUR_MM, kept_bytes=KEPT):
         first, end = grid.box[0]
         self.grid, self.scan_shape, self.spacing_mm = grid, volume.hu.shape, volume.spacing_mm
         self.step = neighbour_step(volume.spacing_mm, neighbour_mm)
         self.shape = (end - first, len(recipe.windows), *grid.canvas)
         kept = max(32, kept_bytes // max(1, int(np.prod(self.shape[1:]))))
-        self._plane = functools.lru_cache(kept)(lambda k: pixels(volume.hu[first + k] + np.int16(shift), grid, recipe))
+        self._plane = functools.lru_cache(kept)(
+            lambda k: pixels(volume.hu[first + k] + np.int16(shift), grid, recipe)
+        )
 
     def __len__(self):
         return self.shape[0]
@@ -195,7 +215,9 @@ class Slices:
         return np.flatnonzero(mask[slice(*self.grid.box[0])].any((1, 2)))
 
     def put_back(self, planes, rows, out):
-        """Lay a network's planes (rows, y, x) where they come from in `out`, (z, y, x) on the scan's grid."""
+        """Lay a network's planes (rows, y, x) where they come from in `out`, (z, y, x) on the
+        scan's grid.
+        """
         for k, plane in zip(rows, planes, strict=True):
             self.grid.back(plane, out[self.grid.box[0][0] + k])
 
@@ -206,6 +228,8 @@ def whole_slices(volume, recipe, neighbour_mm=NEIGHBOUR_MM):
 
 
 def liver_region(volume, liver, recipe, neighbour_mm=NEIGHBOUR_MM):
-    """The box of the liver, bool (z, y, x), with its margin, as Slices for the tumour's network; none for an empty liver."""
+    """The box of the liver, bool (z, y, x), with its margin, as Slices for the tumour's network;
+    none for an empty liver.
+    """
     grid = grid_of(volume, "tumour", recipe, liver) or NOWHERE
     return Slices(volume, grid, recipe, reference_shift(volume.hu, liver, recipe), neighbour_mm)
