@@ -1,4 +1,4 @@
-"""One notebook with its parameters, executed without a person: what it prints, how it ends, what signals do to it.
+"""A notebook executed without a person: what it prints, how it ends, what signals do to it.
 
 Notebook 06 is exported, too: as the report, one HTML file.
 """
@@ -47,7 +47,7 @@ class Job:
 
 
 def training(run, **changes):
-    """The job that trains a stage by notebook 04; `changes` are parameters that differ from their defaults."""
+    """The job that trains a stage by notebook 04; `changes` are parameters unlike their defaults."""
     parameters = parameters_of(runs.NOTEBOOKS / "04_training.ipynb") | changes
     return Job("04_training", parameters | {"run": run.name, "interactive": False}, parameters["stage"])
 
@@ -91,7 +91,10 @@ def _outcome(job, stage, out, error):
 
 
 def executed(job, run, out):
-    """Execute a notebook in a thread, so that signals reach us and not papermill; returns (error or None, signals)."""
+    """Execute a notebook in a thread, so that signals reach us and not papermill.
+
+    returns  (error or None, signals).
+    """
     outcome, stop = [], run.training(job.parameters.get("trial", "")) / job.part / "stop"
     worker = threading.Thread(target=_papermill, args=(job, run, out, outcome), daemon=True)
     with processes.collected() as signals:
@@ -159,7 +162,8 @@ def write_report(page, values):
     Raises RuntimeError with one sentence when it fails or is stopped.
     """
     parameters = parameters_of(runs.NOTEBOOKS / f"{EVALUATION}.ipynb")
-    parameters |= {name: values[name] for name in parameters if name in values} | {"interactive": False}
+    parameters |= {name: values[name] for name in parameters if name in values}
+    parameters["interactive"] = False
     job = Job(EVALUATION, parameters, page=Path(page))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         error, _ = executed(job, runs.Run("report"), Path(folder) / f"{EVALUATION}.ipynb")

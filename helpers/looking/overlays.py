@@ -1,4 +1,4 @@
-"""The best and the worst slices as pictures: the scan in grey, reference and prediction as lines."""
+"""Slices as pictures: the scan in grey, reference and prediction as lines."""
 
 import numpy as np
 
@@ -12,13 +12,17 @@ PIXELS = 420  # along a side of a panel
 
 
 def pick(slices, count=4, min_voxels=30):
-    """The slices to look at: most wrong tumour voxels first, and the best Dice among slices with a sizeable tumour.
+    """The slices to look at: most wrong tumour voxels; best Dice of those with a sizeable tumour.
 
     slices   DataFrame of slices.csv. At most two slices of one case are taken on either side.
     returns  (worst, best), two DataFrames with the columns of `slices`.
     """
-    table = slices.assign(wrong=slices.tumour_reference + slices.tumour_prediction - 2 * slices.tumour_both)
-    worst = table[table.wrong > 0].sort_values(["wrong", "case"], ascending=[False, True], kind="stable")
+    table = slices.assign(
+        wrong=slices.tumour_reference + slices.tumour_prediction - 2 * slices.tumour_both
+    )
+    worst = table[table.wrong > 0].sort_values(
+        ["wrong", "case"], ascending=[False, True], kind="stable"
+    )
     best = table[(table.tumour_reference >= min_voxels) & (table.tumour_both > 0)]
     best = best.sort_values(["tumour_dice", "case"], ascending=[False, True], kind="stable")
     return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
@@ -30,16 +34,22 @@ def both_masks(reference, prediction):
     Livers are thin lines; a tumour is filled in the reference and outlined in the prediction.
     """
     return [
-        (reference == 2, COLOURS["reference"], "fill"), (reference >= 1, COLOURS["reference"], "line"),
-        (prediction >= 1, COLOURS["liver"], "line"), (prediction == 2, COLOURS["prediction"], "line"),
-    ]  # fmt: skip
+        (reference == 2, COLOURS["reference"], "fill"),
+        (reference >= 1, COLOURS["reference"], "line"),
+        (prediction >= 1, COLOURS["liver"], "line"),
+        (prediction == 2, COLOURS["prediction"], "line"),
+    ]
 
 
 def read(row):
-    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing prediction is empty."""
+    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing one is empty."""
     volume, reference = reading.read_row(row)
     try:
-        return volume, reference, run_scores.read_prediction(runs.Run(row["run"]).prediction(row["case"]), volume)
+        return (
+            volume,
+            reference,
+            run_scores.read_prediction(runs.Run(row["run"]).prediction(row["case"]), volume),
+        )
     except ValueError:
         return volume, reference, reference * 0
 
@@ -57,11 +67,16 @@ def slice_grid(row_of, chosen, title):
         volume, *masks = kept[row.case]
         r, p = (mask[row.index_z] for mask in masks)
         y, x = square((r | p) > 0, volume.spacing_mm[1:])
-        panels.append(panel(volume.hu[row.index_z][y, x], both_masks(r[y, x], p[y, x]), volume.spacing_mm[1:]))
+        panels.append(
+            panel(volume.hu[row.index_z][y, x], both_masks(r[y, x], p[y, x]), volume.spacing_mm[1:])
+        )
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
     drawn = plots.contact_sheet(panels, titles, columns=4, width=12)
     drawn.suptitle(
-        f"{title} · green: reference, tumour filled · blue: predicted liver · pink: predicted tumour", x=0.01, ha="left"
+        f"{title} · green: reference, tumour filled · "
+        "blue: predicted liver · pink: predicted tumour",
+        x=0.01,
+        ha="left",
     )
     return drawn
 
@@ -72,9 +87,9 @@ def most_uncertain(spreads):
 
 
 def uncertain(row):
-    """A still figure of a case's slice with most spread in the predicted liver: the scan with both masks, and the map.
+    """A still figure of the slice with most spread: the scan with both masks, and the map.
 
-    row  of `run_scores.cases_of`. Outside the predicted liver the map means nothing, and is not drawn.
+    row  of `run_scores.cases_of`. Only the predicted liver is drawn: outside the map means nothing.
     """
     case = row["case"]
     volume, reference, prediction = read(row)
@@ -90,7 +105,10 @@ def uncertain(row):
     shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)
     if (wrong := (r == 2) != (p == 2)).any():
         axes[1].contour(wrong, levels=[0.5], colors="white", linewidths=0.8)
-    for axis, title in zip(axes, ("reference (green), prediction (pink)", "spread over four views; white: wrong voxels")):
+    for axis, title in zip(
+        axes,
+        ("reference (green), prediction (pink)", "spread over four views; white: wrong voxels"),
+    ):
         axis.set_title(title)
         axis.set_axis_off()
     drawn.colorbar(shown, ax=axes[1], shrink=0.8, label="standard deviation of the probability")
@@ -100,11 +118,13 @@ def uncertain(row):
 
 def panel(hu_plane, overlays, edges_mm):
     """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
-    return viewer.overlay(*viewer.enlarged(hu_plane, overlays, edges_mm, PIXELS), opacity=0.3, line_px=3)
+    return viewer.overlay(
+        *viewer.enlarged(hu_plane, overlays, edges_mm, PIXELS), opacity=0.3, line_px=3
+    )
 
 
 def square(mask, edges_mm):
-    """The smallest square in mm round a mask (y, x) and 15 mm more, moved or cut to lie in the plane; two slices (y, x)."""
+    """Two slices (y, x): the smallest square round a mask and 15 mm more, within the plane."""
     kept = [np.flatnonzero(mask.any(1 - axis)) for axis in (0, 1)]
     if not len(kept[0]):
         return slice(0, mask.shape[0]), slice(0, mask.shape[1])

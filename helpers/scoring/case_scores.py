@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from helpers import files
 from helpers.scans import volume
 from helpers.scoring import attribution, metrics
 from helpers.scoring.lesions import Components
@@ -126,12 +127,18 @@ def tables(scored):
     return {name: _texts_filled(table) for name, table in out.items()}
 
 
-def read_tables(files):
+def write_tables(paths, tables):
+    """Write tables as CSV files, two dicts by name, each file whole or not at all."""
+    for name, path in paths.items():
+        files.write_csv(path, tables[name])
+
+
+def read_tables(paths):
     """The tables back from CSV files, a dict of name to path."""
     import pandas as pd
 
     texts, out = dict.fromkeys(("case", *TEXTS), str), {}  # as they were written: "NA" and "007" are names
-    for name, path in files.items():
+    for name, path in paths.items():
         numbers = {column: [""] for column in pd.read_csv(path, nrows=0) if column not in texts}
         out[name] = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
     return out

@@ -1,4 +1,4 @@
-"""The half page of plain words that a report begins with, each sentence true of the numbers it is made from."""
+"""What the report says in plain words, each sentence true of the numbers it is made from."""
 
 import html
 
@@ -20,7 +20,7 @@ def number(value, digits=3):
 
 
 def between(values, key, digits=3):
-    """ "0.950 (0.930 to 0.968)" for a key of the summary; without the interval where there is none."""
+    """ "0.950 (0.930 to 0.968)" for a key of the summary; no interval where there is none."""
     mean = number(values.get(f"{key}.mean", values.get(key)), digits)
     low, high = (number(values.get(f"{key}.{end}"), digits) for end in ("low", "high"))
     return mean if low == "–" else f"{mean} ({low} to {high})"
@@ -28,7 +28,9 @@ def between(values, key, digits=3):
 
 def scored_cases(values):
     """ "10 cases, 8 with tumour, 1 failed", and how many references can't be used."""
-    n, with_tumour, failed = (values[f"cases.{name}"] for name in ("count", "with_tumour", "failed"))
+    n, with_tumour, failed = (
+        values[f"cases.{name}"] for name in ("count", "with_tumour", "failed")
+    )
     unusable = len(values.get("cases.not_scored", ()))
     more = f", {unusable} not scored because their reference can't be used" if unusable else ""
     return f"{n} cases, {with_tumour} with tumour, {failed} failed{more}"
@@ -46,7 +48,7 @@ def in_plain_words(values, cases):
 
 def _liver(v):
     return (
-        f"<b>Liver.</b> The outline agrees with the reference with a Dice of "
+        "<b>Liver.</b> The outline agrees with the reference with a Dice of "
         f"{between(v, 'liver.dice_per_case', 2)} on average; in half of the cases it is above "
         f"{number(v['liver.dice_per_case.median'], 2)}. Its surface lies "
         f"{number(v['liver.assd_mm.median'], 1)} mm off, in the median of cases."
@@ -56,9 +58,9 @@ def _liver(v):
 def _tumour(v):
     return (
         f"<b>Tumour.</b> Dice per case is {between(v, 'tumour.dice_per_case', 2)} over all "
-        f"{v['cases.count']} cases, and {between(v, 'tumour.dice_per_case_with_tumour', 2)} over the "
-        f"{v['cases.with_tumour']} that have tumour. A second human reader reaches about 0.72 on "
-        "lesions that both found."
+        f"{v['cases.count']} cases, and {between(v, 'tumour.dice_per_case_with_tumour', 2)} over "
+        f"the {v['cases.with_tumour']} that have tumour. A second human reader reaches about 0.72 "
+        "on lesions that both found."
     )
 
 
@@ -72,22 +74,25 @@ def _lesions(v, cases):
         if count
     )
     return (
-        f"<b>Lesions.</b> Of {v['tumour.lesions']} lesions, {int(cases.lesions_found_any.sum())} were "
-        f"touched by a finding, and {int(cases.lesions_found_iou50.sum())} outlined well enough to "
-        f"count as found (IoU over 0.5). Touched, by size: {sizes}."
+        f"<b>Lesions.</b> Of {v['tumour.lesions']} lesions, {int(cases.lesions_found_any.sum())} "
+        f"were touched by a finding, and {int(cases.lesions_found_iou50.sum())} outlined well "
+        f"enough to count as found (IoU over 0.5). Touched, by size: {sizes}."
     )
 
 
 def _false_alarms(v):
     free = "No case without tumour is among them, so nothing is known about healthy livers."
     if v["tumour_free.cases"]:
-        free = f"Cases without tumour: {v['tumour_free.cases']}, of which {v['tumour_free.clean']} stayed clean."
+        n, clean = v["tumour_free.cases"], v["tumour_free.clean"]
+        free = f"Cases without tumour: {n}, of which {clean} stayed clean."
     if v["tumour_free_slices"]:
         share = 100 * v["false_slices.any"]
-        free += f" Of {v['tumour_free_slices']:,} liver slices without tumour, {share:.1f} % show some."
+        free += (
+            f" Of {v['tumour_free_slices']:,} liver slices without tumour, {share:.1f} % show some."
+        )
     return (
-        f"<b>False alarms.</b> {between(v, 'tumour.false_lesions_per_case', 2)} false lesions a case, "
-        f"with {between(v, 'tumour.false_ml_per_case', 2)} ml. {free}"
+        f"<b>False alarms.</b> {between(v, 'tumour.false_lesions_per_case', 2)} false lesions a "
+        f"case, with {between(v, 'tumour.false_ml_per_case', 2)} ml. {free}"
     )
 
 
@@ -97,8 +102,8 @@ def _where_to_improve(v):
     if not lost[most]:
         return ""
     return (
-        f"<b>Where to improve.</b> Most lesions are lost by the stage “{most}”, {lost[most]} of them: "
-        f"{attribution.STAGES[most]}."
+        f"<b>Where to improve.</b> Most lesions are lost by the stage “{most}”, {lost[most]} of "
+        f"them: {attribution.STAGES[most]}."
     )
 
 
@@ -107,8 +112,8 @@ def _failed(v):
         return ""
     names = ", ".join(map(html.escape, v["cases.failed_names"]))
     return (
-        f"<b>Failed.</b> {v['cases.failed']} of {v['cases.count']} cases have no usable prediction and "
-        f"count as Dice 0: {names}."
+        f"<b>Failed.</b> {v['cases.failed']} of {v['cases.count']} cases have no usable "
+        f"prediction and count as Dice 0: {names}."
     )
 
 
@@ -116,8 +121,8 @@ def _how_sure(v):
     if v["cases.count"] >= 20:
         return ""
     return (
-        f"<b>How sure.</b> {v['cases.count']} cases of {v['cases.patients']} patients are few: the 95 % "
-        "intervals in brackets are rather too narrow for so small a sample."
+        f"<b>How sure.</b> {v['cases.count']} cases of {v['cases.patients']} patients are few: "
+        "the 95 % intervals in brackets are rather too narrow for so small a sample."
     )
 
 
@@ -126,8 +131,8 @@ def tumour_free(values):
     if not values["tumour_free.cases"]:
         return "No case is without tumour."
     return (
-        f"{values['tumour_free.clean']} of {values['tumour_free.cases']} cases without tumour stayed free "
-        "of predicted tumour."
+        f"{values['tumour_free.clean']} of {values['tumour_free.cases']} cases without tumour "
+        "stayed free of predicted tumour."
     )
 
 
@@ -137,8 +142,9 @@ def false_slices(values):
         return "No slice shows liver without tumour."
     touched, false = (between(values, f"false_slices.{kind}") for kind in ("any", "false"))
     return (
-        f"Of {values['tumour_free_slices']:,} slices that show liver and no tumour, a share of {touched} "
-        f"shows predicted tumour; {false} shows a lesion that is false altogether, not only too long."
+        f"Of {values['tumour_free_slices']:,} slices that show liver and no tumour, a share of "
+        f"{touched} shows predicted tumour; {false} shows a lesion that is false altogether, not only "
+        "too long."
     )
 
 
@@ -148,7 +154,8 @@ def lesion_outcomes(lesions):
         return "There is no lesion, neither in a reference nor predicted."
     counts = lesions.groupby("side").kind.value_counts().unstack(0)
     sides = [
-        f"{side}: " + ", ".join(f"{int(n)} {kind}" for kind, n in counts[side].dropna().items()) for side in counts
+        f"{side}: " + ", ".join(f"{int(n)} {kind}" for kind, n in counts[side].dropna().items())
+        for side in counts
     ]
     return "; ".join(sides) + "."
 
@@ -157,7 +164,9 @@ def lost_by_gate(values):
     """What the real gate lost; a perfect one can't bring it back."""
     if "oracle.gate.lost_slices" not in values:
         return "Left out: there is no log of the cascade."
-    slices, ml = (number(values[f"oracle.gate.{name}"], 1) for name in ("lost_slices", "lost_tumour_ml"))
+    slices, ml = (
+        number(values[f"oracle.gate.{name}"], 1) for name in ("lost_slices", "lost_tumour_ml")
+    )
     return f"The gate dropped {slices} slices that show liver, with {ml} ml of tumour."
 
 
@@ -165,7 +174,9 @@ def calibration(values):
     """How far the probabilities are off."""
     if "calibration_error.rule" not in values:
         return "Left out: no probabilities were kept."
-    liver, tumour = (between(values, f"{organ}.calibration_error_per_case") for organ in ("liver", "tumour"))
+    liver, tumour = (
+        between(values, f"{organ}.calibration_error_per_case") for organ in ("liver", "tumour")
+    )
     return f"Expected calibration error per case: liver {liver}, tumour {tumour}; 0 is perfect."
 
 
@@ -173,13 +184,15 @@ def uncertainty(values):
     """Whether the spread over mirrored views finds errors."""
     if "uncertainty.auc" not in values:
         return (
-            "Left out: notebook 05 kept no spread; with flip_tta=True it does, and takes four times as "
-            "long for tumours."
+            "Left out: notebook 05 kept no spread; with flip_tta=True it does, and takes four "
+            "times as long for tumours."
         )
-    auc, doubt, rho = (number(values[f"uncertainty.{key}"], 2) for key in ("auc", "auc_of_doubt", "spearman"))
+    auc, doubt, rho = (
+        number(values[f"uncertainty.{key}"], 2) for key in ("auc", "auc_of_doubt", "spearman")
+    )
     return (
-        f"The spread over mirrored views finds wrong voxels with a ROC area of {auc}; the nearness of the "
-        f"probability to a half does so with {doubt}. Rank correlation of a case's mean spread with "
-        f"1 − tumour Dice: {rho}; below 0 it is the confident cases that are bad, as with a network that "
-        "sees nothing and is sure of it."
+        f"The spread over mirrored views finds wrong voxels with a ROC area of {auc}; the "
+        f"nearness of the probability to a half does so with {doubt}. Rank correlation of a "
+        f"case's mean spread with 1 − tumour Dice: {rho}; below 0 it is the confident cases that "
+        "are bad, as with a network that sees nothing and is sure of it."
     )

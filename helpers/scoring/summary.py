@@ -9,7 +9,7 @@ import pandas as pd
 from helpers import files
 from helpers.scoring import attribution, case_scores, false_positives, lesions, probabilities
 from helpers.scoring.probabilities import curve
-from helpers.scoring.statistics import bootstrap_ci, mean_with_ci, patients, plain, ratio
+from helpers.scoring.statistics import bootstrap_ci, flat, mean_with_ci, patients, plain, ratio, side_by_side
 
 DISTANCES = ("assd_mm", "rmsd_mm", "msd_mm", "hd95_mm")
 RULES = {
@@ -211,17 +211,15 @@ def _levels(table):
 def write(folder, tables, more=()):
     """Write the tables of a scoring, a CSV file each, and summary.json; each whole or not at all.
 
-    tables   as `case_scores.tables` gives them; those of probabilities and their spread only where there are some.
+    tables   as `case_scores.tables` gives them; of probabilities only where there are some.
     more     further keys of the summary, such as `cases.not_scored`.
     returns  the summary.
     """
     values = summarise(*(tables[name] for name in case_scores.TABLES)) | dict(more)
-    for name in case_scores.TABLES:
-        path = folder / f"{name}.csv"
-        if len(tables[name]) or name not in case_scores.COUNTED:
-            files.write_csv(path, tables[name])
-        else:
-            path.unlink(missing_ok=True)
+    for path in table_files(folder).values():
+        path.unlink()
+    kept = [name for name in tables if len(tables[name]) or name not in case_scores.COUNTED]
+    case_scores.write_tables({name: folder / f"{name}.csv" for name in kept}, tables)
     files.write_json(folder / "summary.json", values)
     return values
 
@@ -230,6 +228,17 @@ def read(folder):
     """(tables, summary) that `write` left in a folder; a table without a file is empty."""
     tables = case_scores.tables([]) | case_scores.read_tables(table_files(folder))
     return tables, files.read_json(folder / "summary.json")
+
+
+def add_comparison(folder, first, second, name):
+    """Add the second table of cases less the first, of a run of this name, to summary.json.
+
+    returns  the summary, and `statistics.side_by_side` of the two.
+    """
+    rows = side_by_side(first, second)
+    values = files.read_json(folder / "summary.json") | flat(rows, name)
+    files.write_json(folder / "summary.json", values)
+    return values, rows
 
 
 def table_files(folder):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.looking import figures, plots
+from helpers.looking import lesion_charts, plots
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def table():
 
 
 def test_every_missed_lesion_stands_in_its_bin(table):
-    drawn = figures.missed_by_kind(table)
+    drawn = lesion_charts.missed_by_kind(table)
     labels = [[tick.get_text() for tick in axis.get_xticklabels()] for axis in drawn.axes]
     assert labels[:2] == [["small", "large"], ["under −40", "−40 to −15", "−15 to 15", "unknown"]]
     assert labels[2] == ["under 10", "10 to 20", "over 20"]
@@ -28,6 +28,6 @@ def test_every_missed_lesion_stands_in_its_bin(table):
 
 
 def test_no_lesion_at_all_still_draws(table):
-    drawn = figures.missed_by_kind(table.iloc[4:])
+    drawn = lesion_charts.missed_by_kind(table.iloc[4:])
     assert drawn.axes[0].get_title(loc="left").startswith("0 of 0 lesions missed")
     plots.save_figure(drawn)

@@ -29,7 +29,11 @@ def written(tables, tmp_path_factory):
 def test_the_page_needs_no_other_file_and_runs_nothing(written):
     _, page = written
     assert set(re.findall(r'<img[^>]*src="([^,]+),', page)) == {"data:image/png;base64"}
-    assert not re.findall(r'(?:href|action|srcset)=', page) and "@import" not in page and "url(" not in page
+    assert (
+        not re.findall(r"(?:href|action|srcset)=", page)
+        and "@import" not in page
+        and "url(" not in page
+    )
     assert "<script" not in page and "http:" not in page and "https:" not in page
     assert page.count("<img") == 8 and page.count("<table") >= 10
 
@@ -46,16 +50,28 @@ def test_what_stands_on_the_first_screen(written):
     assert "<h1>p &lt; 0 against r</h1>" in top and "<title>p &lt; 0 against r</title>" in page
     assert "research only" in top and "6 cases, 4 with tumour, 1 failed" in top
     tiles = re.findall("<b>([^<]+)</b><span>95 % interval ([^ ]+) to", top)
-    keys = ("liver.dice_per_case", "tumour.dice_per_case", "tumour.lesion_recall_iou50", "tumour.false_lesions_per_case")
+    keys = (
+        "liver.dice_per_case",
+        "tumour.dice_per_case",
+        "tumour.lesion_recall_iou50",
+        "tumour.false_lesions_per_case",
+    )
     means = [values.get(f"{key}.mean", values.get(key)) for key in keys]
-    assert tiles == [(f"{mean:.2f}", f"{values[f'{key}.low']:.2f}") for key, mean in zip(keys, means, strict=True)]
+    assert tiles == [
+        (f"{mean:.2f}", f"{values[f'{key}.low']:.2f}")
+        for key, mean in zip(keys, means, strict=True)
+    ]
     assert "Cases without tumour: 2, of which 1 stayed clean" in top
-    assert len(re.sub(r"<style>.*?</style>|<[^>]+>", " ", top, flags=re.DOTALL).split()) < 330  # half a page
+    assert (
+        len(re.sub(r"<style>.*?</style>|<[^>]+>", " ", top, flags=re.DOTALL).split()) < 330
+    )  # half a page
 
 
 def test_sections_stand_in_order_worst_cases_first(written):
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", written[1])
-    assert headings[0] == "Worst cases first" and headings[-1] == "What every number does with empties"
+    assert (
+        headings[0] == "Worst cases first" and headings[-1] == "What every number does with empties"
+    )
     assert len(headings) == len(set(headings)) == 13
 
 
@@ -63,7 +79,11 @@ def test_worst_cases_come_first_and_names_are_escaped(written):
     page = written[1]
     rows = re.findall(r"<tr>(.*?)</tr>", page[page.index("Worst cases first") :], re.DOTALL)[1:7]
     order = [re.search(r"<td[^>]*>([^<]+)</td>", row)[1].strip() for row in rows]
-    assert order[-2:] == ["clean", "good"] and "&lt;b&gt;failed&lt;/b&gt;" in order and "<b>failed" not in page
+    assert (
+        order[-2:] == ["clean", "good"]
+        and "&lt;b&gt;failed&lt;/b&gt;" in order
+        and "<b>failed" not in page
+    )
 
 
 def test_every_tolerance_has_its_row(written):
@@ -78,28 +98,47 @@ def test_one_case_without_any_lesion_still_gives_a_report(tmp_path):
 
 
 def test_a_report_that_cannot_be_made_says_why(tmp_path):
-    with pytest.raises(RuntimeError, match=r"report.html: the report can't be made. FileNotFoundError: .*summary.json"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"report.html: the report can't be made. FileNotFoundError: .*summary.json",
+    ):
         jobs.write_report(tmp_path / "report.html", {"scores_dir": str(tmp_path)})
     assert not list(tmp_path.glob("report.html"))
 
 
 def test_a_table_for_people():
-    rows = [{"a": 0.123, "b": None, "c": "<i>"}, {"a": 2, "b": np.nan, "c": "x"}, {"a": 3, "c": "y"}]
-    page = report.table(rows, {"a": "first", "c": "P < 0", "b": "none"}, 2, ("c",), limit=2).to_html()
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", page) == ["0.12", "&lt;i&gt;", "–", "2", "x", "–"]
-    assert "P &lt; 0" in page and "… and 1 more in the CSV file." in page
+    rows = [
+        {"iou": 0.123, "lost_by": "<i>"},
+        {"iou": 2, "lost_by": "x", "P < 0": np.nan},
+        {"iou": 3, "lost_by": "y"},
+    ]
+    page = report.table(rows, "iou lost_by a_b", 2, limit=2).to_html()
+    assert re.findall(r"<t[dh][^>]*>([^<]*)</t", page)[:9] == [
+        *("IoU", "lost by", "a b"),
+        *("0.12", "&lt;i&gt;", "–"),
+        *("2", "x", "–"),
+    ]
+    assert "… and 1 more in the CSV file." in page
+    assert "P &lt; 0" in report.table(rows[1:2]).to_html()
 
 
 def test_worst_slices_are_those_with_most_wrong_voxels(tables):
     worst, best = overlays.pick(tables["slices"], count=3, min_voxels=10)
     wrong = worst.tumour_reference + worst.tumour_prediction - 2 * worst.tumour_both
-    assert wrong.is_monotonic_decreasing and wrong.iloc[0] == 24 and set(best.case) <= {"good", "poor"}
+    assert (
+        wrong.is_monotonic_decreasing and wrong.iloc[0] == 24 and set(best.case) <= {"good", "poor"}
+    )
     assert best.tumour_dice.iloc[0] == 1
 
 
 def test_learning_curves_take_whichever_columns_there_are(tmp_path):
     history = pd.DataFrame(
-        {"step": [1, 2, 3], "loss": [1.0, 0.5, np.nan], "val_dice": [np.nan, 0.5, 0.6], "note": ["a", "b", "c"]}
+        {
+            "step": [1, 2, 3],
+            "loss": [1.0, 0.5, np.nan],
+            "val_dice": [np.nan, 0.5, 0.6],
+            "note": ["a", "b", "c"],
+        }
     )
     plots.save_figure(figures.learning(history, "liver"), tmp_path / "curves.png")
     plots.save_figure(figures.learning(history[["loss"]], "gate"))

@@ -12,7 +12,7 @@ import pytest
 from helpers import files, runs
 from helpers.cascade import pipeline
 from helpers.intake import quality_control
-from helpers.looking import figures, overlays, plots
+from helpers.looking import figures, lesion_charts, overlays, plots
 from helpers.scans import folder
 from helpers.scoring import case_scores, run_scores, sentences, summary
 
@@ -155,7 +155,7 @@ def test_the_cascades_files_give_oracles_and_uncertainty(folds, tmp_path):
     for drawn in (
         figures.calibration_curves(levels, values), figures.roc_curves(slices, levels),
         figures.uncertainty_and_errors(tables["cases"], spreads, values), figures.oracles_beside(tables["cases"]),
-        figures.lost_by_stage(values),
+        lesion_charts.lost_by_stage(values),
     ):  # fmt: skip
         plots.save_figure(drawn)
 
