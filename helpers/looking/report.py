@@ -73,7 +73,12 @@ SLICE_MEASURES = {
     "ROC area, voxels": "voxel_auc",
 }
 PUBLISHED = (  # arXiv 1901.04056, arXiv 1702.05970, nnU-Net's documentation, Chlebus et al. 2018
-    ("best of LiTS 2017 to 2018", ".963", ".674, .702, .739", "recall .458, .515, .554"),
+    (
+        "best of LiTS at ISBI 2017, MICCAI 2017, MICCAI 2018",
+        ".963",
+        ".674, .702, .739",
+        "recall .458, .515, .554",
+    ),
     ("nnU-Net 3d_fullres, 5-fold on the training set", ".957", ".640 (folds .567 to .706)", "–"),
     ("Han 2017, 2.5-D", "–", ".674", "precision .354, recall .458"),
     ("Chlebus 2018, 2-D U-Net", "–", ".652", "precision .385, recall .406"),
