@@ -23,7 +23,8 @@ ROOMS = {
 NAMES = {
     "runs": "Run",
     "scans.volume": "Volume read_volume write_mask",
-    "scans.reading": "read_scan",
+    "scans.folder": "scan_folder",
+    "scans.reading": "read_row read_scan",
     "scans.labels": "read_mask",
     "slices.pixels": "level",
     "slices.recipe": "Recipe",

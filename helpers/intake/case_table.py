@@ -1,4 +1,4 @@
-"""cases.csv: a row a case, its columns and their types."""
+"""The tables of notebook 01: cases.csv, a row a case, with its columns and their types, and what is kept of each case."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ import pandas as pd
 
 from helpers import files, origins, runs
 from helpers.scans import reading
+from helpers.scans.findings import FINDINGS
+from helpers.scans.volume import both_flips
 
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
@@ -39,6 +41,42 @@ def read_table(path):
     frame = frame.reindex(columns=list(COLUMNS), fill_value="")
     numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
     return frame.assign(**frame[list(numbers)].apply(pd.to_numeric).astype(numbers))
+
+
+def write_tables(folder, rows, histograms, lesions):
+    """Write what `quality_control.examine_all` returns as histograms.csv, lesions.csv and, last, cases.csv; gives their paths."""
+    paths = [folder / f"{name}.csv" for name in ("cases", "histograms", "lesions")]
+    files.write_csv(paths[1], pd.DataFrame(histograms, columns=["case", "region", "hu", "voxels"]))
+    files.write_csv(paths[2], pd.DataFrame(lesions, columns=["case", "lesion", "volume_ml", "diameter_mm"]))
+    files.write_csv(paths[0], table(rows))
+    return paths
+
+
+def proposed_flips(cases, flips, mask_flips):
+    """A line for `flips` and one for `mask_flips`: the words for the command line that follow all proposals in cases.csv.
+
+    flips, mask_flips   dict case -> axes, as asked for so far; a proposal adds to them.
+    """
+    lines = []
+    for name, so_far in (("flips", flips), ("mask_flips", mask_flips)):
+        proposed = cases[f"{name.removesuffix('s')}_proposed"]
+        turns = {case: both_flips(so_far.get(case, ""), axes) for case, axes in zip(cases.case, proposed) if axes}
+        lines.append(f"--set '{name}={json.dumps(so_far | turns)}'" if turns else f"{name}: none proposed")
+    return lines
+
+
+def findings_met(cases):
+    """The table of all findings with the cases that have them, those with most cases first.
+
+    cases     DataFrame with the columns case and findings of cases.csv.
+    returns   DataFrame finding, leads to, meaning, what to do, cases (how many), for example (three of them).
+    """
+    rows = []
+    for code, (verdict, meaning, to_do) in FINDINGS.items():
+        named = [case for case, codes in zip(cases.case, cases.findings, strict=True) if code in codes.split()]
+        rows.append([code, verdict, meaning, to_do, len(named), ", ".join(named[:3]) + (" …" if len(named) > 3 else "")])
+    table = pd.DataFrame(rows, columns=["finding", "leads to", "meaning", "what to do", "cases", "for example"])
+    return table.sort_values("cases", ascending=False, kind="stable", ignore_index=True)
 
 
 def files_of(case):

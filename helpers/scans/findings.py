@@ -1,7 +1,5 @@
 """The one table of what can be wrong with a case: code, verdict, what it means, what to do."""
 
-
-
 VERDICTS = ("ok", "repaired", "quarantined")
 # code: (verdict, what it means, what to do); the worst verdict of a case's findings is the case's verdict
 FINDINGS = {

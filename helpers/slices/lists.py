@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from helpers import files
 from helpers.scans import names
 
 SPLITS = ("train", "val", "test")
@@ -57,6 +58,16 @@ def balanced(slices, seed, most=400):
     return pd.concat([tumour, other[: most - len(tumour)]]).sort_values(["case", "z"]).reset_index(drop=True)
 
 
+def write(folder, train_chunks, validation, test):
+    """Write train_chunk_NN.csv, val.csv and test.csv; chunks of an earlier deal are removed."""
+    for old in training_files(folder):
+        old.unlink()
+    for k, chunk in enumerate(train_chunks, start=1):
+        files.write_csv(folder / f"train_chunk_{k:02d}.csv", chunk)
+    files.write_csv(folder / "val.csv", validation)
+    files.write_csv(folder / "test.csv", test)
+
+
 def training_files(folder):
     """The lists of the training chunks, in the order of their numbers."""
     return sorted(folder.glob("train_chunk_*.csv"), key=names.natural)
@@ -82,14 +93,14 @@ def audit(folder, cases, stores, duplicate_pairs=None):
     for pair in [] if duplicate_pairs is None else duplicate_pairs.itertuples():
         if side.get(pair.case) and side.get(pair.other) and side[pair.case] != side[pair.other]:
             wrong.append(f"{pair.case} ({side[pair.case]}) and {pair.other} ({side[pair.other]}) show the same scan")
-    files = training_files(folder)
-    by_name = {file.name: read(file) for file in [*files, folder / "val.csv", folder / "test.csv"]}
+    chunk_files = training_files(folder)
+    by_name = {file.name: read(file) for file in [*chunk_files, folder / "val.csv", folder / "test.csv"]}
     for name, listed in by_name.items():
         expected = name.split("_")[0].removesuffix(".csv")
         wrong += _list_faults(name, listed, side, expected, stores)
         if expected == "train" and not len(listed):
             wrong.append(f"{name} is empty: a network can't be trained on it")
-    if not any(len(by_name[file.name]) and (by_name[file.name].kind == "tumour").any() for file in files):
+    if not any(len(by_name[file.name]) and (by_name[file.name].kind == "tumour").any() for file in chunk_files):
         wrong.append("no training slice shows tumour: the tumour network can't learn")
     table = _by_side(cases.assign(split=cases.case.map(side)).merge(sides[["case", "group"]], on="case"))
     known = [f"no {row.split} case shows tumour" for row in table.itertuples() if row.cases and not row.tumour_slices]
@@ -127,7 +138,7 @@ def _by_side(cases):
 
 def read_lists(folder):
     """The chunks and the validation slices of a run, as 02 wrote them: (list of DataFrames, DataFrame)."""
-    files = training_files(folder)
-    if not files:
+    chunk_files = training_files(folder)
+    if not chunk_files:
         raise FileNotFoundError(f"{folder}: holds no train_chunk_*.csv; run 02_filtering first")
-    return [read(file) for file in files], read(folder / "val.csv")
+    return [read(file) for file in chunk_files], read(folder / "val.csv")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from helpers import files, origins, processes
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
-from helpers.slices.recipe import check, grid_of, neighbour_step, pixels, reference_shift
+from helpers.slices.recipe import Grid, check, grid_of, neighbour_step, pixels, reference_shift
 
 STAGES = ("gate", "liver", "tumour")
 INSIDE = 4  # added to a label where the predicted liver lies, in regions made from predictions
@@ -94,8 +94,13 @@ class Store:
         """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe, and of which bytes of the scan."""
         return self._open(case)[2]
 
+    def grid(self, case):
+        """The Grid that the case's slices lie on."""
+        meta = self.meta(case)
+        return Grid(meta["box"], meta["shape"], meta["canvas"])
+
     def metas(self, cases):
-        """The files with the `meta` of those cases that are here: who hashes them knows of which scans the slices are made."""
+        """The files with the `meta` of those cases that are in it: who hashes them knows of which scans the slices are made."""
         return [self.folder / f"{case}.json" for case in sorted(set(cases)) if case in self]
 
 
