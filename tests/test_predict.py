@@ -1,5 +1,7 @@
 """One scan in any form through the command line, with networks whose answers are known."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -98,6 +100,7 @@ def test_nifti_file(known, name):
         (["{}/nifti/a.nii", "-o", "a.png"], "a.png: the mask of a.nii is written as .nii.gz or .nii"),
         (["{}/nifti/a.nii", "-o", "{}/nifti/a.nii"], "is the input itself"),
         (["{}/nifti/a.nii", "--set", "most_fat=1"], "'most_fat' is now called 'max_fat_fraction'"),
+        (["{}/nifti/a.nii", "--set", "reach_mm=9"], "'reach_mm' is no parameter any more: tumours are"),
         (["{}/nifti/a.nii", "--set", "most_fatt=1"], "the cascade has no rule 'most_fatt'; there are"),
         (["{}/nifti/a.nii", "--set", "neck_widths_mm=18"], "neck_widths_mm=18: is int, the default (12.0, 18.0, 27.0) is tuple"),
         (["{}/nifti/a.nii", "--set", "max_fat_fraction"], "write NAME=VALUE"),
@@ -157,3 +160,12 @@ def test_file_that_cannot_be_read_is_named(known, capsys, name, said):
     (known / name).write_bytes(b"something else")
     assert called(known / name) == predict.FAILED
     assert said in capsys.readouterr().err and not list((known / "here").iterdir())
+
+
+def test_a_damaged_scan_takes_no_torch(tmp_path):
+    """Reading a scan and learning that it is damaged is quick: torch comes after it."""
+    (tmp_path / "d.nii").write_bytes(b"something else")
+    code = "import sys; from helpers import predict; print(predict.main(sys.argv[1:]), 'torch' in sys.modules)"
+    words = [str(tmp_path / "d.nii"), "-o", str(tmp_path / "m.nii"), "--set", "smooth_mm=1.0"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout.split() == [str(predict.FAILED), "False"], done.stderr

@@ -92,3 +92,32 @@ def test_box_of_finds_the_same_box_whatever_the_memory_order():
     for view in (labels, labels > 0, labels[:, :, :13], np.asfortranarray(labels)):
         assert volume.box_of(view) == want
     assert volume.box_of(labels * 0) is None
+
+
+def test_the_lowest_level_of_a_probability():
+    """0.5 of 255 is 127.5: 127 means less than a half, 128 means more."""
+    levels = np.arange(256, dtype=np.uint8)
+    for share in (0.0, 0.1, 0.5, 0.6, 1.0):
+        assert np.array_equal(levels >= pixels.level(share), levels >= share * 255)
+    assert not (levels >= pixels.level(1.01)).any()
+
+
+def test_slices_of_a_region_lie_where_they_come_from():
+    """Slices 3 to 7 of the scan are rows 0 to 4; what a network says of row 1 lands on slice 4."""
+    hu = np.arange(10 * 20 * 30, dtype=np.int16).reshape(10, 20, 30)
+    liver = np.zeros(hu.shape, bool)
+    liver[4:7, 8:12, 10:20] = True
+    scan = volume.in_our_axes(hu, (2.0, 1.0, 1.0))
+    region = recipe.liver_region(scan, liver, recipe.Recipe(roi_margin_mm=2.0))
+    assert region.grid.box == ((3, 8), (6, 14), (8, 22)) and region.shape == (5, 1, 8, 14)
+    assert region.rows_of(liver).tolist() == [1, 2, 3] and region.step == 2
+    out = np.zeros(hu.shape, np.uint8)
+    region.put_back(np.full((1, 8, 14), 7, np.uint8), [1], out)
+    assert out.sum() == 7 * 8 * 14 and (out[4, 6:14, 8:22] == 7).all()
+
+
+def test_an_empty_liver_has_a_region_without_slices():
+    scan = volume.in_our_axes(np.zeros((3, 20, 30), np.int16), (2.0, 1.0, 1.0))
+    liver = np.zeros((3, 20, 30), bool)
+    region = recipe.liver_region(scan, liver, recipe.Recipe(reference_hu=100.0))
+    assert len(region) == 0 and region.rows_of(liver).tolist() == []
