@@ -8,27 +8,28 @@ from torch.nn import functional
 
 
 class UNet(nn.Module):
-    """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): down, up, and skips between them.
+    """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): down, up, skips between.
 
     in_channels  windows × (2 · neighbours + 1).
-    classes      1 for a binary head (sigmoid), 3 for background, liver and tumour (softmax); logits
-                 come out.
+    classes      1 for a binary head (sigmoid), 3 for background, liver and tumour
+                 (softmax); logits come out.
     width        channels of the first level; each level below has twice as many.
-    levels       how many times the picture is halved; H and W must be multiples of unshuffle ·
-                 2**levels.
-    unshuffle    2 makes squares of 2 × 2 pixels into channels on the way in and into pixels again
-                 on the way out: the costly first level is left out, the outline keeps its full
-                 resolution.
+    levels       how many times the picture is halved; H and W must be multiples of
+                 unshuffle · 2**levels.
+    unshuffle    2 makes squares of 2 × 2 pixels into channels on the way in and into
+                 pixels again on the way out: the costly first level is left out, the
+                 outline keeps its full resolution.
     """
 
     def __init__(self, in_channels, classes=1, width=16, levels=4, unshuffle=1):
         super().__init__()
         self.unshuffle = unshuffle
-        widths = [width * 2**level for level in range(levels + 1)]  # 16, 32, 64, 128, 256
+        widths = [width * 2**level for level in range(levels + 1)]  # 16, 32, 64 …
         pairs = pairwise([in_channels * unshuffle**2, *widths])
         self.down = nn.ModuleList(two_convolutions(a, b) for a, b in pairs)
         self.lift = nn.ModuleList(Doubling(2 * w, w) for w in reversed(widths[:-1]))
-        self.up = nn.ModuleList(two_convolutions(2 * w, w) for w in reversed(widths[:-1]))
+        up_again = reversed(widths[:-1])
+        self.up = nn.ModuleList(two_convolutions(2 * w, w) for w in up_again)
         self.head = nn.Conv2d(width, classes * unshuffle**2, 1)
 
     def forward(self, x):  # (B, in_channels, H, W)
@@ -44,12 +45,12 @@ class UNet(nn.Module):
     def decoded(self, x, skips):
         """Logits from the deepest level and those above it."""
         for lift, level in zip(self.lift, self.up, strict=True):
-            x = level(torch.cat([skips.pop(), lift(x)], dim=1))  # twice as high and wide
+            x = level(torch.cat([skips.pop(), lift(x)], dim=1))  # twice as high, wide
         return self.head(x)
 
 
 class SliceClassifier(nn.Module):
-    """Whether a slice shows liver: half its size, levels down, mean over the plane, one logit."""
+    """Whether a slice shows liver: half-size picture, levels down, mean, one logit."""
 
     def __init__(self, in_channels, classes=1, width=8, levels=4):
         super().__init__()

@@ -12,7 +12,7 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would log 
 
 @dataclass
 class TrainStep:
-    """Called with a batch, the network learns from it; the call returns the loss, a float.
+    """Called with a batch, the network learns from it; returns the loss, a float.
 
     fabric         device and precision; it takes over network and optimiser.
     loss_of        function (logits, target) -> loss, a scalar tensor.

@@ -1,9 +1,12 @@
 """The table of a batch's way through a network, against shapes and parameters counted by hand."""
 
+import inspect
+
 import torch
 
-from helpers.cascade import weights
+from helpers.cascade import networks, weights
 from helpers.learning import shapes
+from helpers.learning.train_step import TrainStep
 
 
 def test_the_way_through_a_small_unet_by_hand():
@@ -24,3 +27,8 @@ def test_an_encoder_that_gives_a_list_is_shown_by_its_deepest_picture():
     network = weights.build("smp:Unet:resnet18", 3)
     table = shapes.shape_table(network, torch.rand(1, 3, 64, 64)).set_index("level")
     assert table["shape"]["encoder"] == (1, 512, 2, 2) and table["shape"]["whole network"] == (1, 1, 64, 64)
+
+
+def test_what_notebook_04_prints_of_the_source_fits_its_page():
+    for shown in (networks.UNet, networks.SliceClassifier, TrainStep):
+        assert max(map(len, inspect.getsource(shown).splitlines())) <= 88
