@@ -1,4 +1,6 @@
-"""How a sample differs from its scan: turned, scaled, brighter, noisier, blurred; drawn from the batch's generator."""
+"""How a sample differs from its scan: turned, scaled, brighter, noisier, blurred; drawn from the
+batch's generator.
+"""
 
 from dataclasses import dataclass, fields, replace
 
@@ -11,16 +13,20 @@ from helpers.parameters import unknown
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a batch may differ from the scans: to either side by up to the value, noise from 0 up to it; by default not at all.
+    """How far a batch may differ from the scans: to either side by up to the value, noise from 0 up
+    to it; by default not at all.
 
     rotation_degrees   scale: a share; shift: share of the slice's edge; flips: quarter turns too.
-    brightness         and contrast, field (brightness that drifts across a slice), noise: shares of the window; gamma.
+    brightness         and contrast, field (brightness that drifts across a slice), noise: shares of
+                       the window; gamma.
     blur               chance of a soft slice.
     neighbour_steps    distances from which the neighbours are drawn; 1 is about 3 mm.
-    synthetic_lesions  chance that healthy liver gets tumours, a third of it where there are some already.
+    synthetic_lesions  chance that healthy liver gets tumours, a third of it where there are some
+                       already.
     gallbladders       chance that the liver gets a second gallbladder.
     dark_veins         chance that the liver's bright vessels become dark ones.
-    liver_level        share of the window by which the liver alone becomes brighter or darker, in half of the samples.
+    liver_level        share of the window by which the liver alone becomes brighter or darker, in
+                       half of the samples.
     """
 
     rotation_degrees: float = 0.0
@@ -48,7 +54,8 @@ WIDE = Augmentation(
 )  # fmt: skip
 OF_STAGE = {
     "gate": WIDE,
-    # without synthetic lesions it leaves tumours out, without other levels the livers that are full of fat
+    # without synthetic lesions it leaves tumours out, without other levels the livers that are full
+    # of fat
     "liver": replace(WIDE, brightness=0.15, synthetic_lesions=0.5, gallbladders=0.5, liver_level=0.3),
     "tumour": Augmentation(  # a region of interest may be turned anyhow
         rotation_degrees=30.0, scale=0.3, shift=0.05, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06,
@@ -58,7 +65,9 @@ OF_STAGE = {
 
 
 def augmentation_of(stage, changes):
-    """What a stage is trained with, but for some changes, a dict such as {"noise": 0.1}; ValueError for an unknown name."""
+    """What a stage is trained with, but for some changes, a dict such as {"noise": 0.1}; ValueError
+    for an unknown name.
+    """
     known = [field.name for field in fields(Augmentation)]
     if strange := sorted(set(changes) - set(known)):
         raise ValueError(unknown(strange[0], known, "augment has no"))
@@ -66,7 +75,9 @@ def augmentation_of(stage, changes):
 
 
 def affine_matrix(how, centre, size, rng):
-    """The 2 × 3 matrix from the pixels of a patch size × size to those of its slice, cut about `centre` (x, y)."""
+    """The 2 × 3 matrix from the pixels of a patch size × size to those of its slice, cut about
+    `centre` (x, y).
+    """
     centre = centre + rng.uniform(-how.shift, how.shift, 2) * size
     angle = np.deg2rad(rng.uniform(-how.rotation_degrees, how.rotation_degrees))
     scale = (1 + how.scale) ** rng.uniform(-1, 1)
@@ -78,7 +89,9 @@ def affine_matrix(how, centre, size, rng):
 
 
 def warp(plane, matrix, size, interpolation):
-    """Pixels of a plane (y, x) at the places that `matrix` gives for a patch of size × size; 0 outside the plane."""
+    """Pixels of a plane (y, x) at the places that `matrix` gives for a patch of size × size; 0
+    outside the plane.
+    """
     if np.array_equal(matrix, np.eye(2, 3)) and plane.shape == (size, size):
         return np.asarray(plane)
     flags = interpolation | cv2.WARP_INVERSE_MAP
@@ -86,7 +99,9 @@ def warp(plane, matrix, size, interpolation):
 
 
 def intensity_augmented(image, how, rng):
-    """Change intensities of a batch (B, C, H, W) within 0…1: contrast, brightness, gamma, blur, noise; a draw a slice."""
+    """Change intensities of a batch (B, C, H, W) within 0…1: contrast, brightness, gamma, blur,
+    noise; a draw a slice.
+    """
     if how == NONE:
         return image
     b = len(image)
@@ -106,7 +121,8 @@ def intensity_augmented(image, how, rng):
 
 
 def shift_liver_intensity(planes, livers, change, sigma):
-    """Make the liver brighter or darker than what surrounds it: fat in its cells takes up to 70 HU off, contrast adds 60.
+    """Make the liver brighter or darker than what surrounds it: fat in its cells takes up to 70 HU
+    off, contrast adds 60.
 
     planes   uint8 (C, y, x); livers: bool (C, y, x), the liver in each of them, tumours included.
     change   grey values; sigma: pixels over which the change fades out at the liver's edge.

@@ -1,4 +1,4 @@
-"""A batch is a pure function of (seed, step, chunk list): which slices, which augmentation, and nothing else."""
+"""A batch is a pure function of (seed, step, chunk list), and of nothing else."""
 
 from dataclasses import KW_ONLY, dataclass
 
@@ -11,19 +11,24 @@ from helpers.learning import augmentation, synthetic
 from helpers.slices.pixels import normalised, stacked
 from helpers.slices.store import Store, step_of
 
-cv2.setNumThreads(1)  # slices are small: a second thread costs more than it gives, and torch has the cores
+# slices are small: a second thread costs more than it gives, and torch has the cores
+cv2.setNumThreads(1)
 
 
 @dataclass(eq=False)
 class Batches:
     """Makes the batch of any step from the chunks of a run; call it with the step.
 
-    chunks           list of DataFrames (case, z, liver_px, tumour_px, kind); store: of the stage's slices.
+    chunks           list of DataFrames (case, z, liver_px, tumour_px, kind); store: of the stage's
+                     slices.
     stage            "gate", "liver" or "tumour": what the target is, and where a patch may lie.
-    batch_size       slices a batch; `patch` pixels along its edges, 0 takes whole slices (they must be of one size).
+    batch_size       slices a batch; `patch` pixels along its edges, 0 takes whole slices (they must
+                     be of one size).
     neighbours       slices on either side that become channels.
-    norm             (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) / deviation.
-    patient_balance  0 draws every slice once an epoch; 1 draws every scan equally often, 0.5 by the root of its slices.
+    norm             (mean, deviation) in grey values of 0 to 255; a pixel becomes (grey − mean) /
+                     deviation.
+    patient_balance  0 draws every slice once an epoch; 1 draws every scan equally often, 0.5 by the
+                     root of its slices.
     """
 
     chunks: list
@@ -54,7 +59,7 @@ class Batches:
         return epoch, chunk, rest - int(self.first_in[chunk])
 
     def rows(self, step):
-        """The slices of a step: tumour and others shuffled apart, then merged evenly, so that every batch is balanced."""
+        """The slices of a step: tumour and others shuffled apart, then merged evenly."""
         epoch, number, k = self.position(step)
         chunk = self.chunks[number]
         rng = np.random.default_rng([self.seed, epoch, number])
@@ -65,7 +70,7 @@ class Batches:
         return chunk.iloc[order[(k * self.batch_size + np.arange(self.batch_size)) % len(order)]]
 
     def _shuffled(self, cases, rows, rng):
-        """The rows in random order; with patient_balance drawn with replacement, those of scans with many slices more seldom."""
+        """The rows in random order; with patient_balance as many, drawn with replacement."""
         if not self.patient_balance or not len(rows):
             return rng.permutation(rows)
         _, case, count = np.unique(cases.to_numpy()[rows], return_inverse=True, return_counts=True)
@@ -73,7 +78,7 @@ class Batches:
         return rng.choice(rows, len(rows), p=weight / weight.sum())
 
     def __call__(self, step):
-        """Image float32 (B, C, H, W), normalised, and target int64 (B, 1, H, W), or (B, 1) for the gate."""
+        """Image float32 (B, C, H, W), normalised, and target int64 (B, 1, H, W); the gate's (B, 1)."""
         rng = np.random.default_rng([self.seed, 1_000_003, step])
         return self.batch_of(self.rows(step), self.chunks[self.position(step)[1]], rng)
 
@@ -96,9 +101,10 @@ class Batches:
         return planes, target_of(labels, self.stage, self.classes)[None]
 
     def cut(self, row, rng):
-        """A slice with its neighbours, of the augmentation only what moves it and its liver's level.
+        """A slice with its neighbours, moved and its liver's level changed by the augmentation.
 
-        returns  (planes uint8 (C, y, x), labels uint8 (y, x) of the slice itself, how many slices away its neighbours are).
+        returns  (planes uint8 (C, y, x), labels uint8 (y, x) of the slice itself, how many slices
+                 away its neighbours are).
         """
         image, mask = self.store.image(row.case), self.store.mask(row.case)
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
@@ -113,7 +119,7 @@ class Batches:
         return planes, labels, step
 
     def _labels_near(self, case, k, step):
-        """Labels uint8 (C, y, x) of slice k and its neighbours, one for each channel of `stacked` pictures."""
+        """Labels uint8 (C, y, x) of slice k and its neighbours, one for each channel."""
         labels = stacked(self.store.mask(case)[:, None], k, self.neighbours, step)
         return np.repeat(labels, self.store.image(case).shape[1], axis=0)
 
@@ -122,7 +128,7 @@ class Batches:
         return int(rng.choice(self.augmentation.neighbour_steps)) * step_of(self.store, case)
 
     def _synthesised(self, planes, labels, scale, donors, rng):
-        """With up to three tumours and one gallbladder more, or dark veins: (planes uint8 (C, y, x), labels uint8 (y, x))."""
+        """(planes, labels), of the same types, with more tumours, a gallbladder, or dark veins."""
         chances, share = self.augmentation, 1 / 3 if (labels == 2).any() else 1
         tumours = rng.integers(1, 4) if rng.random() < chances.synthetic_lesions * share else 0
         gallbladder = rng.random() < chances.gallbladders
@@ -143,7 +149,7 @@ class Batches:
         return np.rint(planes.clip(0, 255)).astype(np.uint8), labels
 
     def donor(self, rows, rng):
-        """A lesion of one of these slices, scans drawn as `patient_balance` says: synthetic.Donor, None where there is none."""
+        """A lesion of one of these slices as a synthetic.Donor; None where there is none."""
         if not len(rows):
             return None
         row = rows.iloc[self._shuffled(rows.case, np.arange(len(rows)), rng)[0]]
@@ -152,14 +158,15 @@ class Batches:
         return synthetic.donor_from(planes, self._labels_near(row.case, k, step), rng)
 
     def _centre(self, mask, size, rng):
-        """(x, y) about which a sample is cut: the slice's middle, or in the tumour stage a lesion or a spot of the liver."""
+        """(x, y) about which a sample is cut: the middle, or a lesion or a spot of the liver."""
         middle = (np.array(mask.shape[::-1]) - 1) / 2
         if not self.patch or self.stage != "tumour":
             return middle
         spots = np.argwhere(one_lesion(mask, rng) if (mask == 2).any() and rng.random() < 0.67 else mask >= 1)
         if not len(spots):
             return middle
-        room = np.maximum(np.array(mask.shape[::-1]) - size, 0) / 2  # a patch stays within its region
+        # a patch stays within its region
+        room = np.maximum(np.array(mask.shape[::-1]) - size, 0) / 2
         centre = spots[rng.integers(len(spots))][::-1] + rng.uniform(-0.25, 0.25, 2) * size
         return np.clip(centre, middle - room, middle + room)
 
@@ -171,12 +178,12 @@ def one_lesion(mask, rng):
 
 
 def target_of(mask, stage, classes=1):
-    """What a stage learns from labels 0/1/2: liver and tumour together, or tumour; with three classes the labels."""
+    """What a stage learns from labels 0/1/2: all liver, or tumour; with three classes both."""
     if classes > 1:
         return mask
     return (mask >= 1 if stage == "liver" else mask == 2).astype(np.uint8)
 
 
 def drawn_balance(batches, steps):
-    """What the first `steps` batches really hold: DataFrame with a row per slice drawn (step, case, z, kind)."""
+    """The slices that the first `steps` batches hold: DataFrame step, case, z, kind."""
     return pd.concat([batches.rows(step)[["case", "z", "kind"]].assign(step=step) for step in range(steps)], ignore_index=True)

@@ -1,4 +1,6 @@
-"""Numbered generations of a training's state on disk: written whole, checked by a hash, the newest sound one is used."""
+"""Numbered generations of a training's state on disk: written whole, checked by a hash, the newest
+sound one is used.
+"""
 
 import hashlib
 import io
@@ -23,10 +25,12 @@ def step_of(path):
 
 
 def write(folder, step, content):
-    """Write the state at a step beside and rename it, a SHA-256 before the content; older ones than KEPT go.
+    """Write the state at a step beside and rename it, a SHA-256 before the content; older ones than
+    KEPT go.
 
     Newer ones go too: the training would have resumed from them if they weren't damaged.
-    content  nested dicts and lists of tensors, numbers and strings: what torch.load(weights_only=True) can read.
+    content  nested dicts and lists of tensors, numbers and strings: what
+             torch.load(weights_only=True) can read.
     Raises TypeError for anything else: now, and not when it is too late to save something better.
     """
     buffer = io.BytesIO()
@@ -62,9 +66,11 @@ def read(path):
 
 
 def read_newest(folder):
-    """(content, sentences about damaged generations) of the newest sound one; (None, []) when none was ever written.
+    """(content, sentences about damaged generations) of the newest sound one; (None, []) when none
+    was ever written.
 
-    Raises RuntimeError when there are generations and all are damaged: starting afresh is the user's decision.
+    Raises RuntimeError when there are generations and all are damaged: starting afresh is the
+    user's decision.
     """
     damaged = []
     for path in newest_first(folder):

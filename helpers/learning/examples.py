@@ -14,8 +14,10 @@ DRAWS = 24
 def augmented_alone(batches, rows, names):
     """A slice under a few fields of the augmentation, all others off.
 
-    batches  Batches, whose augmentation says how far; rows: DataFrame of the one slice; names: of the fields.
-    returns  (before, after), each (grey float32 (y, x) of 0 to 255, labels (y, x)). Of some draws the strongest.
+    batches  Batches, whose augmentation says how far; rows: DataFrame of the one slice; names: of
+             the fields.
+    returns  (before, after), each (grey float32 (y, x) of 0 to 255, labels (y, x)). Of some draws
+             the strongest.
     """
     fields = {name: getattr(batches.augmentation, name) for name in names}
     plain, only = (replace(batches, augmentation=how, classes=3) for how in (NONE, replace(NONE, **fields)))
@@ -34,9 +36,11 @@ def scale_of(batches, case):
 
 
 def synthesised_alone(batches, rows, change):
-    """A slice before and after a change by `synthetic`, as `augmented_alone` gives it, but a middling draw.
+    """A slice before and after a change by `synthetic`, as `augmented_alone` gives it, but a
+    middling draw.
 
-    change  function (planes float32 (C, y, x), labels uint8 (y, x), rng) that changes both in place.
+    change  function (planes float32 (C, y, x), labels uint8 (y, x), rng) that changes both in
+            place.
     """
     row = next(rows.itertuples())
     planes, labels, _ = replace(batches, augmentation=NONE).cut(row, np.random.default_rng(0))

@@ -5,12 +5,15 @@ from torch import nn
 
 
 def loss_named(name, classes=1, class_weights=()):
-    """A loss for logits (B, classes, H, W) and targets (B, 1, H, W) of whole numbers; the gate's are (B, 1).
+    """A loss for logits (B, classes, H, W) and targets (B, 1, H, W) of whole numbers; the gate's
+    are (B, 1).
 
-    name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over the whole batch,
-                   because a single slice without tumour would make it jump.
-    class_weights  one a class; with a binary head a single number that weighs the foreground. Empty for none.
-    Raises ValueError for an unknown name, a wrong number of weights, and weights for a loss that has none.
+    name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over
+                   the whole batch, because a single slice without tumour would make it jump.
+    class_weights  one a class; with a binary head a single number that weighs the foreground. Empty
+                   for none.
+    Raises ValueError for an unknown name, a wrong number of weights, and weights for a loss that
+    has none.
     """
     from monai import losses
 

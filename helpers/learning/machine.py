@@ -1,4 +1,6 @@
-"""The machine that a training runs on: device, precision and loggers as Fabric takes them, and a description for the card."""
+"""The machine that a training runs on: device, precision and loggers as Fabric takes them, and a
+description for the card.
+"""
 
 import os
 import platform
@@ -17,8 +19,8 @@ from helpers.cascade.precision import device_named, remembered_precision
 def fabric_for(folder, network, example, *, device="auto", precision="auto", loggers=""):
     """Fabric on the named device.
 
-    folder     of the training: the loggers write there, and "auto" remembers the precision measured with
-               network and example, an image (B, C, H, W).
+    folder     of the training: the loggers write there, and "auto" remembers the precision measured
+               with network and example, an image (B, C, H, W).
     precision  "32-true", "bf16-mixed", "16-mixed" or "auto"; afterwards `precision_of(fabric)`.
     loggers    a comma list, as `loggers_named` takes it.
     """
@@ -78,7 +80,9 @@ def processor():
 
 
 def commit():
-    """The commit of this copy, "-dirty" after it when files were changed since; empty where there is no git."""
+    """The commit of this copy, "-dirty" after it when files were changed since; empty where there
+    is no git.
+    """
     words = ["git", "-C", str(runs.HERE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.strip()

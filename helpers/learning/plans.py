@@ -1,4 +1,6 @@
-"""What a training learns from, and what it is: its lists and slices, the settings that decide its result, its card."""
+"""What a training learns from, and what it is: its lists and slices, the settings that decide its
+result, its card.
+"""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -6,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from helpers import files
+from helpers import files, origins, steps
 from helpers.learning import machine
 from helpers.learning.augmentation import augmentation_of
 from helpers.parameters import unknown
@@ -15,12 +17,16 @@ from helpers.slices import lists
 from helpers.slices.recipe import Recipe
 from helpers.slices.store import Store
 
+# settings that may change between sittings
+FREE = steps.WITHOUT_EFFECT | {"epochs", "patience", "accumulate"}
+
 
 @dataclass(frozen=True)
 class StageData:
     """What a stage learns from: lists, recipe and slices of a run, as 02 wrote them.
 
-    train_chunks  a DataFrame of slices a chunk; val: the validation slices, none where every patient trains.
+    train_chunks  a DataFrame of slices a chunk; val: the validation slices, none where every
+                  patient trains.
     norm          (mean, deviation) of the slices' grey values.
     """
 
@@ -59,13 +65,17 @@ class StageData:
         return len(self.recipe.windows) * (2 * neighbours + 1)
 
     def typical_patch(self):
-        """Pixels along a patch that holds a typical region of interest, in steps of 32, at least 96 and at most 160."""
+        """Pixels along a patch that holds a typical region of interest, in steps of 32, at least 96
+        and at most 160.
+        """
         edges = [max(self.store.mask(case).shape[1:]) for case in self.train_chunks[0].case.unique()]
         return int(np.clip(np.median(edges) // 32 * 32, 96, 160))
 
 
 def read_stage_data(run, stage):
-    """StageData of a run; FileNotFoundError where 02 hasn't run. The gate learns from the liver's slices."""
+    """StageData of a run; FileNotFoundError where 02 hasn't run. The gate learns from the liver's
+    slices.
+    """
     name = "tumour" if stage == "tumour" else "liver"
     train_chunks, val = lists.read_lists(run.lists)
     made = files.read_json(run.lists / "recipe.json")
@@ -88,10 +98,13 @@ class Plan:
     """What a training is, and when it ends.
 
     settings        plain values that decide what is learnt, hashes of the lists included.
-    card            of the weights: what the network is, which scans it learns from, how its pixels are made.
-    validate_every  steps; patience: validations without a better score after which it stops, 0 never.
+    card            of the weights: what the network is, which scans it learns from, how its pixels
+                    are made.
+    validate_every  steps; patience: validations without a better score after which it stops, 0
+                    never.
     save_seconds    most work that a crash can cost.
-    made_with       what may differ between sittings and is named when it does: versions, device, threads.
+    made_with       what may differ between sittings and is named when it does: versions, device,
+                    threads.
     """
 
     settings: dict
@@ -118,7 +131,8 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
         raise ValueError(f"{run.lists / 'val.csv'} names no slice, so schedule='plateau' has no score to wait for: take 'cosine'")
     if given["validations"] < 1:
         raise ValueError(f"validations={given['validations']}: at least one is needed, at the end, or no weights are kept")
-    # what may differ from sitting to sitting stays out; `chosen` says in full what was given in short
+    # what may differ from sitting to sitting stays out; `chosen` says in full what was given in
+    # short
     apart = {"trial", "precision", "accumulate", "options", *chosen}
     settings = {name: value for name, value in given.items() if name not in apart} | chosen | data.hashes()
     cases = {
@@ -138,5 +152,28 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
 
 
 def liver_weights(run):
-    """The file of the liver's network, which makes the regions that the tumour's is validated in."""
+    """The file of the liver's network, which makes the regions that the tumour's is validated in.
+    """
     return run.checkpoints / "liver" / "final.safetensors"
+
+
+def refuse_other_settings(old, new, folder):
+    """Raise ValueError, naming every value that differs, when a training would resume under other
+    settings or lists.
+    """
+    reasons = sorted(origins.differences(_compared(old), _compared(new)))
+    if reasons:
+        raise ValueError(
+            f"the training in {folder} has other settings: {'; '.join(reasons)}. Set them back to resume, "
+            "choose another run name, or delete the folder to train afresh"
+        )
+
+
+def _compared(settings):
+    """Settings that may not change, on one level, so that a list that changed is named and not all
+    of them.
+    """
+    flat = {}
+    for name, value in settings.items():
+        flat |= {f"{name} {key}": inner for key, inner in value.items()} if isinstance(value, dict) and value else {name: value}
+    return {name: value for name, value in flat.items() if name not in FREE}

@@ -1,8 +1,11 @@
-"""The learning rate over time, as a function of the step, with an end that can be moved without a jump."""
+"""The learning rate over time, as a function of the step, with an end that can be moved without a
+jump.
+"""
 
 import math
 
-FLOOR = 0.01  # share of the highest rate at which a fall ends, and at which a finished training resumes
+# share of the highest rate at which a fall ends, and at which a finished training resumes
+FLOOR = 0.01
 
 
 def schedule(name, optimiser, total_steps, warm_up_steps):
@@ -20,9 +23,11 @@ def schedule(name, optimiser, total_steps, warm_up_steps):
 
 
 class Cosine:
-    """A linear warm-up to the optimiser's own rate, then half a cosine down to FLOOR of it (Loshchilov and Hutter 2017).
+    """A linear warm-up to the optimiser's own rate, then half a cosine down to FLOOR of it
+    (Loshchilov and Hutter 2017).
 
-    falls  [first step, share of the highest rate there, last step] of each fall; `move_end` adds one.
+    falls  [first step, share of the highest rate there, last step] of each fall; `move_end` adds
+           one.
     """
 
     def __init__(self, optimiser, total_steps, warm_up_steps):
@@ -40,7 +45,9 @@ class Cosine:
         return FLOOR + (high - FLOOR) * (1 + math.cos(math.pi * gone)) / 2
 
     def move_end(self, step, total_steps):
-        """From `step` on, or from the end of the warm-up, fall from the rate there to FLOOR at another last step."""
+        """From `step` on, or from the end of the warm-up, fall from the rate there to FLOOR at
+        another last step.
+        """
         first = max(step, self.warm_up_steps)
         high = self.share(first)
         self.falls = [fall for fall in self.falls if fall[0] < first] + [[first, high, total_steps]]

@@ -11,16 +11,20 @@ from helpers import files, processes
 from helpers.learning import checkpoints
 from helpers.learning.training import Training
 
-SAVING_SHARE = 0.01  # of the time: where saving is slow, it is done more rarely than every `save_seconds`
+# of the time: where saving is slow, it is done more rarely than every `save_seconds`
+SAVING_SHARE = 0.01
 
 
 def resume(folder, parts, plan):
-    """The Training in a folder: from its newest sound generation, or from the start when there is none.
+    """The Training in a folder: from its newest sound generation, or from the start when there is
+    none.
 
-    parts  dict of everything with a state_dict: network, optimiser, scheduler, ema. Where the plan has another number of
-           steps than the saved state, a part's `move_end(step, total_steps)` is called.
+    parts  dict of everything with a state_dict: network, optimiser, scheduler, ema. Where the plan
+           has another number of steps than the saved state, a part's `move_end(step, total_steps)`
+           is called.
     plan   plans.Plan.
-    Raises ValueError for other settings than the saved ones, RuntimeError when every generation is damaged or gone.
+    Raises ValueError for other settings than the saved ones, RuntimeError when every generation is
+    damaged or gone.
     """
     training = Training(folder, parts, plan)
     training.folder.mkdir(parents=True, exist_ok=True)
@@ -38,11 +42,14 @@ def resume(folder, parts, plan):
 
 
 def sitting(training, batches, minutes=0.0, steps=0):
-    """Yield (step, batch) until the training is finished or has to pause; save now and then, and at the end.
+    """Yield (step, batch) until the training is finished or has to pause; save now and then, and at
+    the end.
 
-    It pauses after `minutes` or `steps` (0 for no limit), for a file named `stop` in the training's folder or the one
-    above (which it removes), and on SIGINT and SIGTERM: the interrupt button of a notebook sends the first.
-    Raises RuntimeError when another process trains in the same folder, or has since this one read it.
+    It pauses after `minutes` or `steps` (0 for no limit), for a file named `stop` in the training's
+    folder or the one above (which it removes), and on SIGINT and SIGTERM: the interrupt button of a
+    notebook sends the first.
+    Raises RuntimeError when another process trains in the same folder, or has since this one read
+    it.
     """
     with _held(training), processes.collected(impatient=True) as signals:
         training.began = began = time.monotonic()
@@ -54,7 +61,8 @@ def sitting(training, batches, minutes=0.0, steps=0):
             training.paused_by = _reason(signals, stops, steps and training.step - first >= steps, minutes, began)
             if training.paused_by:
                 break
-            torch.manual_seed(1_000_003 * batches.seed + training.step)  # dropout, where a network has it
+            # dropout, where a network has it
+            torch.manual_seed(1_000_003 * batches.seed + training.step)
             position, batch = batches.position(training.step), batches(training.step)
             training.in_step = True
             yield training.step, batch
@@ -101,7 +109,8 @@ def _reason(signals, stops, steps_are_up, minutes, began):
 
 @contextlib.contextmanager
 def _held(training):
-    """The training's folder for this process alone, tidied after processes that were killed in it."""
+    """The training's folder for this process alone, tidied after processes that were killed in it.
+    """
     folder = training.folder
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     with training.naming_what_fails("the lock"):
@@ -113,10 +122,12 @@ def _held(training):
         if checkpoints.newest_first(folder) != training.known_files:
             raise RuntimeError(f"{folder}: another process has trained here since its state was read; run this notebook again")
         files.remove_leftovers(folder)
-        if training.in_step:  # the last sitting broke off in the middle of a step, by an error or a second interrupt
+        # the last sitting broke off in the middle of a step, by an error or a second interrupt
+        if training.in_step:
             training.restore(checkpoints.read_newest(folder)[0])
             print(f"resumes from step {training.step:,}, the last one saved")
-        if training.best_weights:  # a process killed before its next save may have left the weights of a later step
+        # a process killed before its next save may have left the weights of a later step
+        if training.best_weights:
             training.write("best", training.best_weights, training.best_card)
         yield
     finally:

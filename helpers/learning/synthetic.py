@@ -1,4 +1,4 @@
-"""What was never there: tumours pasted and painted into healthy liver, gallbladders at its edge, dark veins."""
+"""What was never there: tumours pasted and painted into livers, gallbladders, dark veins."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 BASE_RADII_MM = (4.0, 8.0, 16.0, 32.0)  # as Hu et al. 2023 (arXiv 2303.14869)
-# chance, least and largest mean drop below the liver in HU: darker, about as bright or brighter, necrotic
+# chance, least and largest mean drop below the liver in HU: darker, as bright or brighter, necrotic
 CONTRASTS = ((0.8, 15.0, 80.0), (0.1, -40.0, 5.0), (0.1, 70.0, 120.0))
 VEIN_HU = 12.0  # brighter than liver, noise aside
 MARGIN = 6  # pixels of surroundings that a pasted lesion brings: room for its soft edge
@@ -30,7 +30,7 @@ class Scale:
 
 
 def scale_of(meta, neighbours, step):
-    """Scale of the planes that `pixels.stacked` takes of a case in a store; meta: what the store says of the case."""
+    """Scale of the planes that `pixels.stacked` takes; meta: what the store says of the case."""
     windows = meta["recipe"]["windows"]
     around = np.repeat(np.arange(-neighbours, neighbours + 1), len(windows))
     grey_per_hu = np.resize([255 / (high - low) for low, high in windows], len(around))
@@ -41,7 +41,8 @@ def scale_of(meta, neighbours, step):
 def donor_from(planes, masks, rng):
     """Cut one lesion of the middle slice out, with its surroundings.
 
-    planes   uint8 (C, y, x), grey values of neighbouring slices; masks: their labels 0/1/2, of the same shape.
+    planes   uint8 (C, y, x), grey values of neighbouring slices; masks: their labels 0/1/2, of the
+             same shape.
     returns  Donor, or None where there is no lesion, or no healthy liver to compare it with.
     """
     middle = masks[len(masks) // 2]
@@ -52,7 +53,8 @@ def donor_from(planes, masks, rng):
     chosen = int(rng.integers(1, count))
     x, y, width, height = boxes[chosen, :4]
     box = np.s_[:, max(0, y - MARGIN) : y + height + MARGIN, max(0, x - MARGIN) : x + width + MARGIN]
-    reach = cv2.dilate((components == chosen).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # it may bulge in the next slice
+    # it may bulge in the next slice
+    reach = cv2.dilate((components == chosen).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     return Donor(planes[box] - levels(planes, healthy), ((masks == 2) & reach)[box])
 
 
@@ -62,9 +64,10 @@ def levels(planes, healthy):
 
 
 def paste(planes, mask, rng, donor):
-    """Put a donor's lesion into healthy liver: turned, mirrored, scaled, its contrast varied, its edge feathered.
+    """Put a donor's lesion into healthy liver: turned, scaled, its contrast varied, its edge soft.
 
-    planes   float32 (C, y, x), changed in place; mask: labels uint8 (y, x) of the middle slice, changed in place.
+    planes   float32 (C, y, x), changed in place; mask: labels uint8 (y, x) of the middle slice,
+             changed in place.
     returns  True when there was room.
     """
     spot = spot_within(mask, rng)
@@ -85,7 +88,7 @@ def paste(planes, mask, rng, donor):
 
 
 def paint(planes, mask, rng, scale):
-    """Paint a synthetic tumour into healthy liver: a bent ellipsoid with a texture of its own, alike in all slices.
+    """Paint a tumour into healthy liver: a bent ellipsoid with a texture of its own.
 
     planes, mask  as in `paste`; scale: Scale of the planes.
     returns       True when there was room.
@@ -107,9 +110,10 @@ def paint(planes, mask, rng, scale):
 
 
 def paste_gallbladder(planes, mask, rng, scale):
-    """Paint what looks like a gallbladder at the liver's edge: even and dark, half outside, and neither liver nor tumour.
+    """Paint what looks like a gallbladder at the liver's edge, neither liver nor tumour.
 
-    Without such a thing, a network that has seen painted tumours takes the real gallbladder for one.
+    Without such a thing, a network that has seen painted tumours takes the real gallbladder for
+    one.
 
     planes, mask, scale  as in `paint`.
     returns              True when there was room: neither tumour nor bone is painted over.
@@ -119,20 +123,23 @@ def paste_gallbladder(planes, mask, rng, scale):
     if not len(spots):
         return False
     spot = divmod(int(spots[rng.integers(len(spots))]), mask.shape[1])
-    radii = rng.uniform((15, 15, 8), (35, 35, 16))  # of its long axis in any direction, and of its width
+    # of its long axis in any direction, and of its width
+    radii = rng.uniform((15, 15, 8), (35, 35, 16))
     inside = ellipsoid(radii, rng, scale)
     on_plane, on_patch = overlap(mask.shape, spot, inside.shape[1])
     depth_px = inside[:, *on_patch] * radii.min() / scale.pixel_mm
     alpha = 1 / (1 + np.exp(np.clip(-depth_px / rng.uniform(0.4, 1.0), -30, 30)))
     covered = alpha[len(alpha) // 2] > 0.5
-    bright = planes[len(planes) // 2][on_plane][covered] > 240  # bone and contrast stay what they are
+    # bone and contrast stay what they are
+    bright = planes[len(planes) // 2][on_plane][covered] > 240
     if not covered.any() or bright.mean() > 0.05 or (mask[on_plane][covered] == 2).any():
         return False
     healthy = mask == 1
     bile = levels(planes, healthy) - rng.uniform(30, 90) * np.asarray(scale.grey_per_hu)[:, None, None]
     for plane, level, share in zip(planes, bile, alpha.astype(np.float32), strict=True):
         target = plane[on_plane]
-        grain = (plane - cv2.GaussianBlur(plane, (0, 0), 2.0))[healthy].std()  # the liver's: fat is cut off, and has none
+        # the liver's grain: fat is cut off, and has none
+        grain = (plane - cv2.GaussianBlur(plane, (0, 0), 2.0))[healthy].std()
         texture = cloud(max(target.shape), rng, 0.6)[: target.shape[0], : target.shape[1]]
         target += share * (level + grain * texture - target)
     mask[on_plane][covered] = 0
@@ -140,10 +147,11 @@ def paste_gallbladder(planes, mask, rng, scale):
 
 
 def darken_veins(planes, mask, rng, scale):
-    """Turn the liver's bright vessels dark, as its veins are before the contrast medium has come through the liver.
+    """Turn the liver's bright vessels dark, as its veins are before the contrast medium comes.
 
-    What is brighter than healthy liver by more than VEIN_HU, seen without its noise, goes as far to the other side, or a part of
-    that way. A network that has met portal-venous scans only takes the dark veins of an arterial one for tumours.
+    What is brighter than healthy liver by more than VEIN_HU, seen without its noise, goes as far to
+    the other side, or a part of that way. A network that has met portal-venous scans only takes the
+    dark veins of an arterial one for tumours.
     planes, mask, scale  as in `paint`; labels stay, and tumours as they are.
     """
     within = cv2.GaussianBlur((mask == 1).astype(np.float32), (0, 0), 1.0) * (mask == 1)
@@ -155,7 +163,8 @@ def darken_veins(planes, mask, rng, scale):
 
 
 def ellipsoid(radii_mm, rng, scale):
-    """A bent ellipsoid seen in each plane, float (C, size, size): above 0 inside, 1 in its middle, turned anyhow in the plane.
+    """A bent ellipsoid seen in each plane, float (C, size, size): above 0 inside, 1 in its middle,
+    turned anyhow in the plane.
 
     radii_mm  (z, y, x); scale: Scale of the planes.
     """
@@ -182,14 +191,14 @@ def cloud(size, rng, sigma):
 
 
 def overlap(shape, spot, size):
-    """Where a square patch of `size` laid about `spot` meets a plane of this shape: (slices of the plane, of the patch)."""
+    """Slices of a plane, and of a square patch laid about `spot`, where the two overlap."""
     starts = [centre - size // 2 for centre in spot]
     on_plane = tuple(slice(max(0, start), min(n, start + size)) for start, n in zip(starts, shape, strict=True))
     return on_plane, tuple(slice(s.start - start, s.stop - start) for s, start in zip(on_plane, starts, strict=True))
 
 
 def blend(target, mask, alpha, change):
-    """Add `change` where alpha says, within the liver only; label what became tumour. Returns True when a pixel did."""
+    """Add `change` by alpha, within the liver; label what became tumour. True when a pixel did."""
     target += change * alpha * cv2.GaussianBlur((mask >= 1).astype(np.float32), (0, 0), 1.0)
     grown = (alpha[len(alpha) // 2] > 0.5) & (mask == 1)
     mask[grown] = 2

@@ -1,4 +1,4 @@
-"""One step of training: forward, loss, backward, optimiser, moving average. Whatever learns here learns by it."""
+"""One step of training: forward, loss, backward, optimiser, average. All that learns learns by it."""
 
 import logging
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from lightning_fabric import Fabric
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would log the precision that a notebook prints anyway
+# it would log the precision, which a notebook prints anyway
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 @dataclass
@@ -16,9 +17,9 @@ class TrainStep:
 
     fabric         device and precision; it takes over network and optimiser.
     loss_of        function (logits, target) -> loss, a scalar tensor.
-    ema            weights.averaged(network), and a scheduler: stepped once a step where there is one.
-    memory_format  torch.channels_last is faster where the network's weights lie so, too.
-    parts          that a batch is worked through in; doubled when it doesn't fit a GPU's memory.
+    ema            weights.averaged(network), stepped like scheduler where there is one.
+    memory_format  torch.channels_last is faster where the weights lie so, too.
+    parts          of a batch, one after the other; doubled when GPU memory is short.
     """
 
     network: torch.nn.Module
@@ -34,7 +35,7 @@ class TrainStep:
         self.network, self.optimiser = self.fabric.setup(self.network, self.optimiser)
 
     def __call__(self, batch):
-        image, target = self.fabric.to_device(batch)  # (B, C, H, W) float, (B, 1, H, W) whole numbers
+        image, target = self.fabric.to_device(batch)  # (B, C, H, W), (B, 1, H, W)
         image = image.contiguous(memory_format=self.memory_format)
         self.network.train()
         loss, self.parts = in_parts(self.gradients, image, target, self.parts)
@@ -46,7 +47,7 @@ class TrainStep:
         return loss
 
     def gradients(self, image, target, parts):
-        """Forward and backward, part by part: the gradients add up to those of the whole batch."""
+        """Forward and backward; gradients of parts add up to those of the batch."""
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for x, y in zip(image.chunk(parts), target.chunk(parts), strict=True):
@@ -58,7 +59,8 @@ class TrainStep:
 
 
 def in_parts(work, image, target, parts):
-    """Call work(image, target, parts); when a GPU's memory is too small for a part, halve the parts and try again.
+    """Call work(image, target, parts); when a GPU's memory is too small for a part, halve the parts
+    and try again.
 
     returns  (what work returned, the number of parts that fitted).
     """

@@ -1,4 +1,6 @@
-"""The state of one stage's training: what it consists of, how it is saved and taken over again, what may change."""
+"""The state of one stage's training: what it consists of, how it is saved and taken over again,
+what may change.
+"""
 
 import contextlib
 import math
@@ -8,22 +10,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import files, origins, steps
+from helpers import files
 from helpers.cascade.weights import save_weights
-from helpers.learning import checkpoints
+from helpers.learning import checkpoints, plans
 
 FORMAT = 3  # of the saved state
 PLAIN = ("step", "history", "clock", "best", "best_step", "best_weights", "best_card", "stale", "losses", "validate_every")
-FREE = steps.WITHOUT_EFFECT | {"epochs", "patience", "accumulate"}  # settings that may change between sittings
 
 
 class Training:
     """The state of one stage's training, in memory and in a folder; made by `sittings.resume`.
 
-    parts      dict of everything with a state_dict: network, optimiser, scheduler, ema; plan: plans.Plan.
+    parts      dict of everything with a state_dict: network, optimiser, scheduler, ema; plan:
+               plans.Plan.
     step       steps done; the next batch is that of this number.
-    history    a dict per validation: step, loss, rate, score and its components; `clock` holds its minutes.
-    best       highest score so far, at step `best_step`; its weights are part of the state, best.safetensors is a copy.
+    history    a dict per validation: step, loss, rate, score and its components; `clock` holds its
+               minutes.
+    best       highest score so far, at step `best_step`; its weights are part of the state,
+               best.safetensors is a copy.
     """
 
     def __init__(self, folder, parts, plan):
@@ -33,7 +37,8 @@ class Training:
         self.validate_every = plan.validate_every  # of the state: it stays when the end moves
         self.minutes, self.paused_by = 0.0, ""
         self.is_saved, self.in_step, self.known_files = False, False, []
-        self.save_took, self.began = 0.0, None  # seconds, and when the sitting began by the monotonic clock
+        # seconds, and when the sitting began by the monotonic clock
+        self.save_took, self.began = 0.0, None
 
     @property
     def finished(self):
@@ -56,7 +61,9 @@ class Training:
         return f"finished at {at}{early}{best}"
 
     def log(self, loss):
-        """Note the loss of this step, a float. Raises FloatingPointError when it is no number: nothing more would be learnt."""
+        """Note the loss of this step, a float. Raises FloatingPointError when it is no number:
+        nothing more would be learnt.
+        """
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the training in {self.folder} gives a loss of {loss} at step {self.step + 1:,}: run again with "
@@ -65,7 +72,8 @@ class Training:
         self.losses.append(float(loss))
 
     def note_validation(self, network, **scores):
-        """Note a validation, and return it with the mean loss since the last; `score` decides whose weights are kept as best.
+        """Note a validation, and return it with the mean loss since the last; `score` decides whose
+        weights are kept as best.
 
         Without a score, because every patient trains, the newest weights are kept.
         Raises ValueError for a score that is no number.
@@ -98,7 +106,8 @@ class Training:
         began = time.monotonic()
         state = {name: getattr(self, name) for name in PLAIN}
         state |= {"format": FORMAT, "settings": self.plan.settings, "total_steps": self.plan.total_steps}
-        state |= {"minutes": self.minutes_now(), "made_with": self.plan.made_with, "parts": {name: part.state_dict() for name, part in self.parts.items()}}
+        state |= {"minutes": self.minutes_now(), "made_with": self.plan.made_with}
+        state |= {"parts": {name: part.state_dict() for name, part in self.parts.items()}}
         with self.naming_what_fails(f"the state of step {self.step:,}"):
             checkpoints.write(self.folder, self.step, state)
         self.is_saved, self.known_files = True, checkpoints.newest_first(self.folder)
@@ -109,7 +118,7 @@ class Training:
         if state.get("format") != FORMAT:
             raise ValueError(f"the training in {self.folder} was saved by another version of this project; finish it with "
                              "that version, choose another run name, or delete the folder to train afresh")  # fmt: skip
-        refuse_other_settings(state["settings"], self.plan.settings, self.folder)
+        plans.refuse_other_settings(state["settings"], self.plan.settings, self.folder)
         for name in (*PLAIN, "minutes"):
             setattr(self, name, state[name])
         for name in self.parts.keys() & state["parts"].keys():  # 16-mixed alone has a scaler, and may be new in this sitting
@@ -140,7 +149,8 @@ class Training:
         print(f"the end moves from step {before:,} to step {total:,}; the learning rate continues without a jump")
 
     def finish(self, score_by_case):
-        """Make the best weights final: final.safetensors, its card beside it as JSON, and validation.csv with its scores.
+        """Make the best weights final: final.safetensors, its card beside it as JSON, and
+        validation.csv with its scores.
 
         returns  the files that it has written, history.csv included.
         """
@@ -148,11 +158,15 @@ class Training:
         names = ("final.safetensors", "final.json", "history.csv", "validation.csv")
         with self.naming_what_fails("final.json"):
             files.write_json(self.folder / "final.json", self.best_card | {"minutes": round(self.minutes, 2)})
-            files.write_csv(self.folder / "validation.csv", pd.DataFrame(score_by_case.items(), columns=["case", "score"]))
+        with self.naming_what_fails("validation.csv"):
+            scores = pd.DataFrame(score_by_case.items(), columns=["case", "score"])
+            files.write_csv(self.folder / "validation.csv", scores)
         return [self.folder / name for name in names]
 
     def card_at(self, step):
-        """The card of weights after a step: what they were made of, with what, and the latest scores."""
+        """The card of weights after a step: what they were made of, with what, and the latest
+        scores.
+        """
         origin = {"settings": self.plan.settings, "made_with": self.plan.made_with}
         return self.plan.card | origin | {"step": step, "scores": self.history[-1:]}
 
@@ -163,7 +177,9 @@ class Training:
 
     @contextlib.contextmanager
     def naming_what_fails(self, what):
-        """Turn the error of a full or read-only disk into one that names what can't be written, and what is whole."""
+        """Turn the error of a full or read-only disk into one that names what can't be written, and
+        what is whole.
+        """
         try:
             yield
         except OSError as error:
@@ -173,21 +189,3 @@ class Training:
             remedy = "make room" if error.errno in files.FULL else "make the folder writable"
             message = f"{self.folder}: {what} can't be written ({why}); {left}: {remedy} and run again"
             raise OSError(error.errno, message) from error
-
-
-def refuse_other_settings(old, new, folder):
-    """Raise ValueError, naming every value that differs, when a training would resume under other settings or lists."""
-    reasons = sorted(origins.differences(_compared(old), _compared(new)))
-    if reasons:
-        raise ValueError(
-            f"the training in {folder} has other settings: {'; '.join(reasons)}. Set them back to resume, "
-            "choose another run name, or delete the folder to train afresh"
-        )
-
-
-def _compared(settings):
-    """Settings that may not change, on one level, so that a list that changed is named and not all of them."""
-    flat = {}
-    for name, value in settings.items():
-        flat |= {f"{name} {key}": inner for key, inner in value.items()} if isinstance(value, dict) and value else {name: value}
-    return {name: value for name, value in flat.items() if name not in FREE}

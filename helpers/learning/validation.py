@@ -18,8 +18,8 @@ from helpers.slices.recipe import grid_of
 def validation_slices(data, fabric):
     """What a stage is judged on: (store.Store, DataFrame of slices), of plans.StageData.
 
-    For the tumour those with liver, in regions from predicted livers where the liver's network is there: a tumour network
-    that has only met perfect regions breaks on real ones.
+    For the tumour those with liver, in regions from predicted livers where the liver's network is
+    there: a tumour network that has only met perfect regions breaks on real ones.
     """
     if data.stage != "tumour":
         return data.store, data.val
@@ -37,7 +37,9 @@ def averaged_network(training, fabric):
 
 
 def best_network(training, fabric):
-    """The best weights so far, before the first validation the averaged ones: weights.TrainedNetwork."""
+    """The best weights so far, before the first validation the averaged ones:
+    weights.TrainedNetwork.
+    """
     if not training.history:
         return averaged_network(training, fabric)
     path = training.folder / "best.safetensors"
@@ -50,11 +52,13 @@ def validate(trained, pixels, slices, threshold=0.5):
     trained  weights.TrainedNetwork; its card says which stage it is.
     pixels   store.Store to read from.
     slices   DataFrame case, z, liver_px, tumour_px.
-    returns  (dict with `score` and components of it, dict case -> score); both empty without slices. The score is the mean
-             over cases of Dice on their listed slices, a case with an empty reference counting 1 when nothing is predicted in
-             it, else 0; tumour that the region leaves out is missed, and so is all of it in a case without a region. What
-             resampling to the region's pixels rounds away counts as left out: a perfect answer to a lesion of 6 mm gets .97
-             to .99. The gate's is the mean of sensitivity and specificity over slices.
+    returns  (dict with `score` and components of it, dict case -> score); both empty without
+             slices. The score is the mean over cases of Dice on their listed slices, a case with an
+             empty reference counting 1 when nothing is predicted in it, else 0; tumour that the
+             region leaves out is missed, and so is all of it in a case without a region. What
+             resampling to the region's pixels rounds away counts as left out: a perfect answer to a
+             lesion of 6 mm gets .97 to .99. The gate's is the mean of sensitivity and specificity
+             over slices.
     """
     if slices.empty:
         return {}, {}
@@ -106,7 +110,9 @@ def _validate_masks(trained, pixels, slices, stage, threshold):
 
 
 def masks_at(trained, pixels, case, z):
-    """(reference, prediction) on slice z of a scan, both bool (y, x); the gate predicts no mask: None."""
+    """(reference, prediction) on slice z of a scan, both bool (y, x); the gate predicts no mask:
+    None.
+    """
     k, organ = z - pixels.first_z(case), "tumour" if trained.card["stage"] == "tumour" else "liver"
     target, counts = target_and_inside(pixels.mask(case)[k], organ, pixels.is_marked(case))
     if trained.card["stage"] == "gate":
@@ -122,9 +128,11 @@ def in_pixels_of(meta, scan_px):
 
 
 def target_and_inside(mask, stage, marked):
-    """(what the stage looks for, where its answer counts), both bool (y, x), from a store's mask plane.
+    """(what the stage looks for, where its answer counts), both bool (y, x), from a store's mask
+    plane.
 
-    The liver counts everywhere; tumour only inside the liver: the predicted one where the store was made from it (`marked`).
+    The liver counts everywhere; tumour only inside the liver: the predicted one where the store was
+    made from it (`marked`).
     """
     labels = mask & 3
     if stage == "liver":
@@ -133,9 +141,11 @@ def target_and_inside(mask, stage, marked):
 
 
 def predicted_regions(run, rows, liver, recipe):
-    """Write a tumour store from predicted livers, so that validation meets regions as inference will; current ones stay.
+    """Write a tumour store from predicted livers, so that validation meets regions as inference
+    will; current ones stay.
 
-    run      runs.Run; rows: rows of cases.csv; liver: weights.TrainedNetwork of the liver stage; recipe: the tumour stage's.
+    run      runs.Run; rows: rows of cases.csv; liver: weights.TrainedNetwork of the liver stage;
+             recipe: the tumour stage's.
     returns  store.Store, which lacks the cases in which no liver was found.
     """
     folder = run.stores / "tumour_predicted"

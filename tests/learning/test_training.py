@@ -87,9 +87,9 @@ def test_the_scale_of_a_loss_in_16_bits_is_restored_where_there_is_one(tmp_path)
 
 def test_other_settings_are_refused_with_the_values_that_differ():
     old = {"rate": 0.1, "epochs": 3, "device": "cpu", "lists": {"a.csv": "1", "b.csv": "2"}}
-    training.refuse_other_settings(old, old | {"epochs": 9, "patience": 2, "device": "cuda", "chunk_minutes": 5}, "here")
+    plans.refuse_other_settings(old, old | {"epochs": 9, "patience": 2, "device": "cuda", "chunk_minutes": 5}, "here")
     with pytest.raises(ValueError) as error:
-        training.refuse_other_settings(old, old | {"rate": 0.2, "lists": {"a.csv": "1", "b.csv": "3"}}, "here")
+        plans.refuse_other_settings(old, old | {"rate": 0.2, "lists": {"a.csv": "1", "b.csv": "3"}}, "here")
     assert "other settings: lists b.csv was '2', is '3'; rate was 0.1, is 0.2. Set them back" in str(error.value)
 
 
