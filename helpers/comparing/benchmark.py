@@ -1,7 +1,7 @@
-"""Work that notebooks 07 and 08 measure in processes of their own, and the scans and lists that it is measured on.
+"""Work that notebooks 07 and 08 measure in processes of their own, and what it is measured on.
 
-python -m helpers.comparing.benchmark baseline | nnunet | learn | rehearse: each does one thing from start to end and leaves;
-the notebook notes its seconds and its memory.
+python -m helpers.comparing.benchmark baseline | nnunet | learn | rehearse: each does one thing
+from start to end and leaves; the notebook notes its seconds and its memory.
 """
 
 import argparse
@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 
 from helpers import files, runs
-from helpers.cascade import pipeline, precision
-from helpers.cascade.weights import load_networks, load_weights
-from helpers.comparing import baselines, nnunet
+from helpers.cascade import inference, pipeline
+from helpers.cascade.precision import half_precision_supported
+from helpers.cascade.weights import load_weights
+from helpers.comparing import baselines, nnunet, timing
 from helpers.intake import case_table
-from helpers.learning.augmentation import OF_STAGE
+from helpers.learning.augmentation import OF_STAGE, augmentation_of
 from helpers.learning.batches import Batches
 from helpers.scans.reading import read_row
 from helpers.scans.volume import HU_RANGE, in_our_axes, read_volume, write_mask, write_on_grid
@@ -59,21 +60,20 @@ def main(words=None):
 
 
 def predict_baseline(scan, out, run):
-    """The same networks as a baseline predicts: float32, slice by slice, no gate; writes the mask of a scan."""
+    """Write a scan's mask by a baseline: float32, slice by slice, no gate."""
     volume = read_volume(scan)
-    networks = load_networks(runs.Run(run).checkpoints, "cpu", unfinished=True)
-    networks.pop("gate", None)
-    networks = {stage: replace(network, precision="32-true") for stage, network in networks.items()}
-    result = pipeline.segment(volume, networks, pipeline.Rules(batch_size=1))
+    networks = inference.load(runs.Run(run).checkpoints, "cpu", unfinished=True)
+    single = {stage: replace(networks[stage], precision="32-true") for stage in ("liver", "tumour")}
+    result = pipeline.segment(volume, single, pipeline.Rules(batch_size=1))
     write_mask(result.labels, volume, out)
     print(result.log.sentence)
 
 
 def learn(folder, steps, width):
-    """A training of the liver stage on the lists and the store in a folder: some steps spread over a whole epoch."""
+    """Train the liver's network on a folder's lists and store: some steps spread over an epoch."""
     chunks = [pd.read_csv(file) for file in sorted(folder.glob("chunk_*.csv"))]
     batches = liver_batches(chunks, store.Store(folder))
-    half = precision.half_precision_supported(torch.device("cpu"))
+    half = half_precision_supported(torch.device("cpu"))
     step = baselines.our_step(baselines.built("unet", width, levels=3, unshuffle=2), half)
     for k in np.linspace(0, batches.steps_per_epoch - 1, steps).astype(int):
         step(batches(int(k)))
@@ -86,9 +86,11 @@ def liver_batches(chunks, pixels, seed=7, batch_size=8):
 
 
 def rehearse(weights, run, steps):
-    """Some steps more of a training with a binary head, on one core; prints what it costs as a line of JSON.
+    """Some steps more of a training with a binary head, on one core; prints its cost as JSON.
 
-    weights  written by notebook 04: the card says what network learnt, and how. Seconds are the processor's, of this process.
+    weights  written by notebook 04: the card says what network learnt, and how.
+    prints   parameters_m and learnt_m (millions), slices_per_second by the processor's time, so
+             that other programs disturb it little.
     """
     torch.set_num_threads(1)
     network, card = load_weights(weights)
@@ -99,21 +101,31 @@ def rehearse(weights, run, steps):
         lists.read_lists(run_paths.lists)[0],
         store.Store(run_paths.stores / ("tumour" if stage == "tumour" else "liver")),
         stage,
-        augmentation=replace(OF_STAGE[stage], **settings["augment"]),
+        augmentation=augmentation_of(stage, settings["augment"]),
         norm=card["norm"],
         **{name: settings[name] for name in names},
     )
     trained = card["made_with"]["precision"]
-    step = baselines.our_step(network, trained if trained == "bf16-mixed" else "32-true")  # 16-mixed is for GPUs
+    precision = trained if trained == "bf16-mixed" else "32-true"  # 16-mixed is for GPUs
+    step = baselines.our_step(network, precision)
     seconds = []
     for k in range(steps + 1):
         began = time.process_time()
         step(batches(k))
         seconds.append(time.process_time() - began)
     sizes = [(p.numel() / 1e6, p.requires_grad) for p in network.parameters()]
-    cost = {"parameters_m": sum(n for n, _ in sizes), "learnt_m": sum(n for n, learns in sizes if learns)}
-    cost["slices_per_second"] = settings["batch_size"] / float(np.median(seconds[1:]))  # the first one warms up
-    print(json.dumps(cost))
+    cost = {"parameters_m": sum(millions for millions, _ in sizes)}
+    cost["learnt_m"] = sum(millions for millions, learns in sizes if learns)
+    typical = float(np.median(seconds[1:]))  # the first one warms up
+    print(json.dumps(cost | {"slices_per_second": settings["batch_size"] / typical}))
+
+
+def rehearsed(weights, run, steps):
+    """What `rehearse` prints for a network, and peak_gib of its process: a dict."""
+    words = ["rehearse", weights, "--run", run.name, "--steps", steps]
+    done = timing.of_process([sys.executable, "-m", "helpers.comparing.benchmark", *words])
+    printed = [line for line in done["output"].splitlines() if line.startswith("{")]
+    return json.loads(printed[-1]) | {"peak_gib": done["peak_gib"]}
 
 
 def first_scans(run, count=4):
@@ -123,7 +135,7 @@ def first_scans(run, count=4):
 
 
 def stored_slices(rows, size, folder):
-    """Write a slice store of some scans; returns (the slices that show liver as in the lists, the store.Store)."""
+    """Write a slice store of some scans; (DataFrame of the slices with liver, the store.Store)."""
     how, described = recipe.Recipe(size=size), []
     for _, row in rows.iterrows():
         volume, labels = read_row(row)
@@ -139,12 +151,13 @@ def seconds_by_step(scan, run):
     began = time.perf_counter()
     volume = read_volume(scan)
     read = time.perf_counter() - began
-    log = pipeline.segment(volume, load_networks(run.checkpoints, "cpu", unfinished=True)).log
-    return {"read": read} | {step: seconds for step, seconds in log.seconds.items() if step != "all"}
+    log = pipeline.segment(volume, inference.load(run.checkpoints, "cpu", unfinished=True)).log
+    spent = {"read": read} | log["seconds"]
+    return {step: seconds for step, seconds in spent.items() if step != "all"}
 
 
 def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
-    """Make a training on `count` cases of a few real ones: links to their slices, and lists in chunks.
+    """Make a training on `count` cases of a few: links to their slices, and lists in chunks.
 
     pixels   store.Store of the liver stage; slices DataFrame of the cases' slices, as in the lists.
     """
@@ -156,13 +169,15 @@ def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
             files.link(pixels.folder / f"{case}.{ending}", folder / f"{name}.{ending}")
         rows.append(slices[slices.case == case].assign(case=name))
     for k in range(0, count, cases_a_chunk):
-        pd.concat(rows[k : k + cases_a_chunk]).to_csv(folder / f"chunk_{k // cases_a_chunk:03d}.csv", index=False)
+        chunk = folder / f"chunk_{k // cases_a_chunk:03d}.csv"
+        pd.concat(rows[k : k + cases_a_chunk]).to_csv(chunk, index=False)
 
 
 def write_long_scan(volume, size, slices, path, body_share=1.0, seed=7):
-    """Write a scan of `slices` × size × size made from a smaller one: its own slices in the middle, its ends repeated beyond.
+    """Write a scan of `slices` × size × size made from a smaller one.
 
-    body_share  share of the slices that the small scan is stretched over; the rest shows no liver.
+    body_share  share of the slices, in the middle, that the small scan is stretched over; its ends
+                are repeated beyond, without liver.
     Noise is added, so that the file is about as hard to decompress as a real one.
     """
     rng, depth = np.random.default_rng(seed), len(volume.hu)
@@ -171,7 +186,8 @@ def write_long_scan(volume, size, slices, path, body_share=1.0, seed=7):
     noise = rng.normal(0, 8, (8, size, size)).astype(np.float32)
     hu = np.empty((slices, size, size), np.int16)
     for k, row in enumerate(rows):
-        plane = cv2.resize(volume.hu[row].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+        plane = volume.hu[row].astype(np.float32)
+        plane = cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR)
         hu[k] = np.clip(plane + noise[k % 8], *HU_RANGE)
     edge_mm = volume.spacing_mm[1] * volume.hu.shape[1] / size
     scan = in_our_axes(hu, (volume.spacing_mm[0] * depth / wanted, edge_mm, edge_mm))

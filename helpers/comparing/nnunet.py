@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from helpers import files, origins
-from helpers.comparing import baseline_recipes
+from helpers.comparing import race_entrants
 from helpers.scans import reading
 from helpers.scans.volume import in_our_axes, write_on_grid
 
@@ -18,7 +18,7 @@ NUMBER, NAME = 3, "Dataset003_Liver"
 
 
 class Entrant:
-    """nnU-Net's own 2-D plans, preprocessing, augmentation, network, loss and optimiser; see `baseline_recipes.Entrant`.
+    """nnU-Net's own 2-D plans, preprocessing, augmentation, network, loss and optimiser; see `race_entrants.Entrant`.
 
     folder  where its raw, preprocessed and result folders are, made once.
     rows    rows of cases.csv to learn from.
@@ -39,8 +39,8 @@ class Entrant:
     def seed(self, steps):
         """Seed what it draws by, anew after a pause: not the first patches over again."""
         self.steps = steps
-        torch.manual_seed(baseline_recipes.SEED + steps)
-        np.random.seed(baseline_recipes.SEED + steps)
+        torch.manual_seed(race_entrants.SEED + steps)
+        np.random.seed(race_entrants.SEED + steps)
 
     def step(self, share):
         trainer = self.trainer
@@ -59,7 +59,7 @@ class Entrant:
         properties = {"spacing": list(volume.spacing_mm)}
         labels = predictor.predict_single_npy_array(volume.hu[None].astype(np.float32), properties)
         trainer.set_deep_supervision_enabled(True)
-        return baseline_recipes.with_one_liver(labels.astype(np.uint8))
+        return race_entrants.with_one_liver(labels.astype(np.uint8))
 
     def state_dict(self):
         network, optimiser = self.trainer.network.state_dict(), self.trainer.optimizer.state_dict()

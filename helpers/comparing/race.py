@@ -1,12 +1,16 @@
-"""A race: entrants learn for the same minutes from the same patients. python -m helpers.comparing.race ours monai --run mine
+"""A race: entrants learn for the same minutes from the same patients.
 
-Each one's clock counts learning only; at some moments it predicts the validation patients, and every scan's Dice goes into
-reports/<run>/race-<minutes>.csv. Who is stopped resumes where it was saved. Every call ends with the page of all that was
-judged so far, race-<minutes>.md; a call without an entrant writes the page only.
+python -m helpers.comparing.race ours monai --run mine
+
+Each one's clock counts learning only; at some moments it predicts the validation patients, and
+every scan's Dice goes into reports/<run>/race-<minutes>.csv. Who is stopped resumes where it was
+saved. Every call ends with the page of all that was judged so far, race-<minutes>.md; a call
+without an entrant writes the page only.
 """
 
 import argparse
 import io
+import math
 import sys
 import time
 
@@ -14,7 +18,7 @@ import filelock
 import torch
 
 from helpers import files, processes, runs
-from helpers.comparing import baseline_recipes, nnunet, race_curve, race_ours
+from helpers.comparing import baseline_recipes, nnunet, race_curve, race_entrants, race_ours
 from helpers.comparing.race_curve import NAMES
 from helpers.comparing.race_rules import Race
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE
@@ -23,10 +27,11 @@ SAVED_SECONDS = 60.0
 
 
 def learn(race, name, entrant, over):
-    """Let an entrant learn and be judged until it is through or has to pause; returns DONE or PAUSED.
+    """Let an entrant learn and be judged until it is through or has to pause: DONE or PAUSED.
 
-    entrant  has step(share of the time gone), predict(volume), start, state_dict and load_state_dict.
-    over     function that says whether to pause; the state is saved then, at every moment, and every SAVED_SECONDS.
+    entrant  has step(share of the time gone), predict(volume), start, state_dict, load_state_dict.
+    over     function that says whether to pause; the state is saved then, at every moment, and
+             every SAVED_SECONDS.
     """
     file, seconds, steps = race.folder(name) / "state.pt", 0.0, 0
     if file.is_file():
@@ -35,14 +40,16 @@ def learn(race, name, entrant, over):
         seconds, steps = state["seconds"], state["steps"]
         if state["start"] != entrant.start:
             raise ValueError(
-                f"{NAMES[name]}: it began from {state['start']} and finds {entrant.start} now; let it find the same again, "
-                f"or delete {file.parent} and its rows of {race.table}"
+                f"{NAMES[name]}: it began from {state['start']} and finds {entrant.start} now; let "
+                f"it find the same again, or delete {file.parent} and its rows of {race.table}"
             )
-        print(f"{NAMES[name]}: resumes after {seconds / 60:.1f} minutes, {steps:,} steps", flush=True)
+        at = f"{seconds / 60:.1f} minutes, {steps:,} steps"
+        print(f"{NAMES[name]}: resumes after {at}", flush=True)
 
     def save():
+        state = {"seconds": seconds, "steps": steps, "start": entrant.start}
         buffer = io.BytesIO()
-        torch.save({"seconds": seconds, "steps": steps, "start": entrant.start, "entrant": entrant.state_dict()}, buffer)
+        torch.save(state | {"entrant": entrant.state_dict()}, buffer)
         with files.written_whole(file) as beside:
             beside.write_bytes(buffer.getbuffer())
 
@@ -68,42 +75,46 @@ def entered(name, race):
     if name == "nnunet":
         return nnunet.Entrant(race.scratch / "nnunet", race.cases("train"))
     recipe = files.read_json(race.run.lists / "recipe.json")["recipe"]
-    items = baseline_recipes.slices_of(race.scratch / "slices", race.cases("train"), recipe["size"])
+    size, folder = recipe["size"], race.scratch / "slices"
+    items = race_entrants.slices_of(folder, race.cases("train"), size)
     if name == "monai":
-        return baseline_recipes.monai(items, recipe["size"])
-    return baseline_recipes.smp(items, recipe["size"], recipe["windows"][0])
+        return baseline_recipes.monai(items, size)
+    return baseline_recipes.smp(items, size, recipe["windows"][0])
 
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
-    ask = argparse.ArgumentParser("python -m helpers.comparing.race", description=__doc__,
-                                  formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    ask.add_argument("names", nargs="*", metavar="ENTRANT", help=f"of {', '.join(NAMES)}; they learn one after another")
-    ask.add_argument("--run", required=True, help="a run with lists, stores and validation patients, made by 01 and 02")
-    ask.add_argument("--minutes", type=float, default=60.0, help="of learning; default 60")
-    ask.add_argument("--moments", type=int, default=8, help="how often the validation patients are predicted; default 8")
-    ask.add_argument("--sitting", type=float, default=0.0, help="pause after so many minutes with exit code 75; 0 for no limit")
+    plain, known = argparse.RawTextHelpFormatter, ", ".join(NAMES)
+    ask = argparse.ArgumentParser(
+        "python -m helpers.comparing.race", description=__doc__, formatter_class=plain
+    )
+    add = ask.add_argument
+    add("names", nargs="*", metavar="ENTRANT", help=f"of {known}; they learn one after another")
+    add("--run", required=True, help="with lists, stores and validation patients, by 01 and 02")
+    add("--minutes", type=float, default=60.0, help="of learning; default 60")
+    add("--moments", type=int, default=8, help="at which the patients are predicted; default 8")
+    add("--sitting", type=float, default=math.inf, help="pause after so many minutes, exit code 75")
     words = ask.parse_args(words)
     if unknown := set(words.names) - set(NAMES):
-        ask.error(f"{', '.join(sorted(unknown))} is no entrant; choose of {', '.join(NAMES)}")
-    began, code = time.monotonic(), DONE
-    left = (lambda: began + 60 * words.sitting - time.monotonic()) if words.sitting else (lambda: float("inf"))
+        ask.error(f"{', '.join(sorted(unknown))} is no entrant; choose of {known}")
+    end, code = time.monotonic() + 60 * words.sitting, DONE
     try:
         race = Race(runs.Run(words.run), words.minutes, words.moments)
         race.cases("val")
         if words.names:
             race.agree()
         elif not race.table.is_file():
-            raise FileNotFoundError(f"{race.table}: nobody was judged yet; name who shall learn, of {', '.join(NAMES)}")
+            raise FileNotFoundError(f"{race.table}: nobody was judged yet; name some of {known}")
     except (ValueError, FileNotFoundError) as error:
         print(f"helpers.comparing.race: {error}", file=sys.stderr)
         return USAGE
     for name in words.names:
         if code == DONE:
-            code = enter(name, race, left)
+            code = enter(name, race, lambda: end - time.monotonic())
     if race.table.is_file():
-        race_curve.write_page(race.rows(), race.table.with_suffix(".md"))
-        print(f"{race_curve.sentence(race.rows())}\n{runs.relative(race.table.with_suffix('.md'))}")
+        page = race.table.with_suffix(".md")
+        race_curve.write_page(race.rows(), page)
+        print(f"{race_curve.sentence(race.rows())}\n{runs.relative(page)}")
     return code
 
 
@@ -116,14 +127,16 @@ def enter(name, race, left):
         with filelock.FileLock(race.folder(name).with_suffix(".lock"), timeout=0):
             return raced(name, race, left)
     except filelock.Timeout:
-        print(f"helpers.comparing.race: {NAMES[name]} is racing in another process; wait for it", file=sys.stderr)
+        busy = f"{NAMES[name]} is racing in another process; wait for it"
+        print(f"helpers.comparing.race: {busy}", file=sys.stderr)
         return FAILED
 
 
 def raced(name, race, left):
-    """Let one entrant learn for the seconds that the function `left` gives; returns DONE, PAUSED or FAILED."""
+    """Let one entrant learn for the seconds that `left()` gives: DONE, PAUSED or FAILED."""
     entrant = None if name == "ours" else entered(name, race)
-    with processes.collected() as signals:  # not before: workers that nnU-Net prepares with have to obey SIGTERM
+    # signals not before: workers that nnU-Net prepares with have to obey SIGTERM
+    with processes.collected() as signals:
         if name == "ours":
             code = race_ours.learn(race, left, signals)
         else:

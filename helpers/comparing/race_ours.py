@@ -1,6 +1,7 @@
-"""Our own entrant of the race: notebook 04 trains gate, liver and tumour in turns, and the cascade predicts."""
+"""Our own entrant of the race: notebook 04 trains the stages in turns, the cascade predicts."""
 
 import shutil
+from functools import partial
 
 from helpers import files, jobs, runs
 from helpers.cascade import pipeline
@@ -10,13 +11,13 @@ from helpers.learning import checkpoints
 from helpers.slices import lists
 
 SHARES = {"gate": 0.04, "liver": 0.60, "tumour": 0.36}  # of the learning minutes
-KEPT = 48  # validations in a training: each keeps the newest weights, so those judged are at most 2 % of it old
+KEPT = 48  # validations: each keeps the newest weights, so those judged are at most 2 % of it old
 TRIAL_STEPS = 40
 DEVICE = "cpu"  # where the other entrants learn, too
 
 
 def learn(race, left, signals):
-    """Train in turns until all moments are judged, or it has to pause; returns DONE, PAUSED or FAILED.
+    """Train in turns until all moments are judged; returns DONE, else PAUSED or FAILED.
 
     left     function that gives the seconds left of this sitting.
     signals  list that isn't empty any more when the process shall end.
@@ -24,28 +25,35 @@ def learn(race, left, signals):
     run = run_beside(race)
     while moment := race.next_moment("ours"):
         for stage, share in SHARES.items():
-            code = take_turn(run, stage, share * race.minutes, share * race.minutes_at(moment), left, signals)
+            whole, until = share * race.minutes, share * race.minutes_at(moment)
+            code = take_turn(run, stage, whole, until, left, signals)
             if code != DONE:
                 return code
         states = [newest_state(run, stage) for stage in SHARES]
-        networks = load_networks(run.checkpoints, DEVICE, unfinished=True)
-        minutes, steps = sum(state["minutes"] for state in states), sum(state["step"] for state in states)
-        race.judge("ours", moment, minutes, steps, lambda volume, networks=networks: pipeline.segment(volume, networks).labels)
+        networks = inference.load(run.checkpoints, DEVICE, unfinished=True)
+        minutes, steps = (sum(state[name] for state in states) for name in ("minutes", "step"))
+        race.judge("ours", moment, minutes, steps, partial(labels_of, networks))
     return DONE
 
 
+def labels_of(networks, volume):
+    return pipeline.segment(volume, networks).labels
+
+
 def run_beside(race):
-    """A run of its own beside the race's, whose lists hold the same training slices and no validation patients."""
+    """A run of its own with the race's training slices, and without validation patients."""
     run, source = runs.Run(f"{race.run.name}-race{race.minutes:g}"), race.run
     for stage in ("liver", "tumour"):
         _link_files(source.stores / stage, run.stores / stage)
     split = (source.lists / "split.csv").read_text(encoding="utf8")
     if (run.lists / "split.csv").is_file():
         if (run.lists / "split.csv").read_text(encoding="utf8") != split:
-            raise ValueError(f"{run.lists} is of another split than {source.lists}: delete it, and {run.checkpoints}")
+            advice = f"delete it, and {run.checkpoints}"
+            raise ValueError(f"{run.lists} is of another split than {source.lists}: {advice}")
         return run
-    for file in [*lists.training_files(source.lists), source.lists / "cases.csv", source.lists / "recipe.json"]:
-        files.write_text(run.lists / file.name, file.read_text(encoding="utf8"))
+    chunks = [file.name for file in lists.training_files(source.lists)]
+    for name in (*chunks, "cases.csv", "recipe.json"):
+        files.write_text(run.lists / name, (source.lists / name).read_text(encoding="utf8"))
     heading = (source.lists / "val.csv").read_text(encoding="utf8").partition("\n")[0]
     files.write_text(run.lists / "val.csv", heading + "\n")
     files.write_text(run.lists / "split.csv", split)  # the last: all is there
@@ -53,7 +61,7 @@ def run_beside(race):
 
 
 def _link_files(source, folder):
-    """The files of a store in another folder, without another copy of them where the disk allows it."""
+    """The files of a store in another folder, not copied where the disk allows it."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         if not (folder / file.name).exists():
@@ -61,7 +69,10 @@ def _link_files(source, folder):
 
 
 def take_turn(run, stage, whole, until, left, signals):
-    """Train a stage until it has learnt for `until` minutes of `whole`; returns DONE when it has, else PAUSED or FAILED."""
+    """Train a stage until it has learnt for `until` minutes of `whole`.
+
+    returns  DONE when it has, else PAUSED or FAILED.
+    """
     if signals or left() <= 0:
         return PAUSED
     trial, epochs = run.checkpoints / f"{stage}-epochs.json", 1
@@ -84,14 +95,15 @@ def take_turn(run, stage, whole, until, left, signals):
 
 
 def train(run, stage, epochs, minutes=0.0, steps=0):
-    """Notebook 04 for so many minutes or steps; DONE when they are up or the training is finished."""
-    pause = {"chunk_minutes": float(minutes), "chunk_steps": steps}
-    job = jobs.training(run, stage=stage, epochs=epochs, validations=KEPT, loggers="", device=DEVICE, **pause)
+    """Notebook 04 for so many minutes or steps; DONE when they are up or it is finished."""
+    budget = {"epochs": epochs, "chunk_minutes": float(minutes), "chunk_steps": steps}
+    fixed = {"validations": KEPT, "loggers": "", "device": DEVICE}
     before = newest_state(run, stage).get("minutes", 0.0)
-    code, signal = jobs.carried_out(job, run)
-    if code == PAUSED and not signal and (steps or newest_state(run, stage)["minutes"] - before > 0.9 * minutes):
-        return DONE
-    return PAUSED if signal else code  # a file `stop` ends a turn before its time
+    code, signal = jobs.carried_out(jobs.training(run, stage=stage, **budget, **fixed), run)
+    if signal or code != PAUSED:
+        return PAUSED if signal else code
+    learnt = newest_state(run, stage)["minutes"] - before
+    return DONE if steps or learnt > 0.9 * minutes else PAUSED  # else a file `stop` ended it
 
 
 def newest_state(run, stage):
@@ -100,12 +112,14 @@ def newest_state(run, stage):
 
 
 def epochs_in(state, whole, from_the_start=False):
-    """Whole epochs over all chunks that a stage will have gone through when its minutes are up, at the speed so far.
+    """Whole epochs that a stage will have gone through when its minutes are up, at its speed.
 
-    state  of a training: step, minutes, total_steps, and epochs in its settings.
-    whole  minutes that the stage has in all; they begin anew for a trial that is thrown away, `from_the_start`.
+    state           of a training: step, minutes, total_steps, and epochs in its settings.
+    whole           minutes that the stage has in all.
+    from_the_start  they begin anew, for a trial that is thrown away.
     """
-    step, minutes, per_epoch = state["step"], state["minutes"], state["total_steps"] // state["settings"]["epochs"]
+    step, minutes = state["step"], state["minutes"]
+    per_epoch = state["total_steps"] // state["settings"]["epochs"]
     left = whole if from_the_start else max(0.0, whole - minutes)
     reached = step / minutes * left + (0 if from_the_start else step)
     return max(1, round(reached / per_epoch), step // per_epoch + 1)

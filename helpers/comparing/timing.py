@@ -1,4 +1,4 @@
-"""Seconds and memory, measured side by side: the only comparison that holds on a machine that does other things too."""
+"""Seconds and memory, measured side by side: all that holds on a machine that does other things."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from helpers.cascade.precision import half_precision_supported
 def side_by_side(variants, rounds):
     """Time every variant once a round, in turns: forwards in one round, backwards in the next.
 
-    variants  dict of name -> function of a number, which is counted up; each is called once before, to warm up.
+    variants  dict of name -> function of a number, which is counted up; each is called once before.
     returns   DataFrame of seconds, a column a variant, a row a round.
     """
     for work in variants.values():
@@ -35,28 +35,31 @@ def side_by_side(variants, rounds):
 
 
 def summarised(seconds, items=1):
-    """Medians of `side_by_side` and how sure they are; the first column is what the others are compared with.
+    """Medians of `side_by_side` and how sure they are; the others are compared with the first.
 
     items    pieces of work a call, such as the slices of a batch.
-    returns  DataFrame, a row a variant: seconds, items_per_second, low and high (quartiles of the latter), times_slower
-             (the median of the ratios within each round).
+    returns  DataFrame, a row a variant: seconds, items_per_second, low and high (quartiles of the
+             latter), times_slower (the median of the ratios within each round).
     """
     first = seconds.iloc[:, 0]
     low, middle, high = (seconds.quantile(share) for share in (0.25, 0.5, 0.75))
-    table = {"seconds": middle, "items_per_second": items / middle, "low": items / high, "high": items / low}
-    return pd.DataFrame(table | {"times_slower": seconds.div(first, axis=0).median()})
+    rates = {"items_per_second": items / middle, "low": items / high, "high": items / low}
+    slower = seconds.div(first, axis=0).median()
+    return pd.DataFrame({"seconds": middle, **rates, "times_slower": slower})
 
 
 def of_process(command, every=0.02):
-    """Run a command to its end; dict of seconds, peak_gib (it and its children, resident) and output (stdout and stderr).
+    """Run a command to its end, with runs where ours lie.
 
-    every  seconds between two looks at its memory. Its runs lie where ours do.
+    every    seconds between two looks at its memory.
+    returns  dict: seconds, peak_gib (it and its children, resident), output (stdout and stderr).
     Raises RuntimeError with the last lines that it printed when it fails.
     """
     env = os.environ | {"CASCADE_LIVER_ROOT": str(runs.ROOT)}
     with tempfile.TemporaryFile() as file:
         began, peak = time.perf_counter(), 0
-        process = psutil.Popen([str(word) for word in command], stdout=file, stderr=subprocess.STDOUT, env=env)
+        words = [str(word) for word in command]
+        process = psutil.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=env)
         while process.poll() is None:
             peak = max(peak, _resident(process))
             time.sleep(every)
@@ -64,7 +67,8 @@ def of_process(command, every=0.02):
         file.seek(0)
         output = file.read().decode(errors="replace")
     if process.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: ended with {process.returncode}: {output[-2000:]}")
+        failed = f"{' '.join(words)}: ended with {process.returncode}"
+        raise RuntimeError(f"{failed}: {output[-2000:]}")
     return {"seconds": seconds, "peak_gib": peak / 2**30, "output": output}
 
 
@@ -79,18 +83,21 @@ def _resident(process):
 
 
 def machine():
-    """What seconds depend on here: cores, threads, load (processes that wanted a core in the last minute), half precision."""
-    half = half_precision_supported(torch.device("cpu"))
+    """What seconds depend on: cores, threads, load (processes that want a core), half precision."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    return {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load, "half precision": half}
+    machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+    return machine | {"half precision": half_precision_supported(torch.device("cpu"))}
 
 
 def convolution_rates(channels, sizes, batch_size, dtype, repeats=5):
-    """How fast this machine's convolutions are, FLOP/s: dict (channels, size) -> best of `repeats`, 3 × 3, forward."""
+    """FLOP/s of 3 × 3 convolutions here, forward: dict (channels, size) -> best of `repeats`."""
+
+    def random(*shape):
+        return torch.rand(*shape).to(dtype).contiguous(memory_format=torch.channels_last)
+
     rates = {}
     for n, size in zip(channels, sizes, strict=True):
-        x = torch.rand(batch_size, n, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
-        weight = torch.rand(n, n, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+        x, weight = random(batch_size, n, size, size), random(n, n, 3, 3)
         seconds = []
         with torch.no_grad():
             for _ in range(repeats + 1):
@@ -102,7 +109,7 @@ def convolution_rates(channels, sizes, batch_size, dtype, repeats=5):
 
 
 def operations(work):
-    """Floating-point operations of a call, as torch counts them (matrix products and convolutions)."""
+    """Floating-point operations of a call, as torch counts them: matrix products, convolutions."""
     with FlopCounterMode(display=False) as counted:
         work()
     return counted.get_total_flops()

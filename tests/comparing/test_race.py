@@ -13,7 +13,7 @@ import torch
 from conftest import command
 
 from helpers import files, jobs, runs
-from helpers.comparing import baseline_recipes, race, race_curve, race_ours, race_rules
+from helpers.comparing import baseline_recipes, race, race_curve, race_entrants, race_ours, race_rules
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 from helpers.scans import reading
 from helpers.scans.volume import Volume
@@ -240,7 +240,7 @@ def test_what_is_not_part_of_the_largest_liver_goes():
     labels[0, 2, 2] = 2
     kept = labels.copy()
     labels[0, 1:3, 6:8] = [[1, 2], [2, 2]]
-    assert np.array_equal(baseline_recipes.with_one_liver(labels), kept)
+    assert np.array_equal(race_entrants.with_one_liver(labels), kept)
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_a_prediction_is_the_likeliest_class_put_back_on_the_scan():
     nothing = torch.nn.Linear(1, 1)
     others = {"loss_of": None, "batches": None, "rate": None}
     optimiser = torch.optim.SGD(nothing.parameters())
-    one = baseline_recipes.Entrant(nothing, optimiser=optimiser, logits=lambda hu: logits(hu / 50), size=8, **others)
+    one = race_entrants.Entrant(nothing, optimiser=optimiser, logits=lambda hu: logits(hu / 50), size=8, **others)
     hu = np.zeros((2, 16, 16), np.int16)
     hu[:, 4:12, 4:12], hu[1, 6:8, 6:8] = 50, 100
     scan = Volume(hu, (3.0, 1.0, 1.0), np.eye(4), (16, 16, 2), "LPS")

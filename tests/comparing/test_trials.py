@@ -5,14 +5,13 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from helpers import files, jobs, runs
-from helpers.cascade import inference
-from helpers.cascade.weights import load_networks
-from helpers.comparing import trials
-from helpers.comparing.trial_comparison import compared, conclusion, of_patients, score_against_speed
-from helpers.comparing.trials import Trial, judged_alike, liver_scores, resized
+from helpers.cascade import inference, pipeline
+from helpers.comparing import benchmark, trial_scores, trials
+from helpers.comparing.trial_figures import score_against_speed
+from helpers.comparing.trial_scores import compared, conclusion, liver_dice, of_patients
+from helpers.comparing.trials import Trial, judged_alike, resized
 from helpers.intake import case_table
 from helpers.looking import plots
 from helpers.scans import reading
@@ -93,8 +92,8 @@ def test_scores_and_cost_are_taken_again_for_other_weights(own_root, monkeypatch
         calls.append(rows.case.tolist())
         return {"all": {"1": 0.5}, "largest": {"1": len(calls) / 10}}
 
-    monkeypatch.setattr(trials, "liver_scores", measured)
-    monkeypatch.setattr(trials, "speed", lambda weights, run, steps: {"peak_gib": float(steps)})
+    monkeypatch.setattr(trial_scores, "liver_dice", measured)
+    monkeypatch.setattr(benchmark, "rehearsed", lambda weights, run, steps: {"peak_gib": float(steps)})
     files.write_json(trial.folder / "final.json", {"settings": {"batch_size": 8}})
     files.write_text(trial.folder / "history.csv", "step,loss\n2,0.5\n4,0.4\n")
     for content, expected in (("a", 0.1), ("a", 0.1), ("b", 0.2)):
@@ -207,7 +206,7 @@ def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):
 
     row = case_table.read_table(tiny_run.lists / "cases.csv").iloc[:1]
     weights = tiny_run.checkpoints / "liver" / "final.safetensors"
-    scores = liver_scores(weights, row, torch.device("cpu"))
+    scores = liver_dice(weights, row, "cpu")
     volume, labels = reading.read_row(row.iloc[0])
     network = load_networks(tiny_run.checkpoints, "cpu")["liver"]
     grid, image = recipe.grid_of(volume, "liver", network.recipe), recipe.whole_slices(volume, network.recipe)
