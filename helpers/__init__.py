@@ -21,7 +21,7 @@ ROOMS = {
     "trial_figures trial_scores trials",
 }
 NAMES = {
-    "runs": "Run",
+    "runs": "HERE Run",
     "scans.volume": "Volume read_volume write_mask",
     "scans.folder": "scan_folder",
     "scans.reading": "read_row read_scan",

@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 
 from helpers import files, runs
-from helpers.cascade import inference, pipeline
+from helpers.cascade import pipeline
 from helpers.cascade.precision import half_precision_supported
-from helpers.cascade.weights import load_weights
+from helpers.cascade.weights import load_networks, load_weights
 from helpers.comparing import baselines, nnunet, timing
 from helpers.intake import case_table
 from helpers.learning.augmentation import OF_STAGE, augmentation_of
@@ -62,7 +62,7 @@ def main(words=None):
 def predict_baseline(scan, out, run):
     """Write a scan's mask by a baseline: float32, slice by slice, no gate."""
     volume = read_volume(scan)
-    networks = inference.load(runs.Run(run).checkpoints, "cpu", unfinished=True)
+    networks = load_networks(runs.Run(run).checkpoints, "cpu", unfinished=True)
     single = {stage: replace(networks[stage], precision="32-true") for stage in ("liver", "tumour")}
     result = pipeline.segment(volume, single, pipeline.Rules(batch_size=1))
     write_mask(result.labels, volume, out)
@@ -151,8 +151,9 @@ def seconds_by_step(scan, run):
     began = time.perf_counter()
     volume = read_volume(scan)
     read = time.perf_counter() - began
-    log = pipeline.segment(volume, inference.load(run.checkpoints, "cpu", unfinished=True)).log
-    spent = {"read": read} | log["seconds"]
+    networks = load_networks(run.checkpoints, "cpu", unfinished=True)
+    log = pipeline.segment(volume, networks).log
+    spent = {"read": read} | log.seconds
     return {step: seconds for step, seconds in spent.items() if step != "all"}
 
 

@@ -59,7 +59,7 @@ class Entrant:
     def predict(self, volume):
         """Labels uint8 (z, y, x): the likeliest class of each pixel, and of livers the largest."""
         self.network.eval()
-        grid = recipe.whole_slices(volume.hu.shape, volume.spacing_mm, self.size)
+        grid = recipe.whole_grid(volume.hu.shape, volume.spacing_mm, self.size)
         labels = np.zeros(volume.hu.shape, np.uint8)
         back = np.zeros((CLASSES, *labels.shape[1:]), np.float32)
         for start in range(0, len(labels), BATCH):
@@ -120,7 +120,7 @@ def slices_of(folder, rows, size):
         paths = {name: folder / f"{row['case']}-{size}-{row['bytes']}.{name}.npy" for name in BOTH}
         if not all(path.is_file() for path in paths.values()):
             volume, labels = reading.read_row(row)
-            grid = recipe.whole_slices(volume.hu.shape, volume.spacing_mm, size)
+            grid = recipe.whole_grid(volume.hu.shape, volume.spacing_mm, size)
             stacks = grid.stack(volume.hu, fill=AIR), grid.stack(labels, labels=True)
             for name, stack in zip(BOTH, stacks, strict=True):
                 with written_whole(paths[name]) as beside:

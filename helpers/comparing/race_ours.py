@@ -30,7 +30,7 @@ def learn(race, left, signals):
             if code != DONE:
                 return code
         states = [newest_state(run, stage) for stage in SHARES]
-        networks = inference.load(run.checkpoints, DEVICE, unfinished=True)
+        networks = load_networks(run.checkpoints, DEVICE, unfinished=True)
         minutes, steps = (sum(state[name] for state in states) for name in ("minutes", "step"))
         race.judge("ours", moment, minutes, steps, partial(labels_of, networks))
     return DONE

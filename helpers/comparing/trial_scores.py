@@ -1,16 +1,16 @@
 """What trials scored: livers on whole scans, patients, paired tests, and what these say."""
 
-import numpy as np
 import pandas as pd
 
-from helpers.cascade import inference, pipeline
+from helpers.cascade import inference
 from helpers.cascade.liver import largest_component
-from helpers.cascade.precision import device_named, half_precision_supported
-from helpers.cascade.weights import load_weights
+from helpers.cascade.precision import device_named
+from helpers.cascade.weights import load_network
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.scoring import metrics, statistics
 from helpers.slices import recipe
+from helpers.slices.pixels import level
 
 COLUMNS = [
     "trial", "patients", "score", "low", "high",
@@ -24,16 +24,13 @@ def liver_dice(weights, rows, device):
     weights  file of a liver network; rows: rows of cases.csv; device: "cpu", "cuda" or "auto".
     returns  {"all": {case: of all that was found}, "largest": {case: of the largest component}}.
     """
-    device = device_named(device)
-    half = half_precision_supported(device)
-    network = inference.TrainedNetwork(*load_weights(weights, device), half)
+    network = load_network(weights, device_named(device))
     scores = {"all": {}, "largest": {}}
     for _, row in rows.iterrows():
         volume, labels = reading.read_row(row)
         volume = with_likely_spacing(volume)
-        grid, image = recipe.working_slices(volume, network.recipe)
-        step = pipeline.Rules().neighbour_step(volume)
-        liver, _ = inference.liver_mask(network, grid, image, np.arange(len(image)), 0.5, step=step)
+        slices = recipe.whole_slices(volume, network.recipe)
+        liver = inference.probability(network, slices) >= level(0.5)
         reference = labels >= 1
         for name, mask in (("all", liver), ("largest", largest_component(liver)[0])):
             sizes = reference.sum(), mask.sum(), (reference & mask).sum()

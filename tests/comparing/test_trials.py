@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from helpers import files, jobs, runs
-from helpers.cascade import inference, pipeline
+from helpers.cascade import inference
+from helpers.cascade.weights import load_networks
 from helpers.comparing import benchmark, trial_scores, trials
 from helpers.comparing.trial_figures import score_against_speed
 from helpers.comparing.trial_scores import compared, conclusion, liver_dice, of_patients
