@@ -40,8 +40,8 @@ class Step:
 
     @property
     def state(self):
-        """What the stamp says: "begun", "paused", "done", or "" where there is none."""
-        return files.read_json(self.stamp)["state"] if self.stamp.is_file() else ""
+        """What the stamp says: "begun", "paused", "done", or "" where there is none that can be read."""
+        return origins.recorded(self.stamp).get("state", "")
 
     def done(self, writes, sentence="done"):
         """Write the stamp: the last thing a stage does."""

@@ -82,8 +82,8 @@ class Place:
 
     def paired(self, name):
         """Write scan and mask under one name into folders beside each other; returns the scan's path."""
-        for part in ("images", "labels"):
-            (self.folder / part).mkdir(exist_ok=True)
+        for name in ("images", "labels"):
+            (self.folder / name).mkdir(exist_ok=True)
         return self.save(image=self.folder / "images" / name, mask=self.folder / "labels" / name)
 
     def change(self, path, how):
@@ -117,11 +117,11 @@ class Place:
             self.picture("masks", z, np.array([0, 127, 255], np.uint8)[self.labels[:, :, z].T], "png")
         return self.picture_path("images", next(iter(numbers)), ending)
 
-    def picture_path(self, part, z, ending="png"):
-        return self.folder / part / f"volume-{self.number}_slice_{z}.{ending}"
+    def picture_path(self, within, z, ending="png"):
+        return self.folder / within / f"volume-{self.number}_slice_{z}.{ending}"
 
-    def picture(self, part, z, grey, ending="png"):
-        path = self.picture_path(part, z, ending)
+    def picture(self, within, z, grey, ending="png"):
+        path = self.picture_path(within, z, ending)
         path.parent.mkdir(exist_ok=True)
         cv2.imencode(f".{ending}", grey)[1].tofile(path)
         return path

@@ -20,13 +20,13 @@ from helpers.scans.findings import FINDINGS
 
 def hashes(folder):
     """dict of every file, links not followed, -> its bytes' digest, or where it leads."""
-    found = {}
-    for here, _, files in os.walk(folder):
+    digests = {}
+    for parent, _, files in os.walk(folder):
         for name in files:
-            path = os.path.join(here, name)
+            path = os.path.join(parent, name)
             link = os.path.islink(path)
-            found[path] = os.readlink(path) if link else sha256(path) if os.path.isfile(path) else "no file"
-    return found
+            digests[path] = os.readlink(path) if link else sha256(path) if os.path.isfile(path) else "no file"
+    return digests
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def known(monkeypatch, tmp_path):
     """A run "known" whose networks answer by grey values, and an empty working folder."""
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     (tmp_path / "checkpoints" / "known").mkdir(parents=True)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "parent").mkdir()
+    monkeypatch.chdir(tmp_path / "parent")
     monkeypatch.setattr(inference, "load", lambda *_: loaded(gate=lambda g: g > 90))
     return tmp_path
 
@@ -94,12 +94,12 @@ def known(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_predict_names_the_file_or_writes_it_whole(corpus, known, kind):
     path = corpus[1][kind.name]
-    code, said = refused(predict.main, [path, "--run", "known"])
-    assert code == kind.predicts, said
-    written = list((known / "here").iterdir())
+    code, message = refused(predict.main, [path, "--run", "known"])
+    assert code == kind.predicts, message
+    written = list((known / "parent").iterdir())
     if code:
-        assert not written and path.name in said and "Traceback" not in said
-        assert code == 2 or kind.code not in FINDINGS or FINDINGS[kind.code][2] in said, said
+        assert not written and path.name in message and "Traceback" not in message
+        assert code == 2 or kind.code not in FINDINGS or FINDINGS[kind.code][2] in message, message
     else:
         (mask,) = written
         assert ".part." not in mask.name
@@ -111,5 +111,5 @@ def test_predict_names_the_file_or_writes_it_whole(corpus, known, kind):
 def test_situation(known, situation):
     if situation.needs_mount and not can_mount(known):
         pytest.skip("this user may not mount a disk")
-    codes, seen, held = situation(known)
-    assert held, f"{codes}: {seen}"
+    codes, text, held = situation(known)
+    assert held, f"{codes}: {text}"

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from helpers import files
+from helpers import files, origins
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -74,7 +74,7 @@ def remembered_precision(folder, network, example, device):
     sitting computes alike.
     """
     file = folder / "precision.json"
-    known = files.read_json(file) if file.is_file() else {}
+    known = origins.recorded(file)
     if device.type not in known:
         known[device.type] = fastest_precision(network, example, device)
         files.write_json(file, known)

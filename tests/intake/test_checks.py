@@ -41,13 +41,13 @@ def drawn():
 def test_mask_that_fits_only_when_mirrored(drawn, flip):
     hu, labels = drawn
     turned = np.ascontiguousarray(turned_over(labels, flip))
-    found, proposed, _ = checks.mask_against_flips(hu, turned, masks.box_with_margin(turned, 1))
-    assert proposed == flip and [code for code, _ in found] == (["mask-mirrored"] if flip else [])
+    findings, proposed, _ = checks.mask_against_flips(hu, turned, masks.box_with_margin(turned, 1))
+    assert proposed == flip and [code for code, _ in findings] == (["mask-mirrored"] if flip else [])
 
 
 @pytest.mark.parametrize("flip", ["", "x", "y", "xy"])
 def test_scan_turned_over_against_its_header(drawn, flip):
-    hu, labels = (np.ascontiguousarray(turned_over(part, flip)) for part in drawn)
+    hu, labels = (np.ascontiguousarray(turned_over(array, flip)) for array in drawn)
     volume = Volume(hu, (5.0, 4.0, 4.0), np.eye(4), hu.shape[::-1], "LPS")
     assert checks.orientation(volume, int(hu.min()), int(hu.max()), labels)[1] == flip
 

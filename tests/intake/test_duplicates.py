@@ -40,27 +40,27 @@ COPIES = {
 def test_a_copy_is_a_near_duplicate(scans, copy):
     changed = copy(scans["p0"])
     assert duplicates.voxel_hash(changed) != duplicates.voxel_hash(scans["p0"])
-    found = duplicates.duplicate_pairs(seen(scans | {"copy": changed}))
-    assert found[["case", "other", "kind"]].to_numpy().tolist() == [["p0", "copy", "near-duplicate"]]
-    assert 0.95 <= found.similarity[0] <= 1
+    pairs = duplicates.duplicate_pairs(table_of(scans | {"copy": changed}))
+    assert pairs[["case", "other", "kind"]].to_numpy().tolist() == [["p0", "copy", "near-duplicate"]]
+    assert 0.95 <= pairs.similarity[0] <= 1
 
 
-def seen(scans):
+def table_of(scans):
     rows = [(name, duplicates.voxel_hash(hu), duplicates.thumbnail(hu)) for name, hu in scans.items()]
     return pd.DataFrame(rows, columns=["case", "voxels", "thumbnail"])
 
 
 def test_different_patients_are_told_apart(scans):
-    alike = duplicates.similarities(seen(scans).thumbnail)
-    assert np.allclose(np.diag(alike), 1, atol=1e-5) and np.array_equal(alike, alike.T)
-    assert max(alike[a, b] for a, b in itertools.combinations(range(4), 2)) < 0.93
-    assert duplicates.duplicate_pairs(seen(scans)).empty
+    similarity = duplicates.similarities(table_of(scans).thumbnail)
+    assert np.allclose(np.diag(similarity), 1, atol=1e-5) and np.array_equal(similarity, similarity.T)
+    assert max(similarity[a, b] for a, b in itertools.combinations(range(4), 2)) < 0.93
+    assert duplicates.duplicate_pairs(table_of(scans)).empty
 
 
 def test_the_same_voxels_are_a_duplicate_and_other_shapes_are_not(scans):
     hu = scans["p1"]
-    found = duplicates.duplicate_pairs(seen(scans | {"again": hu.copy(order="F")}))
-    assert found.iloc[0].tolist() == ["p1", "again", "duplicate-image", 1.0] and len(found) == 1
+    pairs = duplicates.duplicate_pairs(table_of(scans | {"again": hu.copy(order="F")}))
+    assert pairs.iloc[0].tolist() == ["p1", "again", "duplicate-image", 1.0] and len(pairs) == 1
     assert duplicates.voxel_hash(hu) != duplicates.voxel_hash(hu.reshape(len(hu), -1, 48))
     assert duplicates.voxel_hash(np.zeros((2, 3, 4), np.int16)) != duplicates.voxel_hash(np.zeros((2, 4, 3), np.int16))
 
@@ -90,8 +90,8 @@ def test_the_doctor_names_the_other_case_in_both_rows(scans):
         return empty | {"voxels": duplicates.voxel_hash(hu), "thumbnail": duplicates.thumbnail(hu)}
 
     rows = [row("p0", scans["p0"]), row("p1", scans["p1"]), row("twin", scans["p0"]), row("like", scans["p0"] + 10)]
-    told = {r["case"]: r for r in quality_control.compared(rows)}
-    assert told["p1"] == rows[1]
-    assert told["p0"]["findings"] == "clipped duplicate-image near-duplicate" and told["p0"]["verdict"] == "repaired"
-    assert "the same voxels as another case: twin; as good as" in told["p0"]["reason"] and "like (0.9" in told["p0"]["reason"]
-    assert told["like"]["findings"] == "clipped near-duplicate" and all(name in told["like"]["reason"] for name in ("p0", "twin"))
+    by_name = {r["case"]: r for r in quality_control.compared(rows)}
+    assert by_name["p1"] == rows[1]
+    assert by_name["p0"]["findings"] == "clipped duplicate-image near-duplicate" and by_name["p0"]["verdict"] == "repaired"
+    assert "the same voxels as another case: twin; as good as" in by_name["p0"]["reason"] and "like (0.9" in by_name["p0"]["reason"]
+    assert by_name["like"]["findings"] == "clipped near-duplicate" and all(name in by_name["like"]["reason"] for name in ("p0", "twin"))

@@ -113,11 +113,11 @@ def test_a_damaged_record_is_made_again(scans, examined):
 
 def test_fingerprint_changes_with_the_bytes_of_either_file_and_with_how_they_are_read(scans):
     case = cases_in(scans)[0]
-    seen = {case_table.fingerprint(case, []), case_table.fingerprint(case, ["x"])}
+    fingerprints = {case_table.fingerprint(case, []), case_table.fingerprint(case, ["x"])}
     make_case(scans, 0, size=31)
-    seen.add(case_table.fingerprint(case, []))
+    fingerprints.add(case_table.fingerprint(case, []))
     case.mask.unlink()
-    assert len({*seen, case_table.fingerprint(case, [])}) == 4
+    assert len({*fingerprints, case_table.fingerprint(case, [])}) == 4
 
 
 def test_killed_and_resumed_writes_the_same_table_byte_for_byte(scans, tmp_path):

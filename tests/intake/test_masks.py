@@ -30,7 +30,7 @@ def test_measures_in_the_box_are_those_of_the_whole():
     labels = (np.random.default_rng(0).random((8, 20, 20)) > 0.8).astype(np.uint8)
     labels[np.random.default_rng(1).random(labels.shape) > 0.95] = 2
     labels[:, :3], labels[:2] = 0, 0
-    columns, found, _, lesions = masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels, 1))
+    columns, findings, _, lesions = masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels, 1))
     assert columns["liver_ml"] == pytest.approx(np.count_nonzero(labels) / 100)
     assert columns["tumour_ml"] == pytest.approx(np.count_nonzero(labels == 2) / 100)
     components = cc3d.connected_components(labels == 2, connectivity=6)
@@ -44,9 +44,9 @@ def test_tumour_that_touches_liver_by_an_edge_is_not_outside():
     labels[2, 4, 4] = 2  # by a corner
     assert masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels))[1] == []
     labels[4, 7, 7] = 2
-    found = dict(masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels))[1])
+    findings = dict(masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels))[1])
     # ten voxels hang together, one of 0.01 ml lies apart
-    assert found == {
+    assert findings == {
         "liver-islands": "2 pieces; the largest holds 90.9%, the others 0.01 ml",
         "tumour-outside": "1 without a voxel of liver beside them, 0.01 ml",
     }

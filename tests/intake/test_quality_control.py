@@ -186,12 +186,12 @@ SPOILT = [
 ]
 
 
-@pytest.mark.parametrize(("code", "verdict", "spoil", "said"), SPOILT, ids=[f"{s[0]}-{k}" for k, s in enumerate(SPOILT)])
-def test_finding(folder, code, verdict, spoil, said):
+@pytest.mark.parametrize(("code", "verdict", "spoil", "text"), SPOILT, ids=[f"{s[0]}-{k}" for k, s in enumerate(SPOILT)])
+def test_finding(folder, code, verdict, spoil, text):
     spoil(folder)
     row, _, _ = examined(folder)
     assert code in row["findings"].split() and row["verdict"] == verdict
-    assert said in row["reason"] and str(folder) not in row["reason"]
+    assert text in row["reason"] and str(folder) not in row["reason"]
     assert findings.FINDINGS[code][2] in row["to_do"]
 
 
@@ -199,8 +199,8 @@ def test_repaired_masks_hold_the_same_labels(folder):
     """Turned, rounded and mapped masks measure exactly what the sound one does."""
     keys = ("liver_ml", "tumour_ml", "lesions", "liver_slices", "tumour_slices", "liver_hu")
     sound = [examined(folder)[0][k] for k in keys]
-    for code, _, spoil, said in SPOILT:
-        if code in ("mask-affine", "mask-axes", "labels-rounded", "labels-mapped") and said != "[0, 255]":  # a mask of tumours
+    for code, _, spoil, text in SPOILT:
+        if code in ("mask-affine", "mask-axes", "labels-rounded", "labels-mapped") and text != "[0, 255]":  # a mask of tumours
             spoil(folder)
             assert [examined(folder)[0][k] for k in keys] == sound, code
 

@@ -56,8 +56,8 @@ def test_affine_of_a_head_first_series_worked_out_by_hand(tmp_path):
 def test_affine_of_a_feet_first_series_worked_out_by_hand(tmp_path):
     """Feet first on the back: rows run to the right, so the normal points to the feet and the stack begins at the head."""
     hu = values()
-    own = np.array([[0.7, 0, 0, -100], [0, -0.8, 0, 120], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])  # left-handed: slices feet to head
-    write_series(tmp_path / "p", hu, own)
+    affine = np.array([[0.7, 0, 0, -100], [0, -0.8, 0, 120], [0, 0, 2.5, 30], [0, 0, 0, 1.0]])  # left-handed: slices feet to head
+    write_series(tmp_path / "p", hu, affine)
     volume = read(tmp_path)
     expected = [[0.7, 0, 0, -100], [0, -0.8, 0, 120], [0, 0, -2.5, 40], [0, 0, 0, 1]]  # slice 0 is the highest, 30 + 4 * 2.5
     assert np.allclose(volume.affine, expected, atol=1e-6) and np.linalg.det(volume.affine) > 0
@@ -275,10 +275,10 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "change", "said"), WRONG)
-def test_series_that_cannot_be_read_says_which_file_and_why(tmp_path, code, change, said):
+@pytest.mark.parametrize(("code", "change", "message"), WRONG)
+def test_series_that_cannot_be_read_says_which_file_and_why(tmp_path, code, change, message):
     write_series(tmp_path / "p", values(), STRAIGHT, change=change)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read(tmp_path)
     row = quality_control.examine(one_case(tmp_path))[0]
     assert (row["verdict"], row["findings"]) == ("quarantined", code)
@@ -332,15 +332,15 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize(("code", "spoil", "verdict", "said"), FOUND)
-def test_finding_reaches_the_doctor(tmp_path, code, spoil, verdict, said):
+@pytest.mark.parametrize(("code", "spoil", "verdict", "message"), FOUND)
+def test_finding_reaches_the_doctor(tmp_path, code, spoil, verdict, message):
     hu = values() // 2  # as bright as tissue
     hu[(hu == -1000) | (hu == 40)] = 7
     hu[3, 3, 1:3] = -1000, 40  # stored as 24 and 1064
     write_series(tmp_path / "p", hu, STRAIGHT)
     spoil(tmp_path / "p")
     row = quality_control.examine(cases_in(tmp_path)[0])[0]
-    assert code in row["findings"].split() and said in row["reason"]
+    assert code in row["findings"].split() and message in row["reason"]
     assert findings.FINDINGS[code][0] == verdict == row["verdict"]
 
 

@@ -19,7 +19,7 @@ def touched(*files):
         path.write_bytes(b"x")
 
 
-def seen(folder):
+def layouts_in(folder):
     """{name: (layout, image below the folder, mask below the folder or None)}"""
     below = {c.name: (c.image.relative_to(folder), c.mask and c.mask.relative_to(folder)) for c in cases_in(folder)}
     kinds = {c.name: c.layout for c in cases_in(folder)}
@@ -29,20 +29,20 @@ def seen(folder):
 def test_lits_split_over_folders_in_natural_order(tmp_path):
     touched(*(tmp_path / "volume_pt1" / f"volume-{n}.nii" for n in (0, 2)), tmp_path / "volume_pt2" / "volume-10.nii.gz")
     touched(*(tmp_path / "segmentations" / f"segmentation-{n}.nii" for n in (0, 2, 10)))
-    found = seen(tmp_path)
-    assert list(found) == ["volume-0", "volume-2", "volume-10"]
-    assert found["volume-10"] == ("LiTS pairs", "volume_pt2/volume-10.nii.gz", "segmentations/segmentation-10.nii")
+    layouts = layouts_in(tmp_path)
+    assert list(layouts) == ["volume-0", "volume-2", "volume-10"]
+    assert layouts["volume-10"] == ("LiTS pairs", "volume_pt2/volume-10.nii.gz", "segmentations/segmentation-10.nii")
 
 
 def test_kaggle_folders_that_are_named_like_files(tmp_path):
     touched(tmp_path / "volume-0.nii" / "volume-0.nii", tmp_path / "segmentation-0.nii" / "segmentation-0.nii")
-    assert seen(tmp_path) == {"volume-0": ("LiTS pairs", "volume-0.nii/volume-0.nii", "segmentation-0.nii/segmentation-0.nii")}
+    assert layouts_in(tmp_path) == {"volume-0": ("LiTS pairs", "volume-0.nii/volume-0.nii", "segmentation-0.nii/segmentation-0.nii")}
 
 
 def test_mask_without_its_scan_is_a_case_that_cannot_be_read(tmp_path):
     touched(tmp_path / "volume-0.nii", tmp_path / "segmentation-0.nii", tmp_path / "segmentation-1.nii")
-    found = seen(tmp_path)
-    assert found["volume-1"] == ("LiTS pairs", "volume-1.nii", "segmentation-1.nii")
+    layouts = layouts_in(tmp_path)
+    assert layouts["volume-1"] == ("LiTS pairs", "volume-1.nii", "segmentation-1.nii")
     assert not (tmp_path / "volume-1.nii").exists()
 
 
@@ -50,7 +50,7 @@ def test_msd_with_nnunet_names_and_other_endings(tmp_path):
     images = ("imagesTr/liver_2.nii.gz", "imagesTr/liver_10_0000.nii.gz", "imagesTs/liver_3.nii.gz")
     labels = ("labelsTr/liver_2.nii", "labelsTr/liver_10.nii.gz", "labelsTr/._liver_2.nii")
     touched(*(tmp_path / name for name in images + labels))
-    assert seen(tmp_path) == {
+    assert layouts_in(tmp_path) == {
         "liver_2": ("MSD", "imagesTr/liver_2.nii.gz", "labelsTr/liver_2.nii"),
         "liver_3": ("MSD", "imagesTs/liver_3.nii.gz", None),
         "liver_10": ("MSD", "imagesTr/liver_10_0000.nii.gz", "labelsTr/liver_10.nii.gz"),
@@ -59,7 +59,7 @@ def test_msd_with_nnunet_names_and_other_endings(tmp_path):
 
 def test_scans_without_labels_spaces_and_letters_of_all_kinds(tmp_path):
     touched(tmp_path / "Übung 1" / "scan é.nii.gz", tmp_path / "Übung 1" / "SCAN 2.NII", tmp_path / ".hidden" / "no.nii")
-    assert seen(tmp_path) == {
+    assert layouts_in(tmp_path) == {
         "scan_é": ("scans without labels", "Übung 1/scan é.nii.gz", None),
         "SCAN_2": ("scans without labels", "Übung 1/SCAN 2.NII", None),
     }
@@ -70,22 +70,22 @@ def test_linked_folder_is_followed_and_a_circle_ends(tmp_path):
     (tmp_path / "data").mkdir()
     os.symlink(tmp_path / "elsewhere", tmp_path / "data" / "link")
     os.symlink(tmp_path / "data", tmp_path / "elsewhere" / "round")
-    assert list(seen(tmp_path / "data")) == ["volume-0"]
+    assert list(layouts_in(tmp_path / "data")) == ["volume-0"]
 
 
 def test_one_name_in_several_places_gives_several_cases(tmp_path):
     touched(tmp_path / "a" / "ct.nii", tmp_path / "b" / "ct.nii", tmp_path / "b" / "ct.nii.gz", tmp_path / "b" / "other.nii")
-    assert list(seen(tmp_path)) == ["a-ct", "b-ct", "b-ct-nii.gz", "other"]
+    assert list(layouts_in(tmp_path)) == ["a-ct", "b-ct", "b-ct-nii.gz", "other"]
 
 
 def test_names_whose_masks_would_be_one_file_are_told_apart(tmp_path):
     touched(tmp_path / "volume-3.nii", tmp_path / "images" / "3.nii.gz")
-    assert sorted(seen(tmp_path)) == ["images-3", "volume-3"]
+    assert sorted(layouts_in(tmp_path)) == ["images-3", "volume-3"]
 
 
 def test_the_nearer_mask_wins_when_two_carry_one_name(tmp_path):
     touched(*(tmp_path / side / f"{kind}-1.nii" for side in ("x", "y") for kind in ("volume", "segmentation")))
-    assert {i: m for _, i, m in seen(tmp_path).values()} == {f"{s}/volume-1.nii": f"{s}/segmentation-1.nii" for s in "xy"}
+    assert {i: m for _, i, m in layouts_in(tmp_path).values()} == {f"{s}/volume-1.nii": f"{s}/segmentation-1.nii" for s in "xy"}
 
 
 def test_missing_and_empty_folder(tmp_path):
@@ -108,8 +108,8 @@ def test_missing_and_empty_folder(tmp_path):
     ],
 )
 def test_standard_labels(given, expected):
-    labels, found = standard_labels(np.array(given, np.uint8).reshape(1, 1, -1))
-    assert labels.ravel().tolist() == expected and labels.dtype == np.uint8 and found == sorted(set(given))
+    labels, values = standard_labels(np.array(given, np.uint8).reshape(1, 1, -1))
+    assert labels.ravel().tolist() == expected and labels.dtype == np.uint8 and values == sorted(set(given))
 
 
 @pytest.mark.parametrize("given", [[0, 1, 3], [0, 1, 255], [0, 100, 200]])
@@ -164,13 +164,13 @@ def test_mask_of_another_scan_is_not_taken(tmp_path, image, mask):
     cases, ignored = scan_folder(tmp_path)
     by_image = {case.image: case.mask for case in cases}
     assert by_image.pop(tmp_path / image) is None
-    said = {tmp_path / mask} & {*by_image.values(), *ignored.get("masks whose scan is missing", ())}
-    assert said, "a mask that goes with no scan is a case that says so, or is left out by name"
+    named = {tmp_path / mask} & {*by_image.values(), *ignored.get("masks whose scan is missing", ())}
+    assert named, "a mask that goes with no scan is a case that says so, or is left out by name"
 
 
 def test_masks_alone_in_a_folder_called_labels_are_scans(tmp_path):
     touched(tmp_path / "my labels" / "a.nii")
-    assert seen(tmp_path) == {"a": ("scans without labels", "my labels/a.nii", None)}
+    assert layouts_in(tmp_path) == {"a": ("scans without labels", "my labels/a.nii", None)}
 
 
 def test_what_is_not_read_is_said(tmp_path):
@@ -191,7 +191,7 @@ def test_pipes_and_dead_links_do_not_hang_or_stop_a_survey(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     os.symlink(tmp_path / "gone", tmp_path / "link.dcm")
     os.symlink(tmp_path / "gone.nii", tmp_path / "b.nii")
-    assert list(seen(tmp_path)) == ["a", "b"]
+    assert list(layouts_in(tmp_path)) == ["a", "b"]
     with pytest.raises(ValueError, match="b.nii: no such file"):
         reading.read_scan(tmp_path / "b.nii")
 

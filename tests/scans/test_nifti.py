@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -51,7 +52,7 @@ def crc_of(packed, wrong):
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "message"),
     [
         (lambda b: b[: len(b) // 2], "truncated", "stop after 4,"),  # half of the 8,352 bytes: noise packs evenly
         (lambda b: b[:-9], "truncated", "100%"),  # all voxels are there, the checksum isn't
@@ -66,12 +67,12 @@ def crc_of(packed, wrong):
         (lambda b: gzip.compress(gzip.decompress(b)[:344] + b"ni1\0" + gzip.decompress(b)[348:]), "not-nifti", "a pair"),
     ],
 )  # fmt: skip
-def test_damaged_file_is_named_with_what_is_wrong(tmp_path, change, code, said):
+def test_damaged_file_is_named_with_what_is_wrong(tmp_path, change, code, message):
     path = saved(tmp_path / "scan.nii.gz", noise())
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(Unfit, match=said) as told:
+    with pytest.raises(Unfit, match=message) as raised:
         read_volume(path)
-    assert told.value.code == code and str(path) in str(told.value)
+    assert raised.value.code == code and str(path) in str(raised.value)
 
 
 def test_nibabel_alone_would_have_taken_the_wrong_checksum(tmp_path):
@@ -97,6 +98,42 @@ def test_whole_data_in_an_unusual_wrapping_are_read(tmp_path):
     assert read_volume(tmp_path / "packed.nii").notes[0][1] == "packed.nii is compressed; name it .nii.gz"
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda first, second: first + second[: len(second) // 2], "truncated"),
+        (lambda first, second: first + crc_of(second, 255), "damaged"),
+        (lambda first, second: crc_of(first, 255) + second, "damaged"),
+        (lambda first, second: first + second[:-1] + bytes([second[-1] ^ 1]), "damaged"),  # the length that it ends with
+        (lambda first, second: first + b"\x1f\x8b\x07" + second[3:], "damaged"),  # an unknown method
+        (lambda first, second: first, "truncated"),
+        (lambda first, second: first + second + b"\x1f\x8b\x08", "truncated"),  # a third member that only begins
+        (lambda first, second: first + second + b"what a server appended", ""),
+    ],
+)
+def test_every_gzip_member_is_read_to_its_checksum(tmp_path, change, code):
+    plain = saved(tmp_path / "plain.nii", noise()).read_bytes()
+    path = tmp_path / "two.nii.gz"
+    path.write_bytes(change(gzip.compress(plain[:5000]), gzip.compress(plain[5000:])))
+    if code:
+        with pytest.raises(Unfit) as raised:
+            nifti.load(path)
+        assert raised.value.code == code
+    else:
+        assert np.array_equal(nifti.load(path)[0], noise())
+
+
+def test_a_file_that_unfolds_far_beyond_its_header_costs_no_memory(tmp_path):
+    """Behind 8,352 bytes of scan lie 200 MB of zeros, packed to 0.2; they are read to their checksum and not kept."""
+    plain = saved(tmp_path / "plain.nii", noise()).read_bytes()
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(plain + bytes(200_000_000), 6))
+    tracemalloc.start()
+    array, *_ = nifti.load(tmp_path / "bomb.nii.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(array, noise()) and peak < 8_000_000
+
+
 def test_truncated_uncompressed_file(tmp_path):
     path = saved(tmp_path / "scan.nii", noise())
     path.write_bytes(path.read_bytes()[:-10])
@@ -109,27 +146,27 @@ def test_a_header_that_promises_terabytes_costs_no_memory(tmp_path):
     raw = bytearray(gzip.decompress(saved(tmp_path / "scan.nii.gz", noise()).read_bytes()))
     raw[42:48] = struct.pack("<3h", 30000, 30000, 30000)
     (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(raw)))
-    with pytest.raises(Unfit, match="54,000,000,000,352 bytes") as told:
+    with pytest.raises(Unfit, match="54,000,000,000,352 bytes") as raised:
         nifti.load(tmp_path / "scan.nii.gz")
-    assert told.value.code == "truncated" and image.shape == (20, 20, 10)
+    assert raised.value.code == "truncated" and image.shape == (20, 20, 10)
 
 
 def test_what_cannot_be_opened_is_told_apart(tmp_path, monkeypatch):
     (tmp_path / "folder.nii.gz").mkdir()
-    with pytest.raises(Unfit, match="is a folder, no file") as told:
+    with pytest.raises(Unfit, match="is a folder, no file") as raised:
         nifti.load(tmp_path / "folder.nii.gz")
-    assert told.value.code == "no-file"
-    with pytest.raises(Unfit) as told:
+    assert raised.value.code == "no-file"
+    with pytest.raises(Unfit) as raised:
         nifti.load(tmp_path / "nobody.nii.gz")
-    assert told.value.code == "missing"
+    assert raised.value.code == "missing"
 
     def closed(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(nifti, "open", closed, raising=False)  # root may read everything, so rights alone don't tell
-    with pytest.raises(Unfit, match="file.nii: Permission denied") as told:
+    with pytest.raises(Unfit, match="file.nii: Permission denied") as raised:
         nifti.load(saved(tmp_path / "file.nii", noise()))
-    assert told.value.code == "no-access"
+    assert raised.value.code == "no-access"
 
 
 def with_header(path, **fields):
@@ -165,7 +202,7 @@ NAN = np.where(np.eye(4) > 0, np.nan, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("fields", "code", "said"),
+    ("fields", "code", "message"),
     [
         ({"sform": NAN}, "affine-nan", "NaN"),
         ({"sform": np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])}, "affine-singular", "singular"),
@@ -179,10 +216,10 @@ NAN = np.where(np.eye(4) > 0, np.nan, 0.0)
         ({"sform": sheared(20)}, "sheared", "a tilt of 20.0°"),
     ],
 )
-def test_grid_that_cannot_be_is_refused(tmp_path, fields, code, said):
-    with pytest.raises(Unfit, match=said) as told:
+def test_grid_that_cannot_be_is_refused(tmp_path, fields, code, message):
+    with pytest.raises(Unfit, match=message) as raised:
         read_volume(with_header(tmp_path / "scan.nii", **fields))
-    assert told.value.code == code and "scan.nii" in str(told.value)
+    assert raised.value.code == code and "scan.nii" in str(raised.value)
 
 
 @pytest.mark.parametrize("affine", [AFFINE, turned(20), turned(35, (1, 0, 0)), sheared(0.5), np.diag([0.2, 0.2, 10.0, 1.0])])

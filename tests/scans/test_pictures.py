@@ -87,7 +87,7 @@ def make_16_bit(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (change_size, r"slice_10.png: is \(8, 7\), the first slice of its scan \(8, 6\)"),
         (double_a_slice, "slice_10.png: is the second picture of one slice"),
@@ -96,9 +96,9 @@ def make_16_bit(folder):
         (make_16_bit, "slice_9.png: has 16 bits; save it with 8"),
     ],
 )
-def test_spoilt_picture_is_named(slices, spoil, said):
+def test_spoilt_picture_is_named(slices, spoil, message):
     spoil(slices)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         reading.read_scan(cases_in(slices)[0].image)
 
 
@@ -123,7 +123,7 @@ def test_real_slices_are_grouped_into_their_18_volumes():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("volume-3_slice_7.jpg", ("volume-3", 7, "scan")),
         ("patient_a_slice_07.PNG", ("patient_a", 7, "scan")),
@@ -139,8 +139,8 @@ def test_real_slices_are_grouped_into_their_18_volumes():
         ("volume-3.png", None),
     ],
 )
-def test_name_says_scan_slice_and_part(name, told):
-    assert pictures.read_name(name) == (told and pictures.Slice(*told))
+def test_name_says_scan_slice_and_part(name, expected):
+    assert pictures.read_name(name) == (expected and pictures.Slice(*expected))
 
 
 MIRRORS = {

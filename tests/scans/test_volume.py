@@ -68,37 +68,37 @@ def test_there_are_48_orientations():
 @pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_mask_written_for_a_scan_comes_back_bit_exact_on_its_grid(tmp_path, codes):
     rng = np.random.default_rng(3)
-    own = rng.integers(-1000, 1000, shape_of(codes)).astype(np.int16)
-    volume = read_volume(saved(tmp_path / "scan.nii.gz", own, affine_of(codes)))
+    array = rng.integers(-1000, 1000, shape_of(codes)).astype(np.int16)
+    volume = read_volume(saved(tmp_path / "scan.nii.gz", array, affine_of(codes)))
     assert volume.axes == codes
     assert volume.hu.shape == (3, 14, 20)
     assert volume.spacing_mm == pytest.approx((4.0, 1.5, 2.0))
     mask = rng.integers(0, 3, volume.hu.shape).astype(np.uint8)
     write_mask(mask, volume, tmp_path / "mask.nii.gz")
     written = nib.load(tmp_path / "mask.nii.gz")
-    assert written.shape == own.shape and written.get_data_dtype() == np.uint8
+    assert written.shape == array.shape and written.get_data_dtype() == np.uint8
     assert np.array_equal(written.affine, nib.load(tmp_path / "scan.nii.gz").affine)
     assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", volume), mask)
-    assert np.array_equal(to_file_axes(volume.hu, volume.affine), own)
+    assert np.array_equal(to_file_axes(volume.hu, volume.affine), array)
 
 
 @pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_every_orientation_shows_the_same_picture(tmp_path, codes):
     """One bright voxel at the patient's right, front, foot end: our first voxel, whatever the file's axes."""
-    own = np.zeros(shape_of(codes), np.int16)
+    array = np.zeros(shape_of(codes), np.int16)
     towards = {"R": -1, "L": 0, "A": -1, "P": 0, "S": 0, "I": -1}  # index of the right, front, foot end
-    own[tuple(towards[c] for c in codes)] = 500
-    hu = read_volume(saved(tmp_path / "scan.nii.gz", own, affine_of(codes))).hu
+    array[tuple(towards[c] for c in codes)] = 500
+    hu = read_volume(saved(tmp_path / "scan.nii.gz", array, affine_of(codes))).hu
     assert np.argwhere(hu == 500).tolist() == [[0, 0, 0]]
 
 
 def test_canonical_agrees_with_nibabels_own_reorientation():
     affine = affine_of("PSR")
-    own = np.arange(np.prod(shape_of("PSR")), dtype=np.int16).reshape(shape_of("PSR"))
-    image = nib.Nifti1Image(own, affine).as_reoriented(
+    array = np.arange(np.prod(shape_of("PSR")), dtype=np.int16).reshape(shape_of("PSR"))
+    image = nib.Nifti1Image(array, affine).as_reoriented(
         nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt("LPS"))
     )
-    assert np.array_equal(to_canonical(own, affine), np.asarray(image.dataobj).transpose(2, 1, 0))
+    assert np.array_equal(to_canonical(array, affine), np.asarray(image.dataobj).transpose(2, 1, 0))
 
 
 def test_oblique_scan_keeps_its_spacing_and_its_affine(tmp_path):
@@ -115,25 +115,25 @@ def test_oblique_scan_keeps_its_spacing_and_its_affine(tmp_path):
 
 
 def test_nifti_2_big_endian_and_trailing_axis(tmp_path):
-    own = np.random.default_rng(1).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
+    array = np.random.default_rng(1).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
     affine = np.diag([-2.0, -1.5, 4.0, 1.0])
-    nib.save(nib.Nifti2Image(own, affine), tmp_path / "two.nii.gz")
-    nib.save(nib.Nifti1Image(own[..., None], affine), tmp_path / "four.nii.gz")
+    nib.save(nib.Nifti2Image(array, affine), tmp_path / "two.nii.gz")
+    nib.save(nib.Nifti1Image(array[..., None], affine), tmp_path / "four.nii.gz")
     swapped = nib.Nifti1Header(endianness=">")
     swapped.set_data_dtype(np.int16)
-    nib.save(nib.Nifti1Image(own, affine, swapped), tmp_path / "swapped.nii")
+    nib.save(nib.Nifti1Image(array, affine, swapped), tmp_path / "swapped.nii")
     for name in ("two.nii.gz", "four.nii.gz", "swapped.nii"):
         volume = read_volume(tmp_path / name)
-        assert np.array_equal(volume.hu, own.transpose(2, 1, 0)) and volume.hu.dtype.isnative
+        assert np.array_equal(volume.hu, array.transpose(2, 1, 0)) and volume.hu.dtype.isnative
         assert volume.file_shape == (4, 5, 6)
 
 
 @pytest.mark.parametrize("flip", ["x", "yz", "xyz"])
 def test_flipped_scan_gives_its_mask_back_on_the_files_own_voxels(tmp_path, flip):
     """A bright voxel found after the flip is marked in the mask; in the file the mark lies on that very voxel."""
-    own = np.zeros(shape_of("PSR"), np.int16)
-    own[2, 1, 3] = 500
-    straight = read_volume(saved(tmp_path / "scan.nii.gz", own, affine_of("PSR")))
+    array = np.zeros(shape_of("PSR"), np.int16)
+    array[2, 1, 3] = 500
+    straight = read_volume(saved(tmp_path / "scan.nii.gz", array, affine_of("PSR")))
     volume = flipped(straight, flip)
     assert np.array_equal(volume.hu, np.flip(straight.hu, ["zyx".index(axis) for axis in flip])) and volume.flip == flip
     write_mask((volume.hu == 500).astype(np.uint8), volume, tmp_path / "mask.nii.gz")
@@ -160,7 +160,7 @@ def test_values_outside_tissue_are_clipped_and_counted(tmp_path, dtype):
 
 
 @pytest.mark.parametrize(
-    ("array", "affine", "said"),
+    ("array", "affine", "message"),
     [
         (np.full((3, 3, 3), np.nan, np.float32), None, "27 voxels are NaN"),
         (np.zeros((3, 3, 3, 2), np.int16), None, "one 3-D scan"),
@@ -169,19 +169,19 @@ def test_values_outside_tissue_are_clipped_and_counted(tmp_path, dtype):
     ],
     ids=["nan", "4-D", "complex", "absurd"],
 )
-def test_what_is_no_scan_is_refused(tmp_path, array, affine, said):
+def test_what_is_no_scan_is_refused(tmp_path, array, affine, message):
     image = nib.Nifti1Image(array, np.eye(4))
     image.header.set_sform(np.eye(4) if affine is None else affine, code=1)
     image.header.set_qform(None, code=0)
     nib.save(nib.Nifti1Image(array, None, image.header), tmp_path / "scan.nii.gz")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_volume(tmp_path / "scan.nii.gz")
 
 
 @pytest.fixture
 def volume(tmp_path):
-    own = np.random.default_rng(5).integers(-200, 200, shape_of("LPS")).astype(np.int16)
-    return read_volume(saved(tmp_path / "volume.nii.gz", own, affine_of("LPS")))
+    array = np.random.default_rng(5).integers(-200, 200, shape_of("LPS")).astype(np.int16)
+    return read_volume(saved(tmp_path / "volume.nii.gz", array, affine_of("LPS")))
 
 
 def test_float_labels_off_by_rounding_are_not_cut_to_zero(tmp_path, volume):
@@ -209,7 +209,7 @@ def test_mask_in_another_axis_order_is_brought_over_by_its_affine(tmp_path, volu
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         (np.zeros((20, 14, 4), np.uint8), "don't belong together"),
         (np.full((20, 14, 3), 0.5, np.float32), "between whole labels"),
@@ -219,9 +219,9 @@ def test_mask_in_another_axis_order_is_brought_over_by_its_affine(tmp_path, volu
     ],
     ids=["shape", "between", "negative", "infinite", "complex"],
 )
-def test_what_is_no_mask_is_refused(tmp_path, volume, array, said):
+def test_what_is_no_mask_is_refused(tmp_path, volume, array, message):
     saved(tmp_path / "mask.nii.gz", array, volume.affine)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_mask(tmp_path / "mask.nii.gz", volume)
 
 
@@ -272,7 +272,7 @@ def test_a_scan_read_by_slabs_is_the_scan(kind):
 
 def test_a_file_in_our_axes_holds_the_same_array_turned():
     hu = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
-    own = volume_from_array(hu.transpose(2, 1, 0)[::-1], np.diag([0.5, -1.0, 2.0, 1.0]))  # a file whose x runs the other way
-    plain = in_our_axes(own.hu, own.spacing_mm)
+    array = volume_from_array(hu.transpose(2, 1, 0)[::-1], np.diag([0.5, -1.0, 2.0, 1.0]))  # a file whose x runs the other way
+    plain = in_our_axes(array.hu, array.spacing_mm)
     assert plain.spacing_mm == (2.0, 1.0, 0.5) and nib.aff2axcodes(plain.affine) == ("L", "P", "S")
-    assert np.array_equal(to_file_axes(plain.hu, plain.affine), own.hu.transpose(2, 1, 0))
+    assert np.array_equal(to_file_axes(plain.hu, plain.affine), array.hu.transpose(2, 1, 0))

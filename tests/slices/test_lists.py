@@ -112,7 +112,7 @@ def test_a_split_that_does_not_match_is_wrong(written, split, sentence):
     assert sentence in audited(written)[1]
 
 
-def test_twins_on_two_sides_are_wrong(written):
+def test_duplicates_on_two_sides_are_wrong(written):
     assert audited(written, PAIR)[1] == ["c (test) and 001 (train) show the same scan"]
 
 

@@ -31,7 +31,7 @@ def test_the_file_wins_over_the_pattern(tmp_path):
     assert groups == {"p1-a": "p1", "p1-b": "other", "p2-a": "p2"}
 
 
-def test_twins_join_patients_and_chains_of_them():
+def test_duplicates_join_patients_and_chains_of_them():
     names = ["a1", "a2", "b1", "c", "d", "e"]
     twice = pairs(("a2", "b1", "near-duplicate"), ("c", "b1", "duplicate-image"), ("d", "left", "duplicate-image"))
     groups = patients.patient_groups(names, pattern=r"([ab])\d", duplicate_pairs=twice)

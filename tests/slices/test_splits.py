@@ -64,9 +64,9 @@ def test_a_case_more_moves_no_other(cohort, seed, folds, data):
     for group in (order[:-2], order[:-1], order):  # the cohort grows by a patient at a time
         now = cases[cases.case.map(groups).isin(group)].reset_index(drop=True)
         table = splits.split(now, groups, seed, 0.2, 0.2, folds, before=before)
-        parts = splits.sides_of(table)
-        assert all(parts[case] == part for case, part in before.items())
-        before = parts
+        sides = splits.sides_of(table)
+        assert all(sides[case] == side for case, side in before.items())
+        before = sides
     assert splits.remarks(table, before) == []
 
 
@@ -173,30 +173,30 @@ DELETE = "Delete split.csv to draw another."
 
 def drawn(folder, cases, made_with=SETTINGS, **more):
     """One run of what notebook 02 does: read, split, write; returns (table, sentences)."""
-    before, said = splits.read_before(folder, made_with)
+    before, sentences = splits.read_before(folder, made_with)
     shares = [made_with[name] for name in ("seed", "val_share", "test_share", "folds")]
     table = splits.split(cases, alone(cases), *shares, before=before, **more)
     splits.write(folder, table, made_with, before)
-    return table, said + splits.remarks(table, before)
+    return table, sentences + splits.remarks(table, before)
 
 
 def test_a_split_on_disk_is_kept_until_its_settings_change(tmp_path):
-    first, said = drawn(tmp_path, cohort(15))
-    assert said == ["There is no split yet: it is drawn."]
-    second, said = drawn(tmp_path, cohort(17))
+    first, sentences = drawn(tmp_path, cohort(15))
+    assert sentences == ["There is no split yet: it is drawn."]
+    second, sentences = drawn(tmp_path, cohort(17))
     assert splits.sides_of(first).items() <= splits.sides_of(second).items()
-    assert said[1] == "2 of the cases are new since the last split: c15, c16."
+    assert sentences[1] == "2 of the cases are new since the last split: c15, c16."
     assert drawn(tmp_path, cohort(17))[0].equals(second)
-    third, said = drawn(tmp_path, cohort(17), SETTINGS | {"seed": 2})
-    assert said == ["A new split is drawn, and cases change sides: seed was 1, is 2."]
+    third, sentences = drawn(tmp_path, cohort(17), SETTINGS | {"seed": 2})
+    assert sentences == ["A new split is drawn, and cases change sides: seed was 1, is 2."]
     assert third.equals(splits.split(cohort(17), alone(cohort(17)), 2, 0.2, 0.2))
 
 
 def test_a_case_that_left_comes_back_to_its_side(tmp_path):
     first, _ = drawn(tmp_path, cohort(15))
     tested = first.case[first.split == "test"].tolist()
-    _, said = drawn(tmp_path, cohort(15)[lambda t: ~t.case.isin(tested[:1])])
-    assert said[1].startswith(f"1 of the cases are no longer there; a case that comes back gets its old side: {tested[0]}")
+    _, sentences = drawn(tmp_path, cohort(15)[lambda t: ~t.case.isin(tested[:1])])
+    assert sentences[1].startswith(f"1 of the cases are no longer there; a case that comes back gets its old side: {tested[0]}")
     again, _ = drawn(tmp_path, cohort(15))
     assert splits.sides_of(again) == splits.sides_of(first)
 
@@ -204,8 +204,8 @@ def test_a_case_that_left_comes_back_to_its_side(tmp_path):
 def test_another_fold_of_the_same_partition(tmp_path):
     five = SETTINGS | {"folds": 5}
     first, _ = drawn(tmp_path, cohort(15), five, fold=0)
-    second, said = drawn(tmp_path, cohort(15), five, fold=3)
-    assert second.fold.equals(first.fold) and said == ["The split so far is kept; new patients join it. " + DELETE]
+    second, sentences = drawn(tmp_path, cohort(15), five, fold=3)
+    assert second.fold.equals(first.fold) and sentences == ["The split so far is kept; new patients join it. " + DELETE]
     assert set(second.case[second.split == "val"]) == set(first.case[first.fold == "3"])
 
 
@@ -217,8 +217,8 @@ def test_a_kept_split_that_leaves_a_side_empty_says_what_to_do():
 
 def test_a_split_made_by_hand_counts(tmp_path):
     (tmp_path / "split.csv").write_text("case,split\nc0,test\nc1,val\nc2,train\ngone,train\n")
-    table, said = drawn(tmp_path, cohort(6))
-    assert table.split[:3].tolist() == ["test", "val", "train"] and "no longer there" in said[2]
+    table, sentences = drawn(tmp_path, cohort(6))
+    assert table.split[:3].tolist() == ["test", "val", "train"] and "no longer there" in sentences[2]
 
 
 @pytest.mark.parametrize("text, match", [
@@ -235,8 +235,8 @@ def test_a_split_file_that_makes_no_sense_is_named(tmp_path, text, match):
 def test_the_folds_of_the_cross_validation_are_drawn_again():
     """Its patients, by the groups that came along and the tumours that its own table tells."""
     page = (runs.HERE / "reports" / "cross-validation.md").read_text(encoding="utf8")
-    told = re.findall(r"^\| (\d) \| (volume-\d+) \|(?:[^|]*\|){2} ([\d.,]+) \|", page, re.MULTILINE)
-    table = pd.DataFrame(told, columns=["fold", "case", "tumour_ml"])
+    rows = re.findall(r"^\| (\d) \| (volume-\d+) \|(?:[^|]*\|){2} ([\d.,]+) \|", page, re.MULTILINE)
+    table = pd.DataFrame(rows, columns=["fold", "case", "tumour_ml"])
     cases = table.assign(tumour_ml=table.tumour_ml.str.replace(",", "").astype(float))
     groups = patients.patient_groups(cases.case, runs.HERE / "checkpoints" / "lits18" / "groups.csv")
     drawn = splits.split(cases, groups, 7, test_share=0.0, folds=5)
