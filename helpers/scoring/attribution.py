@@ -76,34 +76,36 @@ def slices_kept(log):
     return kept
 
 
-def attribute_misses(pieces, evidence):
+def attribute_misses(lesions, evidence):
     """Which stage lost each reference lesion: a key of STAGES, "" for a lesion that was found.
 
-    pieces    case_scores.Pieces.
-    returns   dict of piece number (1 … n) to the stage.
+    lesions   CaseLesions.
+    returns   dict of component number (1 … n) to the stage.
     """
-    predicted = pieces.labels[1]
-    kept = slices_kept(evidence.log)[pieces.box[0]]
-    likely = None if evidence.tumour is None else evidence.tumour[pieces.box]
-    corner = [edge.start for edge in pieces.box]
-    dropped = [found for found in evidence.log.get("removed", []) if found["why"] == "gallbladder"]  # left the liver as well
-    bladders = [np.subtract(found["index_zyx"], corner) for found in dropped]
-    out = {}
-    for k, (found, touched) in enumerate(zip(pieces.found.found, pieces.found.touched, strict=True), start=1):
+    reference, predicted = lesions.sides[0], lesions.labels[1]
+    kept = slices_kept(evidence.log)[lesions.box[0]]
+    likely = None if evidence.tumour is None else evidence.tumour[lesions.box]
+    corner = [edge.start for edge in lesions.box]
+    # what was taken for the gallbladder left the liver as well
+    removed = [drop for drop in evidence.log.get("removed", []) if drop["why"] == "gallbladder"]
+    bladders = [np.subtract(drop["index_zyx"], corner) for drop in removed]
+    stages = {}
+    verdicts = zip(lesions.matching.reference_found, lesions.matching.reference_hit, strict=True)
+    for k, (found, hit) in enumerate(verdicts, start=1):
+        z, y, x = reference.index_zyx[reference.number == k].T
         if found:
-            out[k] = ""
-            continue
-        z, y, x = pieces.sides[0].at[pieces.sides[0].number == k].T
-        if not kept[np.unique(z)].any():
-            out[k] = "gate"
+            stages[k] = ""
+        elif not kept[np.unique(z)].any():
+            stages[k] = "gate"
         elif (predicted[z, y, x] >= 1).mean() <= 0.5:
-            out[k] = "clean-up" if _lies_on(bladders, z, y, x) else "liver"
-        elif touched:
-            out[k] = "outline"
+            stages[k] = "clean-up" if _lies_on(bladders, z, y, x) else "liver"
+        elif hit:
+            stages[k] = "outline"
+        elif likely is not None and (likely[z, y, x] >= evidence.threshold).any():
+            stages[k] = "clean-up"
         else:
-            seen = likely is not None and (likely[z, y, x] >= evidence.threshold).any()
-            out[k] = "clean-up" if seen else "tumour"
-    return out
+            stages[k] = "tumour"
+    return stages
 
 
 def _lies_on(spots, z, y, x):
@@ -111,24 +113,21 @@ def _lies_on(spots, z, y, x):
     return any(all(c.min() <= at <= c.max() for c, at in zip((z, y, x), spot, strict=True)) for spot in spots)
 
 
-def of_masks(slices, pieces):
+def of_masks(slices, lesions):
     """Oracles that the masks alone give, as columns of cases.csv.
 
-    slices   rows of slices.csv of the case, counts a slice.
-    pieces   pieces.Pieces of the case.
-    returns  oracle_gate_dice, oracle_gate_removed_voxels (tumour on slices without liver in the reference),
-             oracle_components_dice.
+    slices   rows of slices.csv of the case, counts a slice; lesions: its CaseLesions.
+    returns  oracle_gate_dice, oracle_gate_removed_voxels (tumour on slices without liver in the
+             reference), oracle_components_dice.
     """
-    liver, truth, said, both = (
-        np.array([row[name] for row in slices])
-        for name in ("liver_reference", "tumour_reference", "tumour_prediction", "tumour_both")
-    )
+    columns = ("liver_reference", "tumour_reference", "tumour_prediction", "tumour_both")
+    liver, truth, predicted, both = (np.array([row[name] for row in slices]) for name in columns)
     kept = liver > 0
-    false = int(pieces.found.prediction_voxels[~pieces.found.touching].sum())
+    false = int(lesions.matching.voxels[1][lesions.matching.false_positive].sum())
     return {
-        "oracle_gate_dice": float(metrics.dice(truth.sum(), said[kept].sum(), both.sum())),
-        "oracle_gate_removed_voxels": int(said[~kept].sum()),
-        "oracle_components_dice": float(metrics.dice(truth.sum(), said.sum() - false, both.sum())),
+        "oracle_gate_dice": float(metrics.dice(truth.sum(), predicted[kept].sum(), both.sum())),
+        "oracle_gate_removed_voxels": int(predicted[~kept].sum()),
+        "oracle_components_dice": float(metrics.dice(truth.sum(), predicted.sum() - false, both.sum())),
     }
 
 

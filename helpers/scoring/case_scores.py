@@ -7,7 +7,7 @@ import numpy as np
 from helpers import files
 from helpers.scans import volume
 from helpers.scoring import attribution, metrics
-from helpers.scoring.lesions import Components
+from helpers.scoring.lesions import CaseLesions
 from helpers.scoring.statistics import bootstrap_ci, patients, ratio
 
 TOLERANCES_MM = (2.0, 5.0)
@@ -15,6 +15,7 @@ TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
 COUNTED = {"probabilities": ("organ", "label", "level", "voxels"), "uncertainty": ("measure", "level", "wrong", "voxels")}
 TEXTS = ("failed", "lost_by", "place", "kind", "false_positive_type", "outcome", "split", "run", "group", "note")
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
+EMPTY_BOX = (slice(0, 1),) * 3  # one voxel, where there is nothing to measure
 FALSE_SLICES_MIN_ML = 0.05  # as notebook 05 drops smaller lesions by default; other programs' masks may be full of specks
 FALSE_SLICES_KINDS = ("any", "sizeable", "false")
 FALSE_SLICES_RULE = (
@@ -43,7 +44,7 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
     affine                 of the file (4, 4); it decides nothing but the order in which the organisers number lesions.
     hu                     int16 (z, y, x) for the lesions' contrast, or None.
     failed                 why there is no prediction; `prediction` is then ignored, and every overlap counts as 0.
-    returns                (Scored, Pieces) where Pieces is what `attribution` needs to say why a lesion was missed.
+    returns                (Scored, CaseLesions), the latter for `attribution` to say why one was missed.
     """
     if failed:
         prediction = np.zeros_like(reference)
@@ -52,23 +53,23 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     slices, diagonal = len(reference), float(np.linalg.norm(np.array(reference.shape) * spacing_mm))
     row = {"case": case, "failed": failed, "slices": slices, "voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
-    box = volume.box_of(reference, prediction) or (slice(0, 1),) * 3
-    reference, prediction = reference[box], prediction[box]
+    box = volume.box_of(reference, prediction) or EMPTY_BOX
+    reference, prediction, hu = reference[box], prediction[box], None if hu is None else hu[box]
     confusion = np.zeros((slices, 3, 3), np.int64)
     confusion[box[0]] = metrics.confusion_by_slice(reference, prediction)
-    inner, surfaces = {}, {}
-    for first, organ in enumerate(metrics.CLASSES, start=1):
-        masks = [labels >= first for labels in (reference, prediction)]
-        inner[organ] = volume.box_of(*masks) or (slice(0, 1),) * 3
-        surfaces[organ] = [metrics.surface(mask[inner[organ]]) for mask in masks]
+    tumour_box = volume.box_of(reference == 2, prediction == 2) or EMPTY_BOX
+    surfaces = {}
+    for organ, inner in (("liver", ...), ("tumour", tumour_box)):
+        first = metrics.CLASSES.index(organ) + 1
+        surfaces[organ] = [metrics.surface(labels[inner] >= first) for labels in (reference, prediction)]
         distances = metrics.distances_between(*surfaces[organ], spacing_mm)
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
     row |= _together(row, confusion.sum(0))
-    liver = surfaces["liver"], inner["liver"]
-    pieces = Components.of(reference, prediction, spacing_mm, box, inner["tumour"], liver, None if hu is None else hu[box])
+    labels = reference, prediction
+    lesions = CaseLesions.of(labels, box, tumour_box, surfaces["liver"], spacing_mm, hu)
     by_slice = _slices(case, confusion)
-    row |= pieces.counts(voxel_ml, affine) | attribution.of_masks(by_slice, pieces)
-    return Scored(row, pieces.rows(case, voxel_ml), by_slice), pieces
+    row |= lesions.counts(voxel_ml, affine) | attribution.of_masks(by_slice, lesions)
+    return Scored(row, lesions.rows(case, voxel_ml), by_slice), lesions
 
 
 def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):

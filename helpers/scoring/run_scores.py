@@ -106,12 +106,12 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
             note = str(error)
     if failed and evidence and evidence.log.get("sentence"):
         failed += f"; the cascade says: {evidence.log['sentence']}"
-    scored, pieces = case_scores.score(
+    scored, lesions = case_scores.score(
         case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
     )
     scored.row |= {name: row[name] for name in ("split", "group", "run")} | {"note": note}
     if evidence and not failed and evidence.log.get("outcome") != "failed":
-        _explain(scored, pieces, reference, prediction, evidence, volume)
+        _explain(scored, lesions, reference, prediction, evidence, volume)
     return scored
 
 
@@ -131,7 +131,7 @@ def labels_of(labels, path):
     return labels
 
 
-def _explain(scored, pieces, reference, prediction, evidence, volume):
+def _explain(scored, lesions, reference, prediction, evidence, volume):
     """Add to a Scored what only the cascade's own files tell."""
     scored.row["outcome"] = evidence.log.get("outcome", "")
     scored.row |= attribution.of_gate(scored.slices, attribution.slices_kept(evidence.log))
@@ -140,9 +140,9 @@ def _explain(scored, pieces, reference, prediction, evidence, volume):
         scored.row |= attribution.of_probabilities(reference, prediction >= 1, *given)
         if evidence.tta_std is not None:
             scored.uncertainty = probabilities.uncertainty_levels(reference, prediction, evidence.tta_std, evidence.tumour)
-    lost = attribution.attribute_misses(pieces, evidence)
+    lost = attribution.attribute_misses(lesions, evidence)
     for lesion in scored.lesions:
-        lesion["lost_by"] = lost[lesion["piece"]] if lesion["side"] == "reference" else ""
+        lesion["lost_by"] = lost[lesion["component"]] if lesion["side"] == "reference" else ""
     for organ in metrics.CLASSES:
         scores = evidence.log.get(f"{organ}_slice_score") or []
         for row, value in zip(scored.slices, scores if len(scores) == len(scored.slices) else [], strict=False):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.scoring import case_scores, false_positives
-from helpers.scoring.lesions import Side
+from helpers.scoring.lesions import Lesions
 
 SPACING = (2.0, 1.0, 1.0)
 NOISE = 6
@@ -89,9 +89,9 @@ def elongation(*shapes, spacing=SPACING):
     mask = np.zeros((40, 40, 40 * len(shapes)), bool)
     for k, (z, y, x) in enumerate(shapes):
         mask[1 : 1 + z, 1 : 1 + y, 40 * k + 1 : 40 * k + 1 + x] = True
-    side = Side.of(mask)
-    assert side.count == len(shapes)
-    return false_positives._elongation(side, spacing)
+    lesions = Lesions.of(mask)
+    assert lesions.count == len(shapes)
+    return false_positives._elongation(lesions, spacing)
 
 
 def test_elongation_by_hand():

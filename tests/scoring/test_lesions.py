@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from helpers import files
 from helpers.runs import Run
-from helpers.scoring import attribution, case_scores, lesions, probabilities, summary
-from helpers.scoring.lesions import Side
+from helpers.scoring import attribution, case_scores, lesions, matching, probabilities, summary
+from helpers.scoring.lesions import Lesions
 
 SPACING = (2.0, 1.0, 1.0)
 
@@ -22,13 +22,13 @@ def rows(*runs, length=24, high=6):
 
 
 def numbered(*masks):
-    """(pieces, their number) of the lesions of each."""
-    return [(side.pieces, side.count) for side in (Side.of(labels == 2) for labels in masks)]
+    """(components, their number) of the lesions of each."""
+    return [(side.components, side.count) for side in (Lesions.of(labels == 2) for labels in masks)]
 
 
 def matched(reference, prediction):
-    (a, n), (b, m) = numbered(reference, prediction)
-    return lesions.match(lesions.overlaps(a, n, b, m))
+    (a, _), (b, _) = numbered(reference, prediction)
+    return matching.match(matching.overlaps(a, b))
 
 
 def scored(reference, prediction, case="case", **more):
@@ -38,28 +38,28 @@ def scored(reference, prediction, case="case", **more):
 def test_touching_by_a_face_is_one_lesion_by_an_edge_two():
     mask = np.zeros((3, 3, 3), bool)
     mask[0, 0, 0] = mask[0, 0, 1] = True
-    assert Side.of(mask).count == 1
+    assert Lesions.of(mask).count == 1
     mask[0, 0, 1], mask[0, 1, 1] = False, True
-    assert Side.of(mask).count == 2
+    assert Lesions.of(mask).count == 2
 
 
 def test_iou_must_be_above_one_half():
     half = matched(rows((1, 0, 3)), rows((1, 0, 1)))  # 2 of 4
-    assert half.iou.tolist() == [0.5] and not half.found.any() and half.touched.all()
+    assert half.iou.tolist() == [0.5] and not half.reference_found.any() and half.reference_hit.all()
     over = matched(rows((1, 0, 4)), rows((1, 0, 2)))  # 3 of 5
-    assert over.found.all() and over.true.all()
+    assert over.reference_found.all() and over.true_positive.all()
 
 
 def test_two_lesions_in_one_prediction_are_both_found_and_counted_by_members():
     found = matched(rows((1, 0, 4), (1, 6, 10)), rows((1, 0, 10)))
-    assert found.iou.tolist() == [10 / 11] and found.found.sum() == 2 and found.true.sum() == 1
+    assert found.iou.tolist() == [10 / 11] and found.reference_found.sum() == 2 and found.true_positive.sum() == 1
     row = scored(rows((1, 0, 4), (1, 6, 10)), rows((1, 0, 10)))
     assert [lesion["kind"] for lesion in row.lesions] == ["merged", "merged", "merge"]
 
 
 def test_a_lesion_predicted_in_two_pieces_is_found_once():
     found = matched(rows((1, 0, 10)), rows((1, 0, 4), (1, 6, 10)))
-    assert found.found.sum() == 1 and found.true.sum() == 2
+    assert found.reference_found.sum() == 1 and found.true_positive.sum() == 2
     assert [x["kind"] for x in scored(rows((1, 0, 10)), rows((1, 0, 4), (1, 6, 10))).lesions] == ["split", "split", "split"]
 
 
@@ -73,8 +73,8 @@ def test_a_false_and_a_missed_lesion():
 def test_a_prediction_belongs_to_the_reference_that_it_overlaps_most():
     # the second prediction owns the second reference and clips the first by one voxel
     found = matched(rows((1, 0, 7), (1, 10, 17)), rows((1, 0, 5), (1, 7, 17)))
-    assert found.reference_group[0] != found.reference_group[1] and found.found.all()
-    assert found.prediction_group.tolist() == found.reference_group.tolist()
+    assert found.group[0][0] != found.group[0][1] and found.reference_found.all()
+    assert found.group[1].tolist() == found.group[0].tolist()
 
 
 def test_diameter_is_that_of_a_ball_and_size_has_its_edges():
@@ -148,7 +148,7 @@ def test_the_slow_way_agrees(seed):
     prediction = np.roll(reference, 1, axis=2) if seed % 2 else np.maximum(blobs(seed, share=0.12), blobs(seed + 99, share=0.05))
     found = matched(reference, prediction)
     hits, true = slow_match(reference, prediction)
-    assert (set(np.flatnonzero(found.found) + 1), set(np.flatnonzero(found.true) + 1)) == (hits, true)
+    assert (set(np.flatnonzero(found.reference_found) + 1), set(np.flatnonzero(found.true_positive) + 1)) == (hits, true)
 
 
 def organisers_way(reference, prediction, least):
@@ -185,13 +185,13 @@ def test_organisers_counts_agree_with_their_way_on_masks(seed):
     prediction = np.roll(blobs(seed, (5, 16, 16), 0.25), seed % 3, axis=1)
     prediction[blobs(seed + 50, (5, 16, 16), 0.04) == 2] = 2
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-    (a, n), (b, m), sides = *numbered(reference, prediction), [Side.of(labels == 2) for labels in (reference, prediction)]
-    order = [np.r_[0, lesions.in_file_order(side.at, side.number, a.shape, affine)] for side in sides]
-    table = lesions.overlaps(a, n, b, m)[np.ix_(*order)]
+    (a, n), (b, m), sides = *numbered(reference, prediction), [Lesions.of(labels == 2) for labels in (reference, prediction)]
+    order = [np.r_[0, matching.in_file_order(side.index_zyx, side.number, a.shape, affine)] for side in sides]
+    table = matching.overlaps(a, b)[np.ix_(*order)]
     for least in (0.0, 0.5):
         # a file's array is (x, y, z): the organisers number lesions along it
         hits = organisers_way(*(labels.transpose(2, 1, 0) for labels in (reference, prediction)), least)
-        assert lesions.lits_official_detections(table, least) == (hits, m - hits, n - hits)
+        assert matching.lits_official_detections(table, least) == (hits, m - hits, n - hits)
 
 
 def test_organisers_faults_stay_under_their_name():
@@ -225,7 +225,7 @@ LABELS = st.integers(0, 10**6).map(lambda seed: blobs(seed, (4, 12, 12), 0.25))
 def test_flips_and_permuted_axes_change_no_count(reference, prediction, order, steps):
     turned = [labels[tuple(slice(None, None, s) for s in steps)].transpose(order) for labels in (reference, prediction)]
     one, other = matched(reference, prediction), matched(*(np.ascontiguousarray(labels) for labels in turned))
-    for name in ("found", "true", "touched", "touching"):
+    for name in ("reference_found", "true_positive", "reference_hit", "false_positive"):
         assert getattr(one, name).sum() == getattr(other, name).sum()
 
 
@@ -347,11 +347,11 @@ def test_every_stage_is_blamed_for_its_own():
     prediction[6, 2:4, 2:4] = 2
     likely = np.where(prediction == 2, 200, 10).astype(np.uint8)
     likely[4, 2:4, 22:24] = 180
-    result, pieces = case_scores.score("case", reference, prediction, SPACING)
+    result, both_sides = case_scores.score("case", reference, prediction, SPACING)
     seen = evidence(8, likely, kept=[2, 8])
     seen.log["removed"] = [{"why": "gallbladder", "index_zyx": [6, 8, 24]}, {"why": "too small", "index_zyx": [4, 3, 3]}]
-    lost = attribution.attribute_misses(pieces, seen)
-    at = {(row["index_z"], row["index_x"]): lost[row["piece"]] for row in result.lesions if row["side"] == "reference"}
+    lost = attribution.attribute_misses(both_sides, seen)
+    at = {(row["index_z"], row["index_x"]): lost[row["component"]] for row in result.lesions if row["side"] == "reference"}
     assert {z_x: at[z_x] for z_x in sorted(at)} == {
         (0, 2): "gate", (4, 2): "liver", (4, 12): "tumour", (4, 22): "clean-up", (4, 32): "outline", (6, 2): "",
         (6, 24): "clean-up",
