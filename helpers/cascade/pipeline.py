@@ -58,8 +58,9 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         log.note("liver", liver_slice_score=slice_scores(probability))
 
         mask = probability >= level(rules.liver_threshold)
+        del probability  # a byte a voxel, unless it is to be kept
         liver, count, organs = clean_liver(mask, volume, rules)
-        del mask  # a byte a voxel
+        del mask
         outcome = "ok" if liver.any() else "no liver found"
         log.note("components", outcome=outcome, liver_components=count, adjacent_organs=organs)
 
