@@ -92,6 +92,7 @@ def test_the_doctor_names_the_other_case_in_both_rows(scans):
     rows = [row("p0", scans["p0"]), row("p1", scans["p1"]), row("twin", scans["p0"]), row("like", scans["p0"] + 10)]
     by_name = {r["case"]: r for r in quality_control.compared(rows)}
     assert by_name["p1"] == rows[1]
-    assert by_name["p0"]["findings"] == "clipped duplicate-image near-duplicate" and by_name["p0"]["verdict"] == "repaired"
-    assert "the same voxels as another case: twin; as good as" in by_name["p0"]["reason"] and "like (0.9" in by_name["p0"]["reason"]
-    assert by_name["like"]["findings"] == "clipped near-duplicate" and all(name in by_name["like"]["reason"] for name in ("p0", "twin"))
+    first, like = by_name["p0"], by_name["like"]
+    assert first["findings"] == "clipped duplicate-image near-duplicate" and first["verdict"] == "repaired"
+    assert "the same voxels as another case: twin; as good as" in first["reason"] and "like (0.9" in first["reason"]
+    assert like["findings"] == "clipped near-duplicate" and all(name in like["reason"] for name in ("p0", "twin"))

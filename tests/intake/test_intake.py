@@ -86,8 +86,9 @@ def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
     os.replace(scans / "beside", scans / "volume-2.nii.gz")
     del examined[:]
     assert look(scans) == first and examined == []
-    case, settings = cases_in(scans)[2], quality_control._settings({"window": (-40, 160), "channel": 1, "flip": "", "mask_flip": ""})
-    assert case_table.recall(scans.parent / "intake", case, settings)  # the new signature is noted, so that it isn't hashed the next time
+    settings = quality_control._settings({"window": (-40, 160), "channel": 1, "flip": "", "mask_flip": ""})
+    noted = case_table.recall(scans.parent / "intake", cases_in(scans)[2], settings)
+    assert noted  # the new signature, so that it isn't hashed the next time
 
 
 def test_settings_and_files_that_come_and_go_count(scans, examined):

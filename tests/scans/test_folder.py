@@ -36,7 +36,8 @@ def test_lits_split_over_folders_in_natural_order(tmp_path):
 
 def test_kaggle_folders_that_are_named_like_files(tmp_path):
     touched(tmp_path / "volume-0.nii" / "volume-0.nii", tmp_path / "segmentation-0.nii" / "segmentation-0.nii")
-    assert layouts_in(tmp_path) == {"volume-0": ("LiTS pairs", "volume-0.nii/volume-0.nii", "segmentation-0.nii/segmentation-0.nii")}
+    files = "volume-0.nii/volume-0.nii", "segmentation-0.nii/segmentation-0.nii"
+    assert layouts_in(tmp_path) == {"volume-0": ("LiTS pairs", *files)}
 
 
 def test_mask_without_its_scan_is_a_case_that_cannot_be_read(tmp_path):

@@ -220,7 +220,11 @@ def test_a_scan_that_is_gone_costs_no_other(scans):
 
 def test_a_worker_that_dies_is_told_by_the_name_of_its_case(scans, monkeypatch):
     died = processes.WorkerDied("SIGKILL")
-    monkeypatch.setattr(processes, "parallel_map", lambda work, items, n: [(k, died if k == 1 else work(items[k])) for k in range(3)])
+
+    def one_dies(work, items, workers):
+        return [(k, died if k == 1 else work(item)) for k, item in enumerate(items)]
+
+    monkeypatch.setattr(processes, "parallel_map", one_dies)
     with pytest.raises(RuntimeError, match="1 of 3 cases .* volume-1: the worker died of it .SIGKILL."):
         store.fill(RUN, rows_of(scans), RECIPE)
 
