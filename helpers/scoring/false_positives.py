@@ -21,11 +21,12 @@ EDGE_MM = 5.0  # mean distance from the predicted liver's surface up to which a 
 LONG = 3.0  # longest axis over the second from which a lesion is a tube
 SAMPLE = 500  # voxels of a lesion that are asked for their distance, evenly taken
 FALSE_POSITIVE_RULE = (
-    "false lesions touch no reference lesion; the first that fits: gallbladder-like (mean of 0 to 25 HU, a deviation of at most "
-    "1.25 times the noise of healthy liver, partly outside the reference liver or within 5 mm of the predicted one's surface), "
-    "outside (more than half of it not in the reference liver), vessel-like (brighter than the liver, or three times as long as "
-    "wide), edge (5 mm or less from the predicted liver's surface, in the mean of its voxels), other; outline: wrong voxels of "
-    "lesions that touch a reference"
+    "false lesions touch no reference lesion; the first that fits: gallbladder-like (mean of 0 to "
+    "25 HU, a deviation of at most 1.25 times the noise of healthy liver, partly outside the "
+    "reference liver or within 5 mm of the predicted one's surface), outside (more than half of it "
+    "not in the reference liver), vessel-like (brighter than the liver, or three times as long as "
+    "wide), edge (5 mm or less from the predicted liver's surface, in the mean of its voxels), "
+    "other; outline: wrong voxels of lesions that touch a reference"
 )
 
 

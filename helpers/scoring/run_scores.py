@@ -1,4 +1,4 @@
-"""Scores of a run: what notebook 05 predicted for the cases of a split, against their references."""
+"""Scores of a run: what notebook 05 predicted for the cases of a split, against references."""
 
 import os
 from functools import partial
@@ -25,14 +25,17 @@ def runs_named(text):
 
 
 def cases_of(run, splits):
-    """Rows of the run's cases.csv that belong to the named splits and have a usable reference, with columns split, group, run.
+    """Rows of the run's cases.csv of the named splits that have a usable reference, with columns
+    split, group, run.
 
     splits  "test", or several with commas, "val,test".
     Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split without such cases.
     """
     for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
         if not (run.lists / name).is_file():
-            raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first")
+            raise FileNotFoundError(
+                f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first"
+            )
     cases = case_table.read_table(run.lists / "cases.csv")
     split = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
     split = split.reindex(columns=["case", "split", "group"])
@@ -51,46 +54,54 @@ def cases_of(run, splits):
 def cases_of_all(runs, splits):
     """`cases_of` of several runs together, such as the folds of a cross-validation.
 
-    runs  list of paths.Run. Raises what `cases_of` raises, and ValueError for a case that two runs have.
+    runs  list of paths.Run. Raises what `cases_of` raises, and ValueError for a case that two runs
+          have.
     """
     pooled = pd.concat([cases_of(run, splits) for run in runs], ignore_index=True)
     twice = pooled[pooled.duplicated("case", keep=False)].sort_values("case", kind="stable")
     if len(twice):
         case, names = twice.case.iloc[0], twice.run[twice.case == twice.case.iloc[0]].tolist()
         raise ValueError(
-            f"{case} is in the split {splits!r} of {' and '.join(names)}, so it would count {len(names)} times "
-            f"({twice.case.nunique()} such cases); pool only runs whose cases differ, such as the folds of one cross-validation"
+            f"{case} is in the split {splits!r} of {' and '.join(names)}, so it would count "
+            f"{len(names)} times ({twice.case.nunique()} such cases); pool only runs whose cases "
+            "differ, such as the folds of one cross-validation"
         )
     return pooled
 
 
 def agree(rows):
-    """Raise ValueError when masks of one run are of different weights or rules: that is two results, and no mean of them."""
-    for name, part in rows.groupby("run"):
+    """Raise ValueError when masks of one run are of different weights or rules: that is two
+    results, and no mean of them."""
+    for name, of_run in rows.groupby("run"):
         first = {}
-        for file in filter(Path.is_file, map(Run(name).log, part.case)):
+        for file in filter(Path.is_file, map(Run(name).log, of_run.case)):
             if origin := files.read_json(file).get("origin"):
                 first.setdefault((origin["rules"], *origin["weights"]), file.stem)
         if len(first) > 1:
             one, other = list(first.values())[:2]
-            splits = ",".join(sorted(set(part.split)))
+            splits = ",".join(sorted(set(of_run.split)))
             raise ValueError(
-                f"run '{name}': {one} and {other} tell of different weights or rules, and can't be scored as one result; "
-                f"run 05_cascade_inference again with split='{splits}'"
+                f"run '{name}': {one} and {other} tell of different weights or rules, and can't be "
+                f"scored as one result; run 05_cascade_inference again with split='{splits}'"
             )
 
 
 def found_elsewhere(rows, runs):
-    """Rows of `cases_of` with other runs' predictions: the first of them that has one for the case, or the first at all."""
-    having = [next((run for run in runs if run.prediction(case).is_file()), runs[0]).name for case in rows.case]
-    return rows.assign(run=having)
+    """Rows of `cases_of` with other runs' predictions: each of the first run that has one for the
+    case, or of the first at all."""
+
+    def run_for(case):
+        return next((run.name for run in runs if run.prediction(case).is_file()), runs[0].name)
+
+    return rows.assign(run=[run_for(case) for case in rows.case])
 
 
 def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
-    """The Scored of one row of `cases_of`, a dict, with why each missed lesion was lost where the cascade left a log.
+    """The Scored of one row of `cases_of`, a dict, and where the cascade left a log, with why each
+    missed lesion was lost.
 
-    A prediction that is missing, damaged or of another shape is a failed case, with its reason in the column
-    `failed`; so is one that isn't even read, because `failed` has a reason already.
+    A prediction that is missing, damaged or of another shape is a failed case, with its reason in
+    the column `failed`; so is one that isn't even read, because `failed` has a reason already.
     """
     run, case = Run(row["run"]), row["case"]
     volume, reference = reading.read_row(row)
@@ -102,7 +113,7 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
             failed = str(error)
         try:
             evidence = attribution.read(run, case, volume)
-        except ValueError as error:  # a damaged map costs what it would have explained, and no other case
+        except ValueError as error:  # a damaged map costs what it would have explained, no more
             note = str(error)
     if failed and evidence and evidence.log.get("sentence"):
         failed += f"; the cascade says: {evidence.log['sentence']}"
@@ -116,18 +127,20 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
 
 
 def read_prediction(path, volume):
-    """A predicted mask on the grid of its scan, labels 0, 1, 2. Raises ValueError, naming the file, for any other."""
+    """A predicted mask on its scan's grid, labels 0, 1, 2. Raises ValueError, naming the file."""
     if not path.is_file():
         raise ValueError(f"{path.name}: there is no prediction")
     return labels_of(read_mask(path, volume), path)
 
 
 def labels_of(labels, path):
-    """The labels as they came, when they are 0, 1 and 2 only. Raises ValueError, naming the file and the values found."""
+    """The labels, when they are 0, 1 and 2 only. Raises ValueError with the file and its values."""
     if labels.max(initial=0) > 2:
-        found = np.unique(labels)
-        shown = ", ".join(map(str, found[:8])) + (" …" if len(found) > 8 else "")
-        raise ValueError(f"{path}: holds the values {shown}; labels are 0 background, 1 liver, 2 tumour")
+        values = np.unique(labels)
+        shown = ", ".join(map(str, values[:8])) + (" …" if len(values) > 8 else "")
+        raise ValueError(
+            f"{path}: holds the values {shown}; labels are 0 background, 1 liver, 2 tumour"
+        )
     return labels
 
 
@@ -139,23 +152,27 @@ def _explain(scored, lesions, reference, prediction, evidence, volume):
         given = evidence.tumour, evidence.log, with_likely_spacing(volume).spacing_mm, volume.hu
         scored.row |= attribution.of_probabilities(reference, prediction >= 1, *given)
         if evidence.tta_std is not None:
-            scored.uncertainty = probabilities.uncertainty_levels(reference, prediction, evidence.tta_std, evidence.tumour)
+            scored.uncertainty = probabilities.uncertainty_levels(
+                reference, prediction, evidence.tta_std, evidence.tumour
+            )
     lost = attribution.attribute_misses(lesions, evidence)
     for lesion in scored.lesions:
         lesion["lost_by"] = lost[lesion["component"]] if lesion["side"] == "reference" else ""
     for organ in metrics.CLASSES:
         scores = evidence.log.get(f"{organ}_slice_score") or []
-        for row, value in zip(scored.slices, scores if len(scores) == len(scored.slices) else [], strict=False):
-            row[f"{organ}_score"] = value
+        if len(scores) == len(scored.slices):
+            for row, value in zip(scored.slices, scores, strict=True):
+                row[f"{organ}_score"] = value
     scored.probabilities = probabilities.levels(reference, evidence)
 
 
 def score_all(jobs, work, workers=None):
-    """`work(job)` for every job on all cores, with a progress bar; results in the order of the jobs.
+    """`work(job)` for every job on all cores, with a progress bar; results in the jobs' order.
 
     jobs     list of (case, what `work` takes).
-    work     a function of a module, or a `partial` of one: processes are started afresh and import it. A
-             job whose process dies is tried again without its prediction, with the keyword `failed`.
+    work     a function of a module, or a `partial` of one: processes are started afresh and import
+             it. A job whose process dies is tried again without its prediction, with the keyword
+             `failed`.
     returns  list of results; a sentence for a case that ended its process even so.
     """
     items, workers = [item for _, item in jobs], min(workers or os.cpu_count() or 1, len(jobs))
@@ -170,14 +187,16 @@ def score_all(jobs, work, workers=None):
 
 
 def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
-    """The tables (`case_scores.tables`) of rows of `cases_of`, each with the prediction of the run in its column `run`.
+    """The tables (`case_scores.tables`) of rows of `cases_of`, predicted by the runs they name.
 
-    Raises FileNotFoundError when one of the runs has no predictions at all; RuntimeError, when all others
-    are scored, that names cases whose reference alone ends the process that reads it.
+    Raises FileNotFoundError when one of the runs has no predictions at all; RuntimeError, when all
+    others are scored, that names cases whose reference alone ends the process that reads it.
     """
     for run in map(Run, rows.run.unique()):
         if not run.predictions.is_dir():
-            raise FileNotFoundError(f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first")
+            raise FileNotFoundError(
+                f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first"
+            )
     work = partial(score_one, tolerances_mm=tuple(tolerances_mm))
     scored = score_all([(row["case"], row) for row in rows.to_dict("records")], work, workers)
     if lost := [sentence for sentence in scored if isinstance(sentence, str)]:

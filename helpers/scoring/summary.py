@@ -1,6 +1,7 @@
-"""From tables of cases, lesions and slices to one flat dict: means with intervals, and beside each number its rule for empties.
+"""From tables to one flat dict: means with intervals, and beside each number its rule for empties.
 
-No number gets better by missing something: a value that a miss leaves undefined takes the worst that could have been.
+No number gets better by missing something: a value that a miss leaves undefined takes the worst
+that could have been.
 """
 
 import numpy as np
@@ -16,47 +17,58 @@ RULES = {
     "overlap": "both masks empty 1, one empty 0, no usable prediction 0",
     "voe": "both masks empty 0, one empty 1, no usable prediction 1",
     "with_tumour": "cases with tumour in the reference only; nothing predicted 0",
-    "distance": "one mask empty or no usable prediction: the diagonal of the largest scan; both empty: left out",
+    "distance": "one mask empty or no usable prediction: the diagonal of the largest scan; "
+    "both empty: left out",
     "surface_dice": "one mask empty or no usable prediction 0; both empty: left out",
-    "global": "all cases' voxels together; a case that is empty in both masks adds nothing; no voxels at all 1",
+    "global": "all cases' voxels together; a case that is empty in both masks adds nothing; "
+    "no voxels at all 1",
     "rvd": "(P − R) / R; nothing predicted −1; empty reference: left out",
-    "rvd_lits_official": "(R − P) / P as in the organisers' script; empty prediction: no value for the mean",
+    "rvd_lits_official": "(R − P) / P as in the organisers' script; empty prediction: no value for "
+    "the mean",
     "recall": "found of all reference lesions; none in the reference: no value",
-    "precision": "true of all predicted lesions; none predicted 0, or no value where there was none to find",
-    "f1": "2·precision·recall / (precision + recall); 0 where both are 0; no lesion on either side: no value",
-    "false": "predicted lesions that touch no reference lesion; no usable prediction: as many as in the worst case",
-    "burden": "tumour / liver; no predicted liver: the largest error possible; no reference liver: left out",
+    "precision": "true of all predicted lesions; none predicted 0, or no value where there was "
+    "none to find",
+    "f1": "2·precision·recall / (precision + recall); 0 where both are 0; no lesion on either "
+    "side: no value",
+    "false": "predicted lesions that touch no reference lesion; no usable prediction: as many as "
+    "in the worst case",
+    "burden": "tumour / liver; no predicted liver: the largest error possible; no reference liver: "
+    "left out",
     "slices": "all slices of all cases; those of a case without usable prediction count as wrong",
     "auc": "cases with probability maps, voxels of all cases together",
 }
 
 
 def summarise(cases, lesion_table, slice_table, levels, spreads):
-    """All numbers of a scoring under flat keys such as `tumour.dice_per_case.mean`; a value that does not exist is None.
+    """All numbers of a scoring under flat keys such as `tumour.dice_per_case.mean`; None for none.
 
-    cases, lesion_table, slice_table, levels, spreads  DataFrames as `case_scores.tables` gives them, in any order.
-    Every key `a.b.mean` has beside it `a.b.low` and `a.b.high` (95 % bootstrap over patients), `.median`, `.cases`,
+    All are DataFrames as `case_scores.tables` gives them, rows in any order. Every key `a.b.mean`
+    has beside it `a.b.low` and `a.b.high` (95 % bootstrap over patients), `.median`, `.cases`,
     `.left_out` and `.rule`.
     """
     cases = cases.sort_values("case", kind="stable")
     failed = cases.failed.fillna("").astype(str) != ""
     with_tumour = cases.tumour_reference_voxels > 0
     out = {
-        "cases.count": len(cases), "cases.with_tumour": int(with_tumour.sum()), "cases.tumour_free": int((~with_tumour).sum()),
-        "cases.failed": int(failed.sum()), "cases.failed_names": cases.case[failed].astype(str).tolist(),
+        "cases.count": len(cases), "cases.with_tumour": int(with_tumour.sum()),
+        "cases.tumour_free": int((~with_tumour).sum()), "cases.failed": int(failed.sum()),
+        "cases.failed_names": cases.case[failed].astype(str).tolist(),
     }  # fmt: skip
     for organ in ("liver", "tumour"):
         out |= _organ(cases, organ, failed)
     whose = patients(cases)
-    out["cases.patients"] = whose.nunique()
-    together = f"{whose.nunique()} patients, whose scans are drawn together" if whose.nunique() < len(cases) else "cases"
-    out["interval.rule"] = f"95 % bootstrap over {together}"
-    out |= mean_with_ci("tumour.dice_per_case_with_tumour", cases.tumour_dice[with_tumour], RULES["with_tumour"], whose[with_tumour])
-    out |= mean_with_ci("macro.dice_per_case", cases.macro_dice, RULES["overlap"] + "; mean of liver and tumour", whose)
+    out["cases.patients"] = count = whose.nunique()
+    drawn = f"{count} patients, whose scans are drawn together" if count < len(cases) else "cases"
+    out["interval.rule"] = f"95 % bootstrap over {drawn}"
+    key, dice = "tumour.dice_per_case_with_tumour", cases.tumour_dice[with_tumour]
+    out |= mean_with_ci(key, dice, RULES["with_tumour"], whose[with_tumour])
+    rule = RULES["overlap"] + "; mean of liver and tumour"
+    out |= mean_with_ci("macro.dice_per_case", cases.macro_dice, rule, whose)
     out["macro.dice_global"] = (out["liver.dice_global"] + out["tumour.dice_global"]) / 2
     out |= _tumour_free(cases[~with_tumour], failed[~with_tumour])
-    out |= _lesions(cases, lesion_table) | _false(cases, failed) | _burden(cases) | _organisers(cases)
-    out |= _attribution(lesion_table) | false_positives.summarise(cases, lesion_table) | attribution.oracle_summary(cases)
+    out |= _lesions(cases, lesion_table) | _false(cases, failed) | _burden(cases)
+    out |= _lits_official(cases) | _attribution(lesion_table)
+    out |= false_positives.summarise(cases, lesion_table) | attribution.oracle_summary(cases)
     out |= case_scores.false_slices_summary(cases)
     if len(slice_table):
         out |= _slices(slice_table, set(cases.case[failed]))
@@ -68,12 +80,13 @@ def summarise(cases, lesion_table, slice_table, levels, spreads):
 
 
 def _organ(cases, organ, failed):
-    of = {name: cases[f"{organ}_{name}"] for name in ("reference_voxels", "prediction_voxels", "both_voxels")}
-    r, p, both = (of[name].to_numpy(float) for name in ("reference_voxels", "prediction_voxels", "both_voxels"))
+    names = ("reference_voxels", "prediction_voxels", "both_voxels")
+    r, p, both = (cases[f"{organ}_{name}"].to_numpy(float) for name in names)
     one_empty = ((r > 0) != (p > 0)) | failed.to_numpy()
     out, whose = {}, patients(cases)
     for name, key in (("dice", "dice_per_case"), ("jaccard", "jaccard_per_case"), ("voe", "voe")):
-        out |= mean_with_ci(f"{organ}.{key}", cases[f"{organ}_{name}"], RULES["voe" if key == "voe" else "overlap"], whose)
+        rule = RULES["voe" if key == "voe" else "overlap"]
+        out |= mean_with_ci(f"{organ}.{key}", cases[f"{organ}_{name}"], rule, whose)
     total, union = r.sum() + p.sum(), (r + p - both).sum()
     out[f"{organ}.dice_global"] = 2 * both.sum() / total if total else 1.0
     out[f"{organ}.jaccard_global"] = both.sum() / union if union else 1.0
@@ -82,97 +95,124 @@ def _organ(cases, organ, failed):
     out[f"{organ}.dice_global.low"], out[f"{organ}.dice_global.high"] = ratios
     worst = cases.diagonal_mm.max()
     for name in DISTANCES:
-        out |= mean_with_ci(f"{organ}.{name}", np.where(one_empty, worst, cases[f"{organ}_{name}"]), RULES["distance"], whose)
+        distance_mm = np.where(one_empty, worst, cases[f"{organ}_{name}"])
+        out |= mean_with_ci(f"{organ}.{name}", distance_mm, RULES["distance"], whose)
         out[f"{organ}.{name}.undefined"] = int(one_empty.sum())
     for column in [c for c in cases if c.startswith(f"{organ}_surface_dice_")]:
         key = column.replace(f"{organ}_", f"{organ}.", 1)
-        out |= mean_with_ci(key, np.where(one_empty, 0.0, cases[column]), RULES["surface_dice"], whose)
-    out |= mean_with_ci(f"{organ}.rvd_2017", cases[f"{organ}_rvd_2017"], RULES["rvd"], whose)
-    out |= mean_with_ci(f"{organ}.rvd_lits_official", cases[f"{organ}_rvd_lits_official"], RULES["rvd_lits_official"], whose)
+        share = np.where(one_empty, 0.0, cases[column])
+        out |= mean_with_ci(key, share, RULES["surface_dice"], whose)
+    for name, rule in (("rvd_2017", "rvd"), ("rvd_lits_official", "rvd_lits_official")):
+        out |= mean_with_ci(f"{organ}.{name}", cases[f"{organ}_{name}"], RULES[rule], whose)
     if ((r > 0) & (p == 0)).any():
-        out |= {f"{organ}.rvd_lits_official.{name}": np.nan for name in ("mean", "low", "high", "median")}
+        numbers = ("mean", "low", "high", "median")
+        out |= {f"{organ}.rvd_lits_official.{name}": np.nan for name in numbers}
     error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()
-    return out | mean_with_ci(f"{organ}.volume_error_ml", error, "absolute; an empty mask has 0 ml", whose)
+    rule = "absolute; an empty mask has 0 ml"
+    return out | mean_with_ci(f"{organ}.volume_error_ml", error, rule, whose)
 
 
 def _tumour_free(free, failed):
-    """Cases without tumour apart: any predicted voxel there is an error that Dice can only call 0."""
+    """Cases without tumour: any predicted voxel there is an error that Dice can only call 0."""
     clean = (free.tumour_prediction_voxels == 0) & ~failed
     rule = "cases without tumour in the reference; no usable prediction counts as not clean"
-    said = np.where(failed, free.tumour_prediction_ml.max() if len(free) else 0, free.tumour_prediction_ml)
-    return {"tumour_free.cases": len(free), "tumour_free.clean": int(clean.sum()), "tumour_free.clean.rule": rule} | mean_with_ci(
-        "tumour_free.false_ml", said, rule + ", in ml as many as the worst case", patients(free)
-    )
+    worst_ml = free.tumour_prediction_ml.max() if len(free) else 0
+    false_ml = np.where(failed, worst_ml, free.tumour_prediction_ml)
+    out = {"tumour_free.cases": len(free), "tumour_free.clean": int(clean.sum())}
+    out["tumour_free.clean.rule"] = rule
+    rule += ", in ml as many as the worst case"
+    return out | mean_with_ci("tumour_free.false_ml", false_ml, rule, patients(free))
 
 
 def _lesions(cases, table):
-    """Recall, precision and F1 of lesions, overall and by size; intervals by resampling patients."""
+    """Recall, precision and F1 of lesions, overall and by size; intervals resample patients."""
     out, whose = {}, patients(cases)
     for how in ("iou50", "any"):
         for size in ("", *lesions.SIZES):
-            part = table[table["size"] == size] if size else table
-            counts = [_per_case(cases, part[part.side == side], f"found_{how}") for side in ("reference", "prediction")]
+            of_size = table[table["size"] == size] if size else table
+            sides = (of_size[of_size.side == side] for side in lesions.SIDES)
+            # hit, references, true, predictions, a row per case
+            sums = np.concatenate([_per_case(cases, side, f"found_{how}") for side in sides], 1)
             key = f"tumour.{size}." if size else "tumour."
-            sums = np.concatenate(counts, 1)  # found, references, true, predictions, per case
-            for name, value in zip(("recall", "precision", "f1"), _rates(sums.sum(0)), strict=True):
-                which = ("recall", "precision", "f1").index(name)
-                low, high = bootstrap_ci(sums, lambda total, cases, w=which: _rates(np.moveaxis(total, -1, 0))[w], whose)
-                named = f"{key}lesion_{name}_{how}"
-                out |= {named: value, f"{named}.low": low, f"{named}.high": high, f"{named}.rule": RULES[name]}
-            out |= {f"{key}lesions": int(sums[:, 1].sum()), f"{key}predicted_lesions": int(sums[:, 3].sum())}
+            for name, rate in RATES.items():
+                ends = bootstrap_ci(sums, lambda total, cases, rate=rate: rate(*total.T), whose)
+                rate_key = f"{key}lesion_{name}_{how}"
+                out |= {rate_key: rate(*sums.sum(0)), f"{rate_key}.low": ends[0]}
+                out |= {f"{rate_key}.high": ends[1], f"{rate_key}.rule": RULES[name]}
+            numbers = sums.sum(0).astype(int).tolist()
+            out |= {f"{key}lesions": numbers[1], f"{key}predicted_lesions": numbers[3]}
     return out
 
 
-def _per_case(cases, part, column):
+def _per_case(cases, table, column):
     """(hits, lesions) of every case, (n, 2)."""
-    found = part.groupby("case")[column].agg(["sum", "count"]) if len(part) else pd.DataFrame(columns=["sum", "count"])
-    return found.reindex(cases.case).fillna(0).to_numpy(float)
+    counts = table.groupby("case")[column].agg(["sum", "count"])
+    return counts.reindex(cases.case).fillna(0).to_numpy(float)
 
 
-def _rates(sums):
-    """(recall, precision, F1) from found, references, true, predictions; arrays along further axes."""
-    found, references, true, predictions = np.asarray(sums, float)
+def _recall(hit, references, true, predictions):
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall = np.where(references > 0, found / references, np.nan)
-        precision = np.where(predictions > 0, true / predictions, np.where(references > 0, 0.0, np.nan))
-        known = np.nan_to_num(recall), np.nan_to_num(precision)
-        none = np.where(references + predictions > 0, 0.0, np.nan)
-        f1 = np.where(sum(known) > 0, 2 * known[0] * known[1] / sum(known), none)
-    return recall[()], precision[()], f1[()]
+        return np.where(references > 0, hit / references, np.nan)[()]
+
+
+def _precision(hit, references, true, predictions):
+    none = np.where(references > 0, 0.0, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(predictions > 0, true / predictions, none)[()]
+
+
+def _f1(*counts):
+    recall, precision = (np.nan_to_num(rate(*counts)) for rate in (_recall, _precision))
+    none = np.where(counts[1] + counts[3] > 0, 0.0, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = 2 * recall * precision / (recall + precision)
+    return np.where(recall + precision > 0, f1, none)[()]
+
+
+RATES = {"recall": _recall, "precision": _precision, "f1": _f1}
 
 
 def _false(cases, failed):
     out = {}
-    for column, key in (("false_lesions", "false_lesions_per_case"), ("false_ml", "false_ml_per_case")):
+    for column in ("false_lesions", "false_ml"):
         values = np.where(failed, cases[column].max(), cases[column])
-        out |= mean_with_ci(f"tumour.{key}", values, RULES["false"], patients(cases))
+        out |= mean_with_ci(f"tumour.{column}_per_case", values, RULES["false"], patients(cases))
     return out
 
 
 def _burden(cases):
-    truth, said = cases.burden_reference.to_numpy(float), cases.burden_prediction.to_numpy(float)
-    error = np.where(np.isnan(said), np.maximum(truth, 1 - truth), np.abs(said - truth))
-    known = ~np.isnan(error)
-    there = error[known]
-    out = {"tumour_burden.rmse": np.sqrt((there**2).mean()) if len(there) else np.nan, "tumour_burden.rule": RULES["burden"]}
-    out["tumour_burden.rmse.low"], out["tumour_burden.rmse.high"] = bootstrap_ci(
-        there**2, lambda total, cases: np.sqrt(total / cases), patients(cases)[known]
-    )
-    out["tumour_burden.max_error"] = there.max() if len(there) else np.nan
-    return out | {"tumour_burden.undefined": int(np.isnan(said).sum())}
-
-
-def _organisers(cases):
-    """The organisers' counts as their script has them; see `lits_official.detections` for what is wrong with them."""
-    out = {}
-    for least, key in (("50", ""), ("any", "_any")):
-        tp, fp, fn = (int(cases[f"lits_official_{kind}_{least}"].sum()) for kind in ("tp", "fp", "fn"))
-        out |= {f"lits_official.detection_tp{key}": tp, f"lits_official.detection_fp{key}": fp, f"lits_official.detection_fn{key}": fn}
-        out[f"lits_official.detection_recall{key}"] = tp / (tp + fn) if tp + fn else np.nan
-        out[f"lits_official.detection_precision{key}"] = tp / (tp + fp) if tp + fp else np.nan
-    return out | {
-        "lits_official.rule": "as the LiTS script counts, faults included: counts can be negative, compare only with its like"
+    truth = cases.burden_reference.to_numpy(float)
+    predicted = cases.burden_prediction.to_numpy(float)
+    unknown = np.isnan(predicted)
+    error = np.where(unknown, np.maximum(truth, 1 - truth), np.abs(predicted - truth))
+    defined = ~np.isnan(error)
+    error, whose = error[defined], patients(cases)[defined]
+    low, high = bootstrap_ci(error**2, lambda total, cases: np.sqrt(total / cases), whose)
+    return {
+        "tumour_burden.rmse": np.sqrt((error**2).mean()) if len(error) else np.nan,
+        "tumour_burden.rule": RULES["burden"],
+        "tumour_burden.rmse.low": low,
+        "tumour_burden.rmse.high": high,
+        "tumour_burden.max_error": error.max() if len(error) else np.nan,
+        "tumour_burden.undefined": int(unknown.sum()),
     }
+
+
+def _lits_official(cases):
+    """Counts as the organisers' script has them, with the faults that `matching` names."""
+    out = {}
+    for least, end in (("50", ""), ("any", "_any")):
+        kinds = ("tp", "fp", "fn")
+        tp, fp, fn = (int(cases[f"lits_official_{kind}_{least}"].sum()) for kind in kinds)
+        key = "lits_official.detection_"
+        out |= {f"{key}tp{end}": tp, f"{key}fp{end}": fp, f"{key}fn{end}": fn}
+        out[f"{key}recall{end}"] = tp / (tp + fn) if tp + fn else np.nan
+        out[f"{key}precision{end}"] = tp / (tp + fp) if tp + fp else np.nan
+    out["lits_official.rule"] = (
+        "as the LiTS script counts, faults included: counts can be negative, compare only with its "
+        "like"
+    )
+    return out
 
 
 def _attribution(table):
@@ -180,24 +220,33 @@ def _attribution(table):
     if "lost_by" in table:
         lost = table.lost_by[table.side == "reference"].value_counts()
         out |= {f"lost.{stage}": int(lost.get(stage, 0)) for stage in attribution.STAGES}
-        out["lost.rule"] = "reference lesions not found at IoU > 0.5, by the first stage that lost them; cases with a log only"
+        out["lost.rule"] = (
+            "reference lesions not found at IoU > 0.5, by the first stage that lost them; "
+            "cases with a log only"
+        )
     return out
 
 
 def _slices(table, failed):
-    """Slices as a detector sees them: sensitivity, specificity, detection rate, and ROC area of the slice scores."""
+    """Slices as a detector sees them: sensitivity, specificity, detection rate, ROC area."""
     out, wrong = {}, table.case.isin(failed)
     for organ in ("liver", "tumour"):
-        truth, said, both = (table[f"{organ}_{name}"] > 0 for name in ("reference", "prediction", "both"))
-        said = said.where(~wrong, ~truth)
-        out[f"{organ}.slice_sensitivity"] = said[truth].mean()
-        out[f"{organ}.slice_specificity"] = (~said[~truth]).mean()
+        names = ("reference", "prediction", "both")
+        truth, predicted, both = (table[f"{organ}_{name}"] > 0 for name in names)
+        predicted = predicted.where(~wrong, ~truth)
+        dice = table[f"{organ}_dice"].where(~wrong, 0.0)
+        out[f"{organ}.slice_sensitivity"] = predicted[truth].mean()
+        out[f"{organ}.slice_specificity"] = (~predicted[~truth]).mean()
         out[f"{organ}.slice_detection_rate"] = both[truth].mean()
-        out[f"{organ}.slice_dice.mean"] = table[f"{organ}_dice"].where(~wrong, 0.0)[truth | said].mean()
-        out[f"{organ}.slice_rule"] = RULES["slices"] + "; detected where prediction and reference meet; Dice where either has any"
-        if f"{organ}_score" in table and table[f"{organ}_score"].notna().any():
-            there = table[f"{organ}_score"].notna()
-            out[f"{organ}.slice_auc"] = probabilities.roc_of_scores(truth[there], table[f"{organ}_score"][there])[2]
+        out[f"{organ}.slice_dice.mean"] = dice[truth | predicted].mean()
+        out[f"{organ}.slice_rule"] = (
+            f"{RULES['slices']}; detected where prediction and reference meet; "
+            "Dice where either has any"
+        )
+        scores = table.get(f"{organ}_score", pd.Series(dtype=float)).dropna()
+        if len(scores):
+            area = probabilities.roc_of_scores(truth[scores.index], scores)[2]
+            out[f"{organ}.slice_auc"] = area
     return out
 
 

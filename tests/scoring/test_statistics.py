@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap
 
 from helpers.scoring import statistics
 
@@ -33,6 +34,29 @@ def test_every_case_a_patient_is_the_plain_bootstrap():
     drawn = np.random.default_rng(statistics.SEED).integers(0, 12, (statistics.RESAMPLES, 12))
     plain = np.percentile(values[drawn].mean(1), [2.5, 97.5])
     assert statistics.bootstrap_ci(values) == pytest.approx(plain) == statistics.bootstrap_ci(values, groups=[f"{k:02}" for k in range(12)])
+
+
+def test_scipys_interval_is_the_same():
+    """Sums and counts of patients, paired; and where a resample has no value, scipy has no interval."""
+    rng = np.random.default_rng(3)
+    whose, values = rng.integers(0, 12, 40), rng.integers(1, 9, (40, 2)).astype(float)
+    sums, cases = (np.stack([a[whose == k].sum(0) for k in np.unique(whose)]) for a in (values, np.ones(40)))
+
+    def of(*samples, statistic):
+        how = {"n_resamples": statistics.RESAMPLES, "method": "percentile", "paired": True, "vectorized": True}
+        return bootstrap(samples, statistic, **how, random_state=np.random.default_rng(statistics.SEED)).confidence_interval
+
+    def one_by_other(a, b, axis):
+        return a.sum(axis) / b.sum(axis)
+
+    means = of(sums[:, 0], cases, statistic=one_by_other)
+    assert statistics.bootstrap_ci(values[:, 0], groups=whose) == pytest.approx(tuple(means), rel=1e-14)
+    ratios = of(*sums.T, statistic=one_by_other)
+    assert statistics.bootstrap_ci(values, statistics.ratio, whose) == pytest.approx(tuple(ratios), rel=1e-14)
+    hits, lesions = np.array([[0.0, 0.0, 1.0, 2.0], [0.0, 0.0, 2.0, 2.0]])
+    with np.errstate(invalid="ignore"), pytest.warns(RuntimeWarning):
+        assert np.isnan(of(hits, lesions, statistic=one_by_other)).all()
+    assert statistics.bootstrap_ci(np.stack([hits, lesions], 1), statistics.ratio) == (0.5, 1)
 
 
 def test_one_patient_gives_no_interval():
