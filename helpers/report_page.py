@@ -57,7 +57,7 @@ img { max-width: 100%; height: auto; display: block; margin: 14px 0 22px }
 def export(notebook, page):
     """Write an executed notebook without its code: the page needs no other file and no script.
 
-    Cells tagged `notebook-only` and what went to stderr are left out. Its first heading is its title.
+    Cells tagged `notebook-only` and what went to stderr are left out. Its first heading titles it.
     """
     import nbformat
     from nbconvert import HTMLExporter

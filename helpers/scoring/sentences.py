@@ -143,8 +143,8 @@ def false_slices(values):
     touched, false = (between(values, f"false_slices.{kind}") for kind in ("any", "false"))
     return (
         f"Of {values['tumour_free_slices']:,} slices that show liver and no tumour, a share of "
-        f"{touched} shows predicted tumour; {false} shows a lesion that is false altogether, not only "
-        "too long."
+        f"{touched} shows predicted tumour; {false} shows a lesion that is false altogether, "
+        "not only too long."
     )
 
 
