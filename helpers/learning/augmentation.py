@@ -45,23 +45,44 @@ class Augmentation:
     dark_veins: float = 0.0
     liver_level: float = 0.0
 
+    @property
+    def synthesises(self):
+        """True when a sample may get something that its scan doesn't show."""
+        return bool(self.synthetic_lesions or self.gallbladders or self.dark_veins)
+
 
 NONE = Augmentation()
 # brightness and shape wide enough for other hospitals' scans
 WIDE = Augmentation(
-    rotation_degrees=15.0, scale=0.3, shift=0.1, brightness=0.12, contrast=0.3, gamma=0.8, noise=0.06, blur=0.2, field=0.1,
+    rotation_degrees=15.0,
+    scale=0.3,
+    shift=0.1,
+    brightness=0.12,
+    contrast=0.3,
+    gamma=0.8,
+    noise=0.06,
+    blur=0.2,
+    field=0.1,
     neighbour_steps=(0, 1, 1, 1, 2),
-)  # fmt: skip
-OF_STAGE = {
-    "gate": WIDE,
-    # without synthetic lesions it leaves tumours out, without other levels the livers that are full
-    # of fat
-    "liver": replace(WIDE, brightness=0.15, synthetic_lesions=0.5, gallbladders=0.5, liver_level=0.3),
-    "tumour": Augmentation(  # a region of interest may be turned anyhow
-        rotation_degrees=30.0, scale=0.3, shift=0.05, flips=True, brightness=0.06, contrast=0.25, gamma=0.15, noise=0.06,
-        blur=0.2, field=0.04, neighbour_steps=WIDE.neighbour_steps, synthetic_lesions=0.75, dark_veins=0.3,
-    ),
-}  # fmt: skip
+)
+# without synthetic lesions it leaves tumours out, without other levels livers that are full of fat
+LIVER = replace(WIDE, brightness=0.15, synthetic_lesions=0.5, gallbladders=0.5, liver_level=0.3)
+TUMOUR = Augmentation(  # a region of interest may be turned anyhow
+    rotation_degrees=30.0,
+    scale=0.3,
+    shift=0.05,
+    flips=True,
+    brightness=0.06,
+    contrast=0.25,
+    gamma=0.15,
+    noise=0.06,
+    blur=0.2,
+    field=0.04,
+    neighbour_steps=WIDE.neighbour_steps,
+    synthetic_lesions=0.75,
+    dark_veins=0.3,
+)
+OF_STAGE = {"gate": WIDE, "liver": LIVER, "tumour": TUMOUR}
 
 
 def augmentation_of(stage, changes):
@@ -95,7 +116,8 @@ def warp(plane, matrix, size, interpolation):
     if np.array_equal(matrix, np.eye(2, 3)) and plane.shape == (size, size):
         return np.asarray(plane)
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(np.ascontiguousarray(plane), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    plane = np.ascontiguousarray(plane)
+    return cv2.warpAffine(plane, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
 
 
 def intensity_augmented(image, how, rng):
@@ -109,12 +131,16 @@ def intensity_augmented(image, how, rng):
     def drawn(low, high):
         return torch.from_numpy(rng.uniform(low, high, (b, 1, 1, 1)).astype(np.float32))
 
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    noise = torch.randn(image.shape, generator=generator)
     soft = drawn(0, 1) * (drawn(0, 1) < how.blur)
-    image = (image - 0.5) * (1 + drawn(-how.contrast, how.contrast)) + 0.5 + drawn(-how.brightness, how.brightness)
+    image = (image - 0.5) * (1 + drawn(-how.contrast, how.contrast)) + 0.5
+    image = image + drawn(-how.brightness, how.brightness)
     if how.field:
-        corners = torch.from_numpy(rng.uniform(-how.field, how.field, (b, 1, 3, 3)).astype(np.float32))
-        image = image + torch.nn.functional.interpolate(corners, image.shape[2:], mode="bilinear", align_corners=True)
+        corners = rng.uniform(-how.field, how.field, (b, 1, 3, 3)).astype(np.float32)
+        image = image + torch.nn.functional.interpolate(
+            torch.from_numpy(corners), image.shape[2:], mode="bilinear", align_corners=True
+        )
     image = image.clamp_(0, 1) ** (1 + how.gamma) ** drawn(-1, 1)
     image = torch.lerp(image, torch.nn.functional.avg_pool2d(image, 3, 1, 1), soft)
     return (image + noise * drawn(0, how.noise)).clamp_(0, 1)

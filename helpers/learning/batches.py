@@ -46,7 +46,8 @@ class Batches:
 
     def __post_init__(self):
         if self.stage == "tumour":
-            self.chunks = [chunk[chunk.kind != "empty"] for chunk in self.chunks]  # a region of interest holds liver
+            # a region of interest holds liver
+            self.chunks = [chunk[chunk.kind != "empty"] for chunk in self.chunks]
         self.chunks = [chunk.reset_index(drop=True) for chunk in self.chunks]
         self.steps_in = [max(1, len(chunk) // self.batch_size) for chunk in self.chunks]
         self.first_in = np.concatenate([[0], np.cumsum(self.steps_in)])
@@ -64,7 +65,8 @@ class Batches:
         chunk = self.chunks[number]
         rng = np.random.default_rng([self.seed, epoch, number])
         kind = "empty" if self.stage == "gate" else "tumour"
-        halves = [self._shuffled(chunk.case, np.flatnonzero(side), rng) for side in (chunk.kind == kind, chunk.kind != kind)]
+        sides = (chunk.kind == kind, chunk.kind != kind)
+        halves = [self._shuffled(chunk.case, np.flatnonzero(side), rng) for side in sides]
         keys = np.concatenate([(np.arange(len(half)) + 0.5) / max(1, len(half)) for half in halves])
         order = np.concatenate(halves)[np.argsort(keys, kind="stable")]
         return chunk.iloc[order[(k * self.batch_size + np.arange(self.batch_size)) % len(order)]]
@@ -78,7 +80,7 @@ class Batches:
         return rng.choice(rows, len(rows), p=weight / weight.sum())
 
     def __call__(self, step):
-        """Image float32 (B, C, H, W), normalised, and target int64 (B, 1, H, W); the gate's (B, 1)."""
+        """Normalised image float32 (B, C, H, W), target int64 (B, 1, H, W), of the gate (B, 1)."""
         rng = np.random.default_rng([self.seed, 1_000_003, step])
         return self.batch_of(self.rows(step), self.chunks[self.position(step)[1]], rng)
 
@@ -88,14 +90,14 @@ class Batches:
         samples = [self._sample(row, donors, rng) for row in rows.itertuples()]
         image = torch.from_numpy(np.stack([image for image, _ in samples])).float().div_(255)
         target = torch.from_numpy(np.stack([target for _, target in samples])).long()
-        return normalised(augmentation.intensity_augmented(image, self.augmentation, rng), self.norm), target
+        image = augmentation.intensity_augmented(image, self.augmentation, rng)
+        return normalised(image, self.norm), target
 
     def _sample(self, row, donors, rng):
         planes, labels, step = self.cut(row, rng)
         if self.stage == "gate":
             return planes, np.array([row.liver_px > 0], dtype=np.uint8)
-        chances = self.augmentation
-        if (chances.synthetic_lesions or chances.gallbladders or chances.dark_veins) and (labels == 1).any():
+        if self.augmentation.synthesises and (labels == 1).any():
             scale = synthetic.scale_of(self.store.meta(row.case), self.neighbours, step)
             planes, labels = self._synthesised(planes, labels, scale, donors, rng)
         return planes, target_of(labels, self.stage, self.classes)[None]
@@ -109,14 +111,17 @@ class Batches:
         image, mask = self.store.image(row.case), self.store.mask(row.case)
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         size = self.patch or mask.shape[1]
-        matrix = augmentation.affine_matrix(self.augmentation, self._centre(mask[k], size, rng), size, rng)
+        centre = self._centre(mask[k], size, rng)
+        matrix = augmentation.affine_matrix(self.augmentation, centre, size, rng)
         planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
         if self.augmentation.liver_level and rng.random() < 0.5:
-            change, sigma = 255 * rng.uniform(-1, 1) * self.augmentation.liver_level, rng.uniform(0.7, 2.0)
-            planes = augmentation.shift_liver_intensity(planes, self._labels_near(row.case, k, step) >= 1, change, sigma)
-        planes = np.stack([augmentation.warp(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes])
+            change = 255 * rng.uniform(-1, 1) * self.augmentation.liver_level
+            sigma = rng.uniform(0.7, 2.0)
+            livers = self._labels_near(row.case, k, step) >= 1
+            planes = augmentation.shift_liver_intensity(planes, livers, change, sigma)
+        warped = [augmentation.warp(plane, matrix, size, cv2.INTER_LINEAR) for plane in planes]
         labels = augmentation.warp(mask[k], matrix, size, cv2.INTER_NEAREST)
-        return planes, labels, step
+        return np.stack(warped), labels, step
 
     def _labels_near(self, case, k, step):
         """Labels uint8 (C, y, x) of slice k and its neighbours, one for each channel."""
@@ -162,7 +167,8 @@ class Batches:
         middle = (np.array(mask.shape[::-1]) - 1) / 2
         if not self.patch or self.stage != "tumour":
             return middle
-        spots = np.argwhere(one_lesion(mask, rng) if (mask == 2).any() and rng.random() < 0.67 else mask >= 1)
+        about_lesion = (mask == 2).any() and rng.random() < 0.67
+        spots = np.argwhere(one_lesion(mask, rng) if about_lesion else mask >= 1)
         if not len(spots):
             return middle
         # a patch stays within its region
@@ -186,4 +192,6 @@ def target_of(mask, stage, classes=1):
 
 def drawn_balance(batches, steps):
     """The slices that the first `steps` batches hold: DataFrame step, case, z, kind."""
-    return pd.concat([batches.rows(step)[["case", "z", "kind"]].assign(step=step) for step in range(steps)], ignore_index=True)
+    columns = ["case", "z", "kind"]
+    rows = [batches.rows(step)[columns].assign(step=step) for step in range(steps)]
+    return pd.concat(rows, ignore_index=True)

@@ -37,9 +37,11 @@ def write(folder, step, content):
     torch.save(content, buffer)
     buffer.seek(0)
     if foreign := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
-        raise TypeError(f"a state may hold tensors, numbers and text, not {', '.join(sorted(foreign))}")
+        kinds = ", ".join(sorted(foreign))
+        raise TypeError(f"a state may hold tensors, numbers and text, not {kinds}")
     data = buffer.getbuffer()
-    with written_whole(Path(folder) / f"generation-{step:08d}.pt") as beside, open(beside, "wb") as handle:
+    path = Path(folder) / f"generation-{step:08d}.pt"
+    with written_whole(path) as beside, open(beside, "wb") as handle:
         handle.write(hashlib.sha256(data).digest())
         handle.write(data)
     files = newest_first(folder)
@@ -62,7 +64,9 @@ def read(path):
     try:
         return torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: is whole, but torch {torch.__version__} can't read it ({type(error).__name__})") from error
+        kind = type(error).__name__
+        message = f"{path}: is whole, but torch {torch.__version__} can't read it ({kind})"
+        raise ValueError(message) from error
 
 
 def read_newest(folder):
@@ -80,5 +84,7 @@ def read_newest(folder):
             damaged.append(f"{error}; the generation before it is used")
     if damaged:
         files = " · ".join(sentence.partition("; the generation")[0] for sentence in damaged)
-        raise RuntimeError(f"{folder}: all generations are damaged; delete the folder to train afresh. {files}")
+        raise RuntimeError(
+            f"{folder}: all generations are damaged; delete the folder to train afresh. {files}"
+        )
     return None, []

@@ -20,7 +20,8 @@ def augmented_alone(batches, rows, names):
              the strongest.
     """
     fields = {name: getattr(batches.augmentation, name) for name in names}
-    plain, only = (replace(batches, augmentation=how, classes=3) for how in (NONE, replace(NONE, **fields)))
+    plain = replace(batches, augmentation=NONE, classes=3)
+    only = replace(plain, augmentation=replace(NONE, **fields))
 
     def view(source, seed):
         image, target = source.batch_of(rows, rows, np.random.default_rng(seed))
@@ -32,7 +33,8 @@ def augmented_alone(batches, rows, names):
 
 def scale_of(batches, case):
     """synthetic.Scale of a case's planes, whose neighbours are those that a prediction takes."""
-    return synthetic.scale_of(batches.store.meta(case), batches.neighbours, step_of(batches.store, case))
+    step = step_of(batches.store, case)
+    return synthetic.scale_of(batches.store.meta(case), batches.neighbours, step)
 
 
 def synthesised_alone(batches, rows, change):

@@ -25,11 +25,14 @@ def loss_named(name, classes=1, class_weights=()):
     head = {"sigmoid": True} if classes == 1 else {"softmax": True, "to_onehot_y": True}
     known = {
         "bce": lambda: nn.BCEWithLogitsLoss(pos_weight=weights),
+        "ce+dice": lambda: losses.DiceCELoss(batch=True, weight=weights, **head),
         "dice": lambda: losses.DiceLoss(batch=True, **head),
-        **dict.fromkeys(("ce+dice", "bce+dice"), lambda: losses.DiceCELoss(batch=True, weight=weights, **head)),
-        "focal": lambda: losses.FocalLoss(to_onehot_y=classes > 1, weight=weights, use_softmax=classes > 1),
+        "focal": lambda: losses.FocalLoss(
+            to_onehot_y=classes > 1, weight=weights, use_softmax=classes > 1
+        ),
         "tversky": lambda: losses.TverskyLoss(alpha=0.3, beta=0.7, batch=True, **head),
     }
+    known["bce+dice"] = known["ce+dice"]
     if name not in known:
         raise ValueError(f"loss {name!r}: choose one of {', '.join(known)}")
     chosen = known[name]()

@@ -27,7 +27,8 @@ def fabric_for(folder, network, example, *, device="auto", precision="auto", log
     chosen = device_named(device)
     if precision == "auto":
         precision = remembered_precision(folder, network, example, chosen)
-    return Fabric(accelerator=chosen.type, devices=1, precision=precision, loggers=loggers_named(loggers, folder))
+    made = loggers_named(loggers, folder)
+    return Fabric(accelerator=chosen.type, devices=1, precision=precision, loggers=made)
 
 
 def precision_of(fabric):
@@ -57,17 +58,25 @@ def _wandb(folder):
         from wandb.integration.lightning.fabric import WandbLogger
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the wandb logger needs: pip install wandb lightning") from error
-    return WandbLogger(project="cascade-liver-ct", name=f"{folder.parent.name}-{folder.name}", save_dir=folder)
+    name = f"{folder.parent.name}-{folder.name}"
+    return WandbLogger(project="cascade-liver-ct", name=name, save_dir=folder)
 
 
 def described():
     """Plain values that a result may depend on besides its settings, for its card."""
     description = {
-        "python": platform.python_version(), "torch": str(torch.__version__), "numpy": numpy.__version__,
-        "helpers": __version__, "commit": commit(), "system": platform.system(), "processor": processor(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "helpers": __version__,
+        "commit": commit(),
+        "system": platform.system(),
+        "processor": processor(),
         "threads": torch.get_num_threads(),
-    }  # fmt: skip
-    return description | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+    }
+    if torch.cuda.is_available():
+        description["gpu"] = torch.cuda.get_device_name()
+    return description
 
 
 def processor():
@@ -83,7 +92,8 @@ def commit():
     """The commit of this copy, "-dirty" after it when files were changed since; empty where there
     is no git.
     """
-    words = ["git", "-C", str(runs.HERE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    words = ["git", "-C", str(runs.HERE), "describe", "--always", "--dirty"]
+    words += ["--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):

@@ -40,12 +40,14 @@ class StageData:
 
     @property
     def list_files(self):
-        return [*lists.training_files(self.run.lists), self.run.lists / "val.csv", self.run.lists / "recipe.json"]
+        folder = self.run.lists
+        return [*lists.training_files(folder), folder / "val.csv", folder / "recipe.json"]
 
     @property
     def scan_files(self):
         """They say of which scans the slices are."""
-        return self.store.metas([*(case for chunk in self.train_chunks for case in chunk.case), *self.val.case])
+        cases = pd.concat(self.train_chunks).case
+        return self.store.metas([*cases, *self.val.case])
 
     @property
     def files(self):
@@ -53,8 +55,9 @@ class StageData:
 
     def hashes(self):
         """What belongs to a training's settings: it never continues with other slices."""
+        listed = {path.name: files.sha256(path)[:16] for path in self.list_files}
         scans = hashlib.sha256("".join(map(files.sha256, self.scan_files)).encode()).hexdigest()
-        return {"lists": {path.name: files.sha256(path)[:16] for path in self.list_files}, "scans": scans[:16]}
+        return {"lists": listed, "scans": scans[:16]}
 
     def augmentation(self, changes):
         """What the stage is trained with, but for `changes`, a dict such as {"noise": 0.1}."""
@@ -68,7 +71,8 @@ class StageData:
         """Pixels along a patch that holds a typical region of interest, in steps of 32, at least 96
         and at most 160.
         """
-        edges = [max(self.store.mask(case).shape[1:]) for case in self.train_chunks[0].case.unique()]
+        cases = self.train_chunks[0].case.unique()
+        edges = [max(self.store.mask(case).shape[1:]) for case in cases]
         return int(np.clip(np.median(edges) // 32 * 32, 96, 160))
 
 
@@ -128,27 +132,43 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
     """
     given, run = work.settings, data.run
     if given["schedule"] == "plateau" and data.val.empty:
-        raise ValueError(f"{run.lists / 'val.csv'} names no slice, so schedule='plateau' has no score to wait for: take 'cosine'")
+        raise ValueError(
+            f"{run.lists / 'val.csv'} names no slice, so schedule='plateau' has no score "
+            "to wait for: take 'cosine'"
+        )
     if given["validations"] < 1:
-        raise ValueError(f"validations={given['validations']}: at least one is needed, at the end, or no weights are kept")
+        raise ValueError(
+            f"validations={given['validations']}: at least one is needed, at the end, "
+            "or no weights are kept"
+        )
     # what may differ from sitting to sitting stays out; `chosen` says in full what was given in
     # short
     apart = {"trial", "precision", "accumulate", "options", *chosen}
-    settings = {name: value for name, value in given.items() if name not in apart} | chosen | data.hashes()
+    settings = {name: value for name, value in given.items() if name not in apart}
+    settings |= chosen | data.hashes()
     cases = {
         "training": sorted({case for chunk in batches.chunks for case in chunk.case}),
         "validation": sorted(data.val.case.unique()),
         "split": files.sha256(run.lists / "split.csv")[:16],
     }
-    card = {"stage": data.stage, "network": architecture, "neighbours": batches.neighbours, "norm": data.norm}
-    card |= {"recipe": data.recipe.as_dict(), "run": run.name, "data": cases}
-    made_with = {"device": fabric.device.type, "precision": machine.precision_of(fabric), "accumulate": given["accumulate"]}
+    card = {"stage": data.stage, "network": architecture, "neighbours": batches.neighbours}
+    card |= {"norm": data.norm, "recipe": data.recipe.as_dict(), "run": run.name, "data": cases}
+    made_with = machine.described()
+    made_with |= {"device": fabric.device.type, "precision": machine.precision_of(fabric)}
+    made_with |= {"accumulate": given["accumulate"]}
     if data.stage == "tumour":
         liver = liver_weights(run)
         made_with["liver"] = files.sha256(liver)[:16] if liver.is_file() else ""
     total_steps = chosen["epochs"] * batches.steps_per_epoch
-    every = max(1, total_steps // given["validations"])
-    return Plan(settings, card, total_steps, every, given["patience"], given["save_seconds"], machine.described() | made_with)
+    return Plan(
+        settings,
+        card,
+        total_steps,
+        validate_every=max(1, total_steps // given["validations"]),
+        patience=given["patience"],
+        save_seconds=given["save_seconds"],
+        made_with=made_with,
+    )
 
 
 def liver_weights(run):
@@ -164,8 +184,8 @@ def refuse_other_settings(old, new, folder):
     reasons = sorted(origins.differences(_compared(old), _compared(new)))
     if reasons:
         raise ValueError(
-            f"the training in {folder} has other settings: {'; '.join(reasons)}. Set them back to resume, "
-            "choose another run name, or delete the folder to train afresh"
+            f"the training in {folder} has other settings: {'; '.join(reasons)}. "
+            "Set them back to resume, choose another run name, or delete the folder to train afresh"
         )
 
 
@@ -175,5 +195,6 @@ def _compared(settings):
     """
     flat = {}
     for name, value in settings.items():
-        flat |= {f"{name} {key}": inner for key, inner in value.items()} if isinstance(value, dict) and value else {name: value}
+        nested = value if isinstance(value, dict) else {}
+        flat |= {f"{name} {key}": inner for key, inner in nested.items()} or {name: value}
     return {name: value for name, value in flat.items() if name not in FREE}

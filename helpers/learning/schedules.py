@@ -59,7 +59,8 @@ class Cosine:
         self._set()
 
     def state_dict(self):
-        return {name: getattr(self, name) for name in ("highest", "steps", "warm_up_steps", "falls")}
+        names = ("highest", "steps", "warm_up_steps", "falls")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state):
         for name, value in state.items():

@@ -36,8 +36,10 @@ def resume(folder, parts, plan):
         training.restore(state)
         print(f"resumes at step {training.step:,} of {plan.total_steps:,}")
     elif weights := sorted(path.name for path in training.folder.glob("*.safetensors")):
-        raise RuntimeError(f"{folder}: holds {', '.join(weights)}, but no generation to resume from; put the generations "
-                           "back, choose another run name, or delete the folder to train afresh")  # fmt: skip
+        raise RuntimeError(
+            f"{folder}: holds {', '.join(weights)}, but no generation to resume from; put the "
+            "generations back, choose another run name, or delete the folder to train afresh"
+        )
     return training
 
 
@@ -53,12 +55,14 @@ def sitting(training, batches, minutes=0.0, steps=0):
     """
     with _held(training), processes.collected(impatient=True) as signals:
         training.began = began = time.monotonic()
-        first, stops = training.step, [folder / "stop" for folder in (training.folder, training.folder.parent)]
+        first = training.step
+        stops = [folder / "stop" for folder in (training.folder, training.folder.parent)]
         if not training.is_saved:
             training.save()
         saved = time.monotonic()
         while not training.finished:
-            training.paused_by = _reason(signals, stops, steps and training.step - first >= steps, minutes, began)
+            steps_are_up = steps and training.step - first >= steps
+            training.paused_by = _reason(signals, stops, steps_are_up, minutes, began)
             if training.paused_by:
                 break
             # dropout, where a network has it
@@ -68,8 +72,10 @@ def sitting(training, batches, minutes=0.0, steps=0):
             yield training.step, batch
             training.step, training.is_saved, training.in_step = training.step + 1, False, False
             if batches.position(training.step)[:2] != position[:2] and "ema" in training.parts:
-                training.write(f"chunk_{position[1] + 1:02d}", training.parts["ema"].module, training.card_at(training.step))
-            if time.monotonic() - saved > max(training.plan.save_seconds, training.save_took / SAVING_SHARE):
+                averaged, card = training.parts["ema"].module, training.card_at(training.step)
+                training.write(f"chunk_{position[1] + 1:02d}", averaged, card)
+            wait = max(training.plan.save_seconds, training.save_took / SAVING_SHARE)
+            if time.monotonic() - saved > wait:
                 training.save()
                 saved = time.monotonic()
                 print(_progress(training, first, saved - began), flush=True)
@@ -94,7 +100,8 @@ def _progress(training, first, seconds):
     recent = training.losses[-50:]
     loss = f", loss {sum(recent) / len(recent):.3f}" if recent else ""
     best = f", best score {training.best:.3f}" if training.best >= 0 else ""
-    return f"step {training.step:,} of {training.plan.total_steps:,}{loss}{best}, about {left:.0f} min left"
+    at = f"step {training.step:,} of {training.plan.total_steps:,}"
+    return f"{at}{loss}{best}, about {left:.0f} min left"
 
 
 def _reason(signals, stops, steps_are_up, minutes, began):
@@ -117,10 +124,15 @@ def _held(training):
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise RuntimeError(f"another process is training in {folder}; wait for it, or choose another run name") from None
+            raise RuntimeError(
+                f"another process is training in {folder}; wait for it, or choose another run name"
+            ) from None
     try:
         if checkpoints.newest_first(folder) != training.known_files:
-            raise RuntimeError(f"{folder}: another process has trained here since its state was read; run this notebook again")
+            raise RuntimeError(
+                f"{folder}: another process has trained here since its state was read; "
+                "run this notebook again"
+            )
         files.remove_leftovers(folder)
         # the last sitting broke off in the middle of a step, by an error or a second interrupt
         if training.in_step:

@@ -46,13 +46,16 @@ def donor_from(planes, masks, rng):
     returns  Donor, or None where there is no lesion, or no healthy liver to compare it with.
     """
     middle = masks[len(masks) // 2]
-    count, components, boxes, _ = cv2.connectedComponentsWithStats((middle == 2).astype(np.uint8), connectivity=4)
+    lesions = (middle == 2).astype(np.uint8)
+    count, components, boxes, _ = cv2.connectedComponentsWithStats(lesions, connectivity=4)
     healthy = middle == 1
     if count < 2 or not healthy.any():
         return None
     chosen = int(rng.integers(1, count))
     x, y, width, height = boxes[chosen, :4]
-    box = np.s_[:, max(0, y - MARGIN) : y + height + MARGIN, max(0, x - MARGIN) : x + width + MARGIN]
+    rows = slice(max(0, y - MARGIN), y + height + MARGIN)
+    columns = slice(max(0, x - MARGIN), x + width + MARGIN)
+    box = (slice(None), rows, columns)
     # it may bulge in the next slice
     reach = cv2.dilate((components == chosen).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     return Donor(planes[box] - levels(planes, healthy), ((masks == 2) & reach)[box])
@@ -74,11 +77,13 @@ def paste(planes, mask, rng, donor):
     if spot is None:
         return False
     height, width = donor.masks.shape[1:]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(0, 360), rng.uniform(0.75, 1.3))
+    degrees, zoom = rng.uniform(0, 360), rng.uniform(0.75, 1.3)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, zoom)
     matrix[0] *= rng.choice([-1, 1])
     size = int(np.ceil(1.3 * np.hypot(height, width))) | 1
     matrix[:, 2] = size / 2 - matrix[:, :2] @ [width / 2, height / 2]
-    lesion = np.stack([cv2.warpAffine(plane, matrix, (size, size)) for plane in donor.planes]) * rng.uniform(0.6, 1.3)
+    lesion = np.stack([cv2.warpAffine(plane, matrix, (size, size)) for plane in donor.planes])
+    lesion = lesion * rng.uniform(0.6, 1.3)
     masks = [cv2.warpAffine(m.astype(np.float32), matrix, (size, size)) for m in donor.masks]
     alpha = np.stack([cv2.GaussianBlur(m, (0, 0), rng.uniform(0.7, 1.5)) for m in masks])
     on_plane, on_patch = overlap(mask.shape, spot, size)
@@ -99,7 +104,8 @@ def paint(planes, mask, rng, scale):
     base_mm = rng.choice(BASE_RADII_MM)
     inside = ellipsoid(base_mm * rng.uniform(0.75, 1.25, 3), rng, scale)
     size = inside.shape[1]
-    alpha = 1 / (1 + np.exp(np.clip(-inside * base_mm / scale.pixel_mm / rng.uniform(0.6, 1.5), -30, 30)))
+    depth_px = inside * base_mm / scale.pixel_mm
+    alpha = 1 / (1 + np.exp(np.clip(-depth_px / rng.uniform(0.6, 1.5), -30, 30)))
     _, low, high = CONTRASTS[rng.choice(len(CONTRASTS), p=[chance for chance, _, _ in CONTRASTS])]
     drop_hu = rng.uniform(low, high) * (1 + 0.35 * cloud(size, rng, rng.uniform(2, 6)))
     drop_hu = drop_hu * np.where(inside < 0.25, rng.uniform(0.5, 1.1), 1)  # a rim of its own
@@ -135,7 +141,8 @@ def paste_gallbladder(planes, mask, rng, scale):
     if not covered.any() or bright.mean() > 0.05 or (mask[on_plane][covered] == 2).any():
         return False
     healthy = mask == 1
-    bile = levels(planes, healthy) - rng.uniform(30, 90) * np.asarray(scale.grey_per_hu)[:, None, None]
+    darker = rng.uniform(30, 90) * np.asarray(scale.grey_per_hu)[:, None, None]
+    bile = levels(planes, healthy) - darker
     for plane, level, share in zip(planes, bile, alpha.astype(np.float32), strict=True):
         target = plane[on_plane]
         # the liver's grain: fat is cut off, and has none
@@ -156,7 +163,8 @@ def darken_veins(planes, mask, rng, scale):
     """
     within = cv2.GaussianBlur((mask == 1).astype(np.float32), (0, 0), 1.0) * (mask == 1)
     strength, sigma = rng.uniform(1.3, 2.5), rng.uniform(0.8, 1.5)
-    for plane, level, grey in zip(planes, levels(planes, mask == 1).ravel(), scale.grey_per_hu, strict=True):
+    liver_levels = levels(planes, mask == 1).ravel()
+    for plane, level, grey in zip(planes, liver_levels, scale.grey_per_hu, strict=True):
         excess = cv2.GaussianBlur(plane, (0, 0), sigma) - level
         excess = np.where(excess > VEIN_HU * grey, excess.clip(0, 60 * grey), 0).astype(np.float32)
         plane -= strength * within * cv2.GaussianBlur(excess, (0, 0), 0.7)
@@ -172,7 +180,8 @@ def ellipsoid(radii_mm, rng, scale):
     half = int(np.ceil(1.6 * max(ry, rx) / pixel_mm)) + 2
     angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[-half : half + 1, -half : half + 1] * pixel_mm
-    u, v = (np.cos(angle) * x + np.sin(angle) * y) / rx, (np.cos(angle) * y - np.sin(angle) * x) / ry
+    u = (np.cos(angle) * x + np.sin(angle) * y) / rx
+    v = (np.cos(angle) * y - np.sin(angle) * x) / ry
     depths = (np.asarray(scale.slices_mm) + rng.uniform(-0.7, 0.7) * rz) / rz
     bend = 0.3 * cloud(2 * half + 1, rng, max(1.0, 0.6 * min(ry, rx) / pixel_mm))
     return np.stack([1 + bend - np.sqrt(u**2 + v**2 + depth**2) for depth in depths])
@@ -193,8 +202,10 @@ def cloud(size, rng, sigma):
 def overlap(shape, spot, size):
     """Slices of a plane, and of a square patch laid about `spot`, where the two overlap."""
     starts = [centre - size // 2 for centre in spot]
-    on_plane = tuple(slice(max(0, start), min(n, start + size)) for start, n in zip(starts, shape, strict=True))
-    return on_plane, tuple(slice(s.start - start, s.stop - start) for s, start in zip(on_plane, starts, strict=True))
+    edges = zip(starts, shape, strict=True)
+    on_plane = tuple(slice(max(0, start), min(n, start + size)) for start, n in edges)
+    on_patch = zip(on_plane, starts, strict=True)
+    return on_plane, tuple(slice(s.start - start, s.stop - start) for s, start in on_patch)
 
 
 def blend(target, mask, alpha, change):

@@ -1,4 +1,4 @@
-"""One step of training: forward, loss, backward, optimiser, average. All that learns learns by it."""
+"""One step of training: forward, loss, backward, optimiser, average; all learning goes by it."""
 
 import logging
 from collections.abc import Callable

@@ -15,7 +15,8 @@ from helpers.cascade.weights import save_weights
 from helpers.learning import checkpoints, plans
 
 FORMAT = 3  # of the saved state
-PLAIN = ("step", "history", "clock", "best", "best_step", "best_weights", "best_card", "stale", "losses", "validate_every")
+PLAIN = ("step", "history", "clock", "losses", "validate_every")
+PLAIN += ("best", "best_step", "best_weights", "best_card", "stale")
 
 
 class Training:
@@ -33,7 +34,8 @@ class Training:
     def __init__(self, folder, parts, plan):
         self.folder, self.parts, self.plan = Path(folder), parts, plan
         self.step, self.history, self.clock, self.losses = 0, [], [], []
-        self.best, self.best_step, self.best_weights, self.best_card, self.stale = -1.0, 0, {}, {}, 0
+        self.best, self.best_step, self.stale = -1.0, 0, 0
+        self.best_weights, self.best_card = {}, {}
         self.validate_every = plan.validate_every  # of the state: it stays when the end moves
         self.minutes, self.paused_by = 0.0, ""
         self.is_saved, self.in_step, self.known_files = False, False, []
@@ -42,7 +44,8 @@ class Training:
 
     @property
     def finished(self):
-        return self.step >= self.plan.total_steps or bool(self.plan.patience and self.stale >= self.plan.patience)
+        out_of_patience = bool(self.plan.patience) and self.stale >= self.plan.patience
+        return self.step >= self.plan.total_steps or out_of_patience
 
     @property
     def due_to_validate(self):
@@ -57,8 +60,8 @@ class Training:
         if not self.finished:
             return f"paused at {at} ({self.paused_by}): run again to resume{best}"
         is_early = self.step < self.plan.total_steps
-        early = f", stopped early: no better score in {self.plan.patience} validations" if is_early else ""
-        return f"finished at {at}{early}{best}"
+        early = f", stopped early: no better score in {self.plan.patience} validations"
+        return f"finished at {at}{early if is_early else ''}{best}"
 
     def log(self, loss):
         """Note the loss of this step, a float. Raises FloatingPointError when it is no number:
@@ -66,8 +69,9 @@ class Training:
         """
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the training in {self.folder} gives a loss of {loss} at step {self.step + 1:,}: run again with "
-                "precision='32-true', or under another run name with a lower learning_rate"
+                f"the training in {self.folder} gives a loss of {loss} at step {self.step + 1:,}: "
+                "run again with precision='32-true', or under another run name with a lower "
+                "learning_rate"
             )
         self.losses.append(float(loss))
 
@@ -80,14 +84,19 @@ class Training:
         """
         score = scores.get("score")
         if score is not None and not math.isfinite(score):
-            raise ValueError(f"the validation after step {self.step + 1:,} gives no score: are there validation slices?")
+            raise ValueError(
+                f"the validation after step {self.step + 1:,} gives no score: "
+                "are there validation slices?"
+            )
         values = {"loss": sum(self.losses) / max(1, len(self.losses))} | scores
         self.history.append({"step": self.step + 1} | values)
         self.clock.append(self.minutes_now())
         self.losses = []
         if score is None or score > self.best:
-            self.best, self.best_step, self.stale = -1.0 if score is None else float(score), self.step + 1, 0
-            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            self.best = -1.0 if score is None else float(score)
+            self.best_step, self.stale = self.step + 1, 0
+            weights = network.state_dict().items()
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights}
             self.best_card = self.card_at(self.step + 1)
             self.write("best", self.best_weights, self.best_card)
         else:
@@ -96,7 +105,9 @@ class Training:
 
     def minutes_now(self):
         """Minutes of training so far, all sittings together."""
-        return self.minutes + (time.monotonic() - self.began) / 60 if self.began is not None else self.minutes
+        if self.began is None:
+            return self.minutes
+        return self.minutes + (time.monotonic() - self.began) / 60
 
     def save(self):
         """Write a generation: everything that the next step depends on.
@@ -105,8 +116,9 @@ class Training:
         """
         began = time.monotonic()
         state = {name: getattr(self, name) for name in PLAIN}
-        state |= {"format": FORMAT, "settings": self.plan.settings, "total_steps": self.plan.total_steps}
-        state |= {"minutes": self.minutes_now(), "made_with": self.plan.made_with}
+        state |= {"format": FORMAT, "minutes": self.minutes_now()}
+        planned = ("settings", "total_steps", "made_with")
+        state |= {name: getattr(self.plan, name) for name in planned}
         state |= {"parts": {name: part.state_dict() for name, part in self.parts.items()}}
         with self.naming_what_fails(f"the state of step {self.step:,}"):
             checkpoints.write(self.folder, self.step, state)
@@ -116,12 +128,16 @@ class Training:
     def restore(self, state):
         """Take over a saved state, after checking that it belongs to these settings."""
         if state.get("format") != FORMAT:
-            raise ValueError(f"the training in {self.folder} was saved by another version of this project; finish it with "
-                             "that version, choose another run name, or delete the folder to train afresh")  # fmt: skip
+            raise ValueError(
+                f"the training in {self.folder} was saved by another version of this project; "
+                "finish it with that version, choose another run name, or delete the folder to "
+                "train afresh"
+            )
         plans.refuse_other_settings(state["settings"], self.plan.settings, self.folder)
         for name in (*PLAIN, "minutes"):
             setattr(self, name, state[name])
-        for name in self.parts.keys() & state["parts"].keys():  # 16-mixed alone has a scaler, and may be new in this sitting
+        # 16-mixed alone has a scaler, and may be new in this sitting
+        for name in self.parts.keys() & state["parts"].keys():
             self.parts[name].load_state_dict(state["parts"][name])
         self.is_saved, self.in_step = True, False
         self._compare_made_with(state["made_with"], self.plan.made_with)
@@ -132,7 +148,8 @@ class Training:
         for name in sorted(now.keys() & before.keys()):
             if now[name] == before[name]:
                 continue
-            print(f"{name} was {before[name]!r}, is {now[name]!r}: not the same result to the last bit")
+            change = f"{name} was {before[name]!r}, is {now[name]!r}"
+            print(f"{change}: not the same result to the last bit")
             if name == "liver":  # it makes the regions that the tumour's network is validated in
                 self.best, self.stale = -1.0, 0
                 print("scores so far were taken in other regions; the best one is sought anew")
@@ -140,13 +157,16 @@ class Training:
     def _move_end(self, before):
         total = self.plan.total_steps
         if self.step >= total:
-            raise ValueError(f"the training in {self.folder} has done {self.step:,} of {before:,} steps, the epochs asked "
-                             f"for have {total:,}: ask for more epochs")  # fmt: skip
+            raise ValueError(
+                f"the training in {self.folder} has done {self.step:,} of {before:,} steps, "
+                f"the epochs asked for have {total:,}: ask for more epochs"
+            )
         for part in self.parts.values():
             if hasattr(part, "move_end"):
                 part.move_end(self.step, total)
         self.is_saved = False
-        print(f"the end moves from step {before:,} to step {total:,}; the learning rate continues without a jump")
+        print(f"the end moves from step {before:,} to step {total:,}; "
+              "the learning rate continues without a jump")
 
     def finish(self, score_by_case):
         """Make the best weights final: final.safetensors, its card beside it as JSON, and
@@ -157,7 +177,8 @@ class Training:
         self.write("final", self.best_weights, self.best_card)
         names = ("final.safetensors", "final.json", "history.csv", "validation.csv")
         with self.naming_what_fails("final.json"):
-            files.write_json(self.folder / "final.json", self.best_card | {"minutes": round(self.minutes, 2)})
+            card = self.best_card | {"minutes": round(self.minutes, 2)}
+            files.write_json(self.folder / "final.json", card)
         with self.naming_what_fails("validation.csv"):
             scores = pd.DataFrame(score_by_case.items(), columns=["case", "score"])
             files.write_csv(self.folder / "validation.csv", scores)
@@ -183,9 +204,11 @@ class Training:
         try:
             yield
         except OSError as error:
-            whole = [checkpoints.step_of(path) for path in checkpoints.newest_first(self.folder)[:1]]
-            left = f"the state of step {whole[0]:,} is whole" if whole else "nothing was trained yet"
+            whole = checkpoints.newest_first(self.folder)[:1]
+            left = "nothing was trained yet"
+            if whole:
+                left = f"the state of step {checkpoints.step_of(whole[0]):,} is whole"
             why = os.strerror(error.errno) if error.errno else error
             remedy = "make room" if error.errno in files.FULL else "make the folder writable"
-            message = f"{self.folder}: {what} can't be written ({why}); {left}: {remedy} and run again"
-            raise OSError(error.errno, message) from error
+            fault = f"{self.folder}: {what} can't be written ({why})"
+            raise OSError(error.errno, f"{fault}; {left}: {remedy} and run again") from error

@@ -28,12 +28,14 @@ def validation_slices(data, fabric):
         return data.store, slices
     cases = case_table.read_table(data.run.lists / "cases.csv")
     liver = load_network(liver_weights, fabric.device, machine.precision_of(fabric))
-    return predicted_regions(data.run, cases[cases.case.isin(slices.case)], liver, data.recipe), slices
+    cases = cases[cases.case.isin(slices.case)]
+    return predicted_regions(data.run, cases, liver, data.recipe), slices
 
 
 def averaged_network(training, fabric):
     """The averaged weights of a training, as they are at any moment: weights.TrainedNetwork."""
-    return TrainedNetwork(training.parts["ema"].module, training.plan.card, machine.precision_of(fabric))
+    averaged = training.parts["ema"].module
+    return TrainedNetwork(averaged, training.plan.card, machine.precision_of(fabric))
 
 
 def best_network(training, fabric):
@@ -64,7 +66,9 @@ def validate(trained, pixels, slices, threshold=0.5):
         return {}, {}
     trained.network.eval()
     stage = trained.card["stage"]
-    return _validate_gate(trained, pixels, slices) if stage == "gate" else _validate_masks(trained, pixels, slices, stage, threshold)
+    if stage == "gate":
+        return _validate_gate(trained, pixels, slices)
+    return _validate_masks(trained, pixels, slices, stage, threshold)
 
 
 def _validate_gate(trained, pixels, slices):
@@ -72,7 +76,8 @@ def _validate_gate(trained, pixels, slices):
     by_case = {}
     for case, rows in slices.groupby("case"):
         step = store.step_of(pixels, case)
-        predicted = inference.probability_of_rows(trained, pixels.image(case), rows.z.to_numpy(), 32, step) > 127
+        image, z = pixels.image(case), rows.z.to_numpy()
+        predicted = inference.probability_of_rows(trained, image, z, 32, step) > 127
         shows_liver = rows.liver_px.to_numpy() > 0
         by_case[case] = float((predicted == shows_liver).mean())
         for side in (True, False):
@@ -85,17 +90,21 @@ def _validate_gate(trained, pixels, slices):
 def _validate_masks(trained, pixels, slices, stage, threshold):
     by_case, hit_slices, target_slices = {}, 0, 0
     for case, rows in slices.groupby("case"):
-        target_slices += int((rows.tumour_px > 0).sum()) if stage == "tumour" else int((rows.liver_px > 0).sum())
+        shows_target = (rows.tumour_px if stage == "tumour" else rows.liver_px) > 0
+        target_slices += int(shows_target.sum())
         if case not in pixels:
             by_case[case] = float(not (rows.tumour_px > 0).any())
             continue
         overlap = predicted_px = 0
         mask, k_of_rows = pixels.mask(case), rows.z.to_numpy() - pixels.first_z(case)
         inside_box = (k_of_rows >= 0) & (k_of_rows < len(mask))
-        in_scan = in_pixels_of(pixels.meta(case), rows.tumour_px.to_numpy()) if stage == "tumour" else np.zeros(len(rows))
+        in_scan = np.zeros(len(rows))
+        if stage == "tumour":
+            in_scan = in_pixels_of(pixels.meta(case), rows.tumour_px.to_numpy())
         reference_px = in_scan[~inside_box].sum()
         ks = k_of_rows[inside_box]
-        probability = inference.probability_of_rows(trained, pixels.image(case), ks, step=store.step_of(pixels, case))
+        image, step = pixels.image(case), store.step_of(pixels, case)
+        probability = inference.probability_of_rows(trained, image, ks, step=step)
         for k, least, plane in zip(ks, in_scan[inside_box], probability, strict=True):
             target, counts = target_and_inside(mask[k], stage, pixels.is_marked(case))
             predicted = (plane >= threshold * PEAK) & counts
@@ -105,8 +114,8 @@ def _validate_masks(trained, pixels, slices, stage, threshold):
             hit_slices += bool((predicted & target).any())
         pixels_of_both = predicted_px + reference_px
         by_case[case] = 2 * overlap / pixels_of_both if pixels_of_both else 1.0
-    scores = {"score": float(np.mean(list(by_case.values()))), "slices_found": hit_slices / max(1, target_slices)}
-    return scores, by_case
+    score = float(np.mean(list(by_case.values())))
+    return {"score": score, "slices_found": hit_slices / max(1, target_slices)}, by_case
 
 
 def masks_at(trained, pixels, case, z):
@@ -117,7 +126,8 @@ def masks_at(trained, pixels, case, z):
     target, counts = target_and_inside(pixels.mask(case)[k], organ, pixels.is_marked(case))
     if trained.card["stage"] == "gate":
         return target, None
-    probability = inference.probability_of_rows(trained, pixels.image(case), [k], step=store.step_of(pixels, case))[0]
+    image, step = pixels.image(case), store.step_of(pixels, case)
+    probability = inference.probability_of_rows(trained, image, [k], step=step)[0]
     return target, counts & (probability > 127)
 
 
@@ -152,7 +162,8 @@ def predicted_regions(run, rows, liver, recipe):
     rules = pipeline.Rules()
     weights = files.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
     origin = f"{weights}-{rules}"
-    for _, row in tqdm(rows.iterrows(), total=len(rows), desc="regions from predicted livers", unit="case"):
+    named = {"desc": "regions from predicted livers", "unit": "case"}
+    for _, row in tqdm(rows.iterrows(), total=len(rows), **named):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
         volume, labels = reading.read_row(row)
@@ -163,5 +174,6 @@ def predicted_regions(run, rows, liver, recipe):
             (folder / f"{row.case}.json").unlink(missing_ok=True)  # of an earlier liver's network
             continue
         marked = labels + store.INSIDE * liver_mask.astype(np.uint8)
-        store.write_case(folder, row.case, volume, marked, grid, recipe, f"{row.bytes}-{origin}", liver_mask)
+        made_of = f"{row.bytes}-{origin}"
+        store.write_case(folder, row.case, volume, marked, grid, recipe, made_of, liver_mask)
     return store.Store(folder)

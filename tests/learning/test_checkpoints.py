@@ -1,4 +1,6 @@
-"""Saved states: whole or not at all, the newest sound one is used, damage and a disk that takes no more are named."""
+"""Saved states: whole or not at all, the newest sound one is used, damage and a disk that takes no
+more are named.
+"""
 
 import errno
 import os

@@ -11,7 +11,9 @@ from helpers.slices.store import Store
 
 @pytest.fixture
 def made(tmp_path):
-    """One case: a flat liver of grey 150, a square of 40 pixels in its middle, on 60; and the slice in its middle."""
+    """One case: a flat liver of grey 150, a square of 40 pixels in its middle, on 60; and the slice
+    in its middle.
+    """
     mask = np.zeros((3, 64, 64), np.uint8)
     mask[:, 12:52, 12:52] = 1
     np.save(tmp_path / "a.image.npy", np.where(mask == 1, 150, 60).astype(np.uint8)[:, None])
@@ -27,7 +29,8 @@ def made(tmp_path):
 def test_a_field_alone_leaves_the_others_off(made):
     (before, labels), (after, moved) = examples.augmented_alone(*made, ["rotation_degrees"])
     assert set(np.unique(before)) == {60, 150} and labels.sum() == 1600
-    assert (moved != labels).any() and np.median(after[moved == 1]) == pytest.approx(150)  # no brighter, no noise
+    # no brighter, no noise
+    assert (moved != labels).any() and np.median(after[moved == 1]) == pytest.approx(150)
     (before, labels), (after, kept) = examples.augmented_alone(*made, ["brightness"])
     assert np.array_equal(labels, kept) and np.ptp(after - before) < 1e-3 and abs(after - before).min() > 1
 

@@ -1,4 +1,6 @@
-"""What a card says about where a result was made, and what a training gets from the machine it runs on."""
+"""What a card says about where a result was made, and what a training gets from the machine it runs
+on.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""What a training is: which parameters count, which slices it learns from, what its state is compared by."""
+"""What a training is: which parameters count, which slices it learns from, what its state is
+compared by.
+"""
 
 import dataclasses
 from types import SimpleNamespace
@@ -35,7 +37,8 @@ def test_an_augmentation_is_the_stages_own_but_for_the_changes():
 
 @pytest.fixture
 def planned(tiny_run):
-    """A function that plans a training of the small run, with changes to the notebook's parameters."""
+    """A function that plans a training of the small run, with changes to the notebook's parameters.
+    """
 
     def make(stage="liver", **changes):
         data = plans.read_stage_data(tiny_run, stage)

@@ -12,19 +12,20 @@ def made(total=100, warm_up=10, rate=2.0):
 
 
 def driven(scheduler, optimiser, steps):
-    seen = []
+    rates = []
     for _ in range(steps):
-        seen.append(optimiser.param_groups[0]["lr"])
+        rates.append(optimiser.param_groups[0]["lr"])
         scheduler.step()
-    return seen
+    return rates
 
 
 def test_shape_by_hand():
-    seen = driven(*made(), 120)
-    assert seen[0] == pytest.approx(0.02) and seen[5] == pytest.approx(2 * (0.01 + 0.99 / 2))
-    assert seen[10] == 2.0 == max(seen)
-    assert seen[55] == pytest.approx(2 * (0.01 + 0.99 / 2))  # half-way down: the mean of highest and floor
-    assert seen[100:] == [pytest.approx(0.02)] * 20
+    rates = driven(*made(), 120)
+    assert rates[0] == pytest.approx(0.02) and rates[5] == pytest.approx(2 * (0.01 + 0.99 / 2))
+    assert rates[10] == 2.0 == max(rates)
+    # half-way down: the mean of highest and floor
+    assert rates[55] == pytest.approx(2 * (0.01 + 0.99 / 2))
+    assert rates[100:] == [pytest.approx(0.02)] * 20
 
 
 @pytest.mark.parametrize("at, end", [(40, 160), (40, 60), (100, 150), (3, 200)])
@@ -32,17 +33,17 @@ def test_end_moves_without_a_jump_and_falls_to_the_floor_there(at, end):
     plain = driven(*made(), 100)
     steepest = max(abs(a - b) for a, b in zip(plain, plain[1:], strict=False))
     scheduler, optimiser = made()
-    seen = driven(scheduler, optimiser, at)
+    rates = driven(scheduler, optimiser, at)
     before = optimiser.param_groups[0]["lr"]
     scheduler.move_end(at, end)
     assert optimiser.param_groups[0]["lr"] == before
-    seen += driven(scheduler, optimiser, end - at + 5)
-    assert max(abs(a - b) for a, b in zip(seen, seen[1:], strict=False)) <= max(steepest, before * 2 / (end - at)) * 1.001
-    assert seen[end:] == [pytest.approx(0.02)] * 5
+    rates += driven(scheduler, optimiser, end - at + 5)
+    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) <= max(steepest, before * 2 / (end - at)) * 1.001
+    assert rates[end:] == [pytest.approx(0.02)] * 5
     if at == 100:
-        assert seen[at:] == [pytest.approx(0.02)] * len(seen[at:])
+        assert rates[at:] == [pytest.approx(0.02)] * len(rates[at:])
     if at == 3:  # still warming up: it rises to the top first
-        assert max(seen) == 2.0 == seen[10]
+        assert max(rates) == 2.0 == rates[10]
 
 
 def test_moved_twice_at_one_step_is_moved_once():

@@ -16,7 +16,8 @@ def test_the_way_through_a_small_unet_by_hand():
     assert table["shape"].to_dict() == {
         "input": (3, 1, 8, 8), "down 0": (3, 2, 8, 8), "down 1": (3, 4, 4, 4), "lift 0": (3, 2, 8, 8), "up 0": (3, 2, 8, 8),
         "head": (3, 1, 8, 8), "whole network": (3, 1, 8, 8)}  # fmt: skip
-    down = (1 * 2 * 9 + 4) + (2 * 2 * 9 + 4)  # weights, and scale and shift of BatchNorm, of two convolutions
+    # weights, and scale and shift of BatchNorm, of two convolutions
+    down = (1 * 2 * 9 + 4) + (2 * 2 * 9 + 4)
     assert table.parameters["down 0"] == down and table.parameters["lift 0"] == 4 * 2 * 4 + 2 and table.parameters["head"] == 3
     assert table.parameters["whole network"] == sum(p.numel() for p in network.parameters())
     assert network.training and all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -1,4 +1,6 @@
-"""A training that is killed and resumed ends as the one that nobody touched; sittings end cleanly, whatever ends them."""
+"""A training that is killed and resumed ends as the one that nobody touched; sittings end cleanly,
+whatever ends them.
+"""
 
 import os
 import signal
@@ -64,7 +66,8 @@ def train(state, pause=0.0, fail_at=None, **limits):
 
 
 def train_apart(folder, log, pause):
-    """The same in a process of its own, saving as often as it may; what it prints goes into `log`."""
+    """The same in a process of its own, saving as often as it may; what it prints goes into `log`.
+    """
     torch.set_num_threads(1)
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(written, 1)
@@ -75,7 +78,9 @@ def train_apart(folder, log, pause):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As the processes apart have: another number of threads adds in another order, so the last bits differ."""
+    """As the processes apart have: another number of threads adds in another order, so the last
+    bits differ.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -105,7 +110,9 @@ def reached(folder, step, process):
 
 
 def ends(folder):
-    """Everything that a training ends with but the time it took and the commit: plain values and tensors."""
+    """Everything that a training ends with but the time it took and the commit: plain values and
+    tensors.
+    """
     state, _ = checkpoints.read_newest(folder)
     ignored = {"minutes", "clock", "made_with", "best_card"}
     return {name: value for name, value in state.items() if name not in ignored} | harness.weights_in(folder)
@@ -219,18 +226,18 @@ def test_more_epochs_continue_without_a_jump_and_bit_for_bit(tmp_path, first):
     def to_the_end(folder, pieces):
         train(resumed(folder), steps=first)
         state = resumed(folder, 84)
-        seen = [state.parts["optimiser"].param_groups[0]["lr"]]
+        rates = [state.parts["optimiser"].param_groups[0]["lr"]]
         for steps in pieces:
             train(state := resumed(folder, 84), steps=steps)
-            seen.append(state.parts["optimiser"].param_groups[0]["lr"])
-        return harness.digest(ends(folder)), seen, [row["step"] for row in state.history]
+            rates.append(state.parts["optimiser"].param_groups[0]["lr"])
+        return harness.digest(ends(folder)), rates, [row["step"] for row in state.history]
 
     before = resumed(tmp_path / "x" / "liver")
     train(before, steps=first)
     rate = before.parts["optimiser"].param_groups[0]["lr"]
-    (one, seen, steps), (two, *_) = (to_the_end(tmp_path / name / "liver", pieces) for name, pieces in
+    (one, rates, steps), (two, *_) = (to_the_end(tmp_path / name / "liver", pieces) for name, pieces in
                                       (("a", [1, 0]), ("b", [1, 7, 3, 0])))  # fmt: skip
-    assert one == two and seen[0] == rate and abs(seen[1] - rate) < 0.02 * rate and seen[2] == pytest.approx(0.0001)
+    assert one == two and rates[0] == rate and abs(rates[1] - rate) < 0.02 * rate and rates[2] == pytest.approx(0.0001)
     assert steps == [10, 20, 30, 40, 50, 60, 70, 80, 84]
 
 

@@ -1,4 +1,6 @@
-"""Implanted tumours: where they may lie, how dark they are, and that nothing else of the slice changes."""
+"""Implanted tumours: where they may lie, how dark they are, and that nothing else of the slice
+changes.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from helpers.learning import augmentation, synthetic
 
 @pytest.fixture
 def liver():
-    """Three flat planes of grey 150 on 60, and the labels of the middle one: a square liver of 60 pixels."""
+    """Three flat planes of grey 150 on 60, and the labels of the middle one: a square liver of 60
+    pixels.
+    """
     mask = np.zeros((96, 96), np.uint8)
     mask[18:78, 18:78] = 1
     planes = np.where(mask == 1, 150, 60).astype(np.float32)
@@ -46,9 +50,11 @@ def test_a_pasted_lesion_keeps_its_contrast_not_its_level(liver):
     got = synthetic.donor_from(*donor(drop=50), np.random.default_rng(1))
     assert synthetic.paste(planes, mask, np.random.default_rng(3), got)
     drop = before[1][mask == 2] - planes[1][mask == 2]
-    assert 0.5 * 50 < drop.max() < 1.31 * 50  # contrast is varied by 0.6 to 1.3; a soft edge never deepens it
+    # contrast is varied by 0.6 to 1.3; a soft edge never deepens it
+    assert 0.5 * 50 < drop.max() < 1.31 * 50
     assert 40 < (mask == 2).sum() < 220  # 100 pixels, scaled by 0.75 to 1.3 along either edge
-    assert np.abs(before[0] - planes[0]).sum() < np.abs(before[1] - planes[1]).sum()  # it was smaller in that slice
+    # it was smaller in that slice
+    assert np.abs(before[0] - planes[0]).sum() < np.abs(before[1] - planes[1]).sum()
     assert np.allclose(before[2], planes[2], atol=1e-3)  # and absent in this one
 
 
@@ -60,7 +66,8 @@ def test_painted_tumours_stay_in_the_liver_and_are_labelled_where_they_are(liver
     new = mask == 2
     assert new.any() and (was[new] == 1).all()
     change = np.abs(planes - before)
-    assert change[:, was == 0].max() < 0.5 * max(1e-6, change.max()) + 1e-6  # only the liver's soft rim
+    # only the liver's soft rim
+    assert change[:, was == 0].max() < 0.5 * max(1e-6, change.max()) + 1e-6
     far = np.ones_like(new)
     yy, xx = np.nonzero(new)
     far[max(0, yy.min() - 12) : yy.max() + 12, max(0, xx.min() - 12) : xx.max() + 12] = False
@@ -79,7 +86,9 @@ def test_the_same_generator_paints_the_same(liver):
 
 
 def test_the_scale_of_a_stored_case_by_hand():
-    """A box of 120 × 120 voxels of 0.8 mm on 60 × 60 pixels, two windows, one neighbour two slices of 1.5 mm away."""
+    """A box of 120 × 120 voxels of 0.8 mm on 60 × 60 pixels, two windows, one neighbour two slices
+    of 1.5 mm away.
+    """
     meta = {"recipe": {"windows": [[-100, 155], [0, 51]]}, "spacing_mm": [1.5, 0.8, 0.8], "shape": [60, 60]}
     got = synthetic.scale_of(meta | {"box": [[0, 9], [10, 130], [0, 120]]}, neighbours=1, step=2)
     assert got.grey_per_hu.tolist() == [1.0, 5.0] * 3 and got.pixel_mm == pytest.approx(1.6)
@@ -98,7 +107,9 @@ def test_a_patch_and_its_plane_overlap_at_the_border():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_painted_gallbladder_lies_at_the_edge_and_is_no_liver(liver, seed):
-    """Liver under it becomes background, what lies beyond is painted too; between 30 and 90 HU darker, 1 grey value each."""
+    """Liver under it becomes background, what lies beyond is painted too; between 30 and 90 HU
+    darker, 1 grey value each.
+    """
     planes, mask = liver
     before, labels = planes.copy(), mask.copy()
     assert synthetic.paste_gallbladder(planes, mask, np.random.default_rng(seed), scale())
@@ -122,7 +133,9 @@ def test_a_painted_gallbladder_covers_neither_tumour_nor_bone(liver):
 
 
 def test_bright_vessels_become_dark_and_nothing_else_changes(liver):
-    """A vessel of 40 HU above the liver, a faint one of 5 HU, a dark lesion, and a bright thing outside."""
+    """A vessel of 40 HU above the liver, a faint one of 5 HU, a dark lesion, and a bright thing
+    outside.
+    """
     planes, mask = liver
     planes[:, 40:46, 30:60] += 40
     planes[:, 66:70, 30:60] += 5
@@ -144,4 +157,5 @@ def test_a_relit_liver_changes_by_one_value_in_each_plane_of_its_own(liver):
     deep, far = np.zeros_like(mask, bool), np.ones_like(mask, bool)
     deep[28:68, 28:68], far[10:86, 10:86] = True, False
     assert (changed[:2, deep] == -40).all() and not changed[:, far].any() and not changed[2].any()
-    assert augmentation.shift_liver_intensity(planes.astype(np.uint8), livers, 400.0, 1.5).max() == 255  # and doesn't start again at 0
+    # and doesn't start again at 0
+    assert augmentation.shift_liver_intensity(planes.astype(np.uint8), livers, 400.0, 1.5).max() == 255

@@ -52,7 +52,9 @@ def test_it_is_plain_torch_to_the_last_bit(network, precision):
 
 
 def test_the_gradients_of_parts_add_up_to_those_of_the_batch():
-    """The loss is a mean over the batch and the network has no BatchNorm, so that parts don't see each other anyway."""
+    """The loss is a mean over the batch and the network has no BatchNorm, so that parts don't see
+    each other anyway.
+    """
     grads = []
     for parts in (1, 3):
         torch.manual_seed(1)

@@ -56,7 +56,9 @@ def test_score_that_is_no_number_is_an_error(tmp_path):
 
 
 def test_scores_of_other_regions_are_no_measure_for_the_best(tmp_path):
-    """Another liver makes other regions, in which the tumour's network may never reach its old score."""
+    """Another liver makes other regions, in which the tumour's network may never reach its old
+    score.
+    """
     before, network = made(tmp_path, made_with={"liver": "ab"})
     before.note_validation(network, score=0.9)
     before.save()
@@ -77,7 +79,8 @@ def test_the_scale_of_a_loss_in_16_bits_is_restored_where_there_is_one(tmp_path)
     second.parts["scaler"] = scalers[1]
     second.restore(checkpoints.read_newest(tmp_path)[0])
     assert scalers[1].scaler.get_scale() == 8.0
-    made(tmp_path)[0].restore(checkpoints.read_newest(tmp_path)[0])  # on a machine without 16-mixed nobody asks for it
+    # on a machine without 16-mixed nobody asks for it
+    made(tmp_path)[0].restore(checkpoints.read_newest(tmp_path)[0])
     plain, _ = made(tmp_path / "plain")
     plain.save()
     second.folder = plain.folder

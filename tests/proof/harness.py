@@ -1,4 +1,6 @@
-"""Sittings of notebook 04 in processes that can be killed: its own code cells, run in children of a server that has torch."""
+"""Sittings of notebook 04 in processes that can be killed: its own code cells, run in children of a
+server that has torch.
+"""
 
 import hashlib
 import json
@@ -23,7 +25,9 @@ COMPARED = ("network", "ema", "optimiser", "scheduler", "history", "best", "file
 
 
 def environment(root):
-    """For a process that works in `root` with one thread, as the forked ones do that it is compared with."""
+    """For a process that works in `root` with one thread, as the forked ones do that it is compared
+    with.
+    """
     return os.environ | {"CASCADE_LIVER_ROOT": str(root), "OMP_NUM_THREADS": "1"}
 
 
@@ -57,7 +61,8 @@ def _sit(root, given, log):
     os.dup2(written, 1)
     os.dup2(written, 2)
     torch.set_num_threads(1)
-    sittings.SAVING_SHARE = 1.0  # these networks are saved in no time: more saves, more kills within one
+    # these networks are saved in no time: more saves, more kills within one
+    sittings.SAVING_SHARE = 1.0
     runs.ROOT = Path(root)
     run_cells(given)
 
@@ -78,7 +83,9 @@ def folder_of(root, stage):
 
 
 def forget(root, stage, stamp_only=False):
-    """Remove what earlier sittings of a stage have written, the regions it validates on included; or its stamp alone."""
+    """Remove what earlier sittings of a stage have written, the regions it validates on included;
+    or its stamp alone.
+    """
     if not stamp_only:
         shutil.rmtree(folder_of(root, stage), ignore_errors=True)
     if stage == "tumour" and not stamp_only:
@@ -104,7 +111,9 @@ def hashes(root, stage):
 
 
 def weights_in(folder):
-    """The tensors of every weights file; its card also names the commit, which may change while a proof runs."""
+    """The tensors of every weights file; its card also names the commit, which may change while a
+    proof runs.
+    """
     return {path.name: safetensors.torch.load_file(path) for path in Path(folder).glob("*.safetensors")}
 
 

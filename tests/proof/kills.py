@@ -1,4 +1,5 @@
-"""Kills trainings of 04 again and again, a third of the time while they write, and compares what they end with.
+"""Kills trainings of 04 again and again, a third of the time while they write, and compares what
+they end with.
 
 python tests/proof/kills.py [--kills 34] [--commands 3]      by stage; resumes where it was stopped
 """
@@ -58,9 +59,11 @@ def cpu_seconds(process):
 
 
 def killed_to_the_end(context, root, stage, seconds, kills, rng, say=lambda text: None, fresh=True, **parameters):
-    """Train a stage while killing its sittings `kills` times; returns what was killed and what it ended with.
+    """Train a stage while killing its sittings `kills` times; returns what was killed and what it
+    ended with.
 
-    seconds  CPU seconds of an untouched training: kills fall anywhere within the first half of that.
+    seconds  CPU seconds of an untouched training: kills fall anywhere within the first half of
+             that.
     fresh    False resumes from what is there.
     """
     harness.forget(root, stage, stamp_only=not fresh)
@@ -93,12 +96,14 @@ def killed_after(process, seconds):
 
 
 def killed_in_writing(process, root, stage, rng):
-    """Kill a sitting when the n-th file is being written in its folder, at a moment of that; False when it ended before."""
-    wanted, seen, folder = rng.integers(1, 7), set(), harness.folder_of(root, stage)
+    """Kill a sitting when the n-th file is being written in its folder, at a moment of that; False
+    when it ended before.
+    """
+    wanted, writing, folder = rng.integers(1, 7), set(), harness.folder_of(root, stage)
     while process.is_alive():
         if folder.is_dir():
-            seen |= {name for name in os.listdir(folder) if name.startswith(f".{process.pid}-")}
-        if len(seen) >= wanted:
+            writing |= {name for name in os.listdir(folder) if name.startswith(f".{process.pid}-")}
+        if len(writing) >= wanted:
             time.sleep(rng.choice([0, 0, 0.001, 0.003]))
             return killed(process)
         time.sleep(0.0005)
@@ -125,7 +130,9 @@ def ended_well(process, root, stage):
 
 
 def killed_commands(root, stage, kills, rng):
-    """The same through `python -m helpers.run`, kernel and all; every other time the kernel alone is killed."""
+    """The same through `python -m helpers.run`, kernel and all; every other time the kernel alone
+    is killed.
+    """
     harness.forget(root, stage)
     began, moments, steps = time.monotonic(), [], []
     env = harness.environment(root)
@@ -156,7 +163,9 @@ def killed_commands(root, stage, kills, rng):
 
 
 def kernel_of(process):
-    """The kernel that a helpers.run has started, once it is there; None when the command ended first."""
+    """The kernel that a helpers.run has started, once it is there; None when the command ended
+    first.
+    """
     while process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             if "ipykernel_launcher" in " ".join(child.cmdline()):

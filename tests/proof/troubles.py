@@ -1,4 +1,6 @@
-"""What goes wrong around a training besides being killed, a case each, and what a person sees of it; on the gate's network."""
+"""What goes wrong around a training besides being killed, a case each, and what a person sees of
+it; on the gate's network.
+"""
 
 import os
 import signal
@@ -87,7 +89,7 @@ def pause_in(text):
 
 @case("the newest generation is cut, flipped in a bit, emptied")
 def damaged_newest(bench):
-    seen, held = "", True
+    sentence, held = "", True
     for harm in (lambda d: d[:-9], lambda d: d[:999] + bytes([d[999] ^ 4]) + d[1000:], lambda d: b""):
         bench.afresh()
         for _ in range(3):
@@ -95,9 +97,9 @@ def damaged_newest(bench):
         newest, before = checkpoints.newest_first(bench.folder)[:2]
         newest.write_bytes(harm(newest.read_bytes()))
         _, text = bench.sat(chunk_steps=1)
-        seen = line_with(text, "is damaged")
-        held &= newest.name in seen and f"resumes at step {checkpoints.step_of(before)} " in text and bench.ends_the_same()
-    return seen, held
+        sentence = line_with(text, "is damaged")
+        held &= newest.name in sentence and f"resumes at step {checkpoints.step_of(before)} " in text and bench.ends_the_same()
+    return sentence, held
 
 
 @case("all generations are damaged")
@@ -170,8 +172,8 @@ def read_only_disk(bench):
         disk.again("ro")
         code, text = bench.sat(loggers="")
         disk.again("rw")
-        seen = line_with(text, "Read-only")
-        return seen, bool(seen) and code == 1 and bench.ends_the_same()
+        sentence = line_with(text, "Read-only")
+        return sentence, bool(sentence) and code == 1 and bench.ends_the_same()
 
 
 @case("a second training on the same folder")
@@ -191,15 +193,15 @@ def second_training(bench):
 @case("SIGTERM, then SIGINT, to the kernel")
 def signals(bench):
     bench.afresh()
-    seen, held = [], True
+    sentence, held = [], True
     for number in (signal.SIGTERM, signal.SIGINT):
         process = bench.begun()
         bench.at_work(process)
         os.kill(process.pid, number)
         process.join()
-        seen.append(pause_in(bench.log.read_text(encoding="utf8")))
-        held &= process.exitcode == 0 and f"{number.name} received" in seen[-1]
-    return " · ".join(seen), held and bench.ends_the_same()
+        sentence.append(pause_in(bench.log.read_text(encoding="utf8")))
+        held &= process.exitcode == 0 and f"{number.name} received" in sentence[-1]
+    return " · ".join(sentence), held and bench.ends_the_same()
 
 
 @case("the notebook's interrupt button")
@@ -225,13 +227,13 @@ def interrupt_button(bench):
             if "parameters" in cell["metadata"].get("tags", []):
                 code += "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
             if "sittings.sitting(" in code:  # pressed while the loop runs
-                asked = client.execute(code)
+                request = client.execute(code)
                 while not checkpoints.newest_first(bench.folder):
                     time.sleep(0.05)
                 time.sleep(0.5)
                 manager.interrupt_kernel()
                 while (message := client.get_iopub_msg(timeout=600))["content"].get("execution_state") != "idle" or (
-                    message["parent_header"].get("msg_id") != asked
+                    message["parent_header"].get("msg_id") != request
                 ):
                     hook(message)
                 break
@@ -239,8 +241,8 @@ def interrupt_button(bench):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    seen = pause_in("".join(printed))
-    return seen, "SIGINT received" in seen and bench.ends_the_same()
+    sentence = pause_in("".join(printed))
+    return sentence, "SIGINT received" in sentence and bench.ends_the_same()
 
 
 @case("Ctrl-C to `helpers.run`")
@@ -264,13 +266,13 @@ def sittings_end(bench):
     bench.afresh()
     (bench.folder.parent).mkdir(parents=True, exist_ok=True)
     (bench.folder.parent / "stop").touch()
-    seen = [pause_in(bench.sat()[1])]
-    held = "a file named stop" in seen[0] and not (bench.folder.parent / "stop").exists()
-    seen.append(pause_in(bench.sat(chunk_steps=37)[1]))
-    held &= "paused at step 37" in seen[1] and "chunk_steps are up" in seen[1]
-    seen.append(pause_in(bench.sat(chunk_minutes=0.005)[1]))
-    held &= "chunk_minutes are up" in seen[2]
-    return " · ".join(seen), held and bench.ends_the_same()
+    sentence = [pause_in(bench.sat()[1])]
+    held = "a file named stop" in sentence[0] and not (bench.folder.parent / "stop").exists()
+    sentence.append(pause_in(bench.sat(chunk_steps=37)[1]))
+    held &= "paused at step 37" in sentence[1] and "chunk_steps are up" in sentence[1]
+    sentence.append(pause_in(bench.sat(chunk_minutes=0.005)[1]))
+    held &= "chunk_minutes are up" in sentence[2]
+    return " · ".join(sentence), held and bench.ends_the_same()
 
 
 @case("another learning rate, another list")
@@ -278,14 +280,14 @@ def other_settings(bench):
     bench.afresh()
     bench.sat(chunk_steps=30)
     code, text = bench.sat(learning_rate=0.5)
-    seen, held = [line_with(text, "other settings")], code == 1 and "learning_rate was 0.002, is 0.5" in text
+    sentence, held = [line_with(text, "other settings")], code == 1 and "learning_rate was 0.002, is 0.5" in text
     listed = bench.root / "data_lists" / harness.RUN / "train_chunk_01.csv"
     whole = listed.read_bytes()
     listed.write_bytes(b"\n".join(whole.splitlines()[:-1]) + b"\n")
     code, text = bench.sat()
     listed.write_bytes(whole)
-    seen.append(line_with(text, "other settings").partition("has ")[2].partition(". ")[0])
-    return " · ".join(seen), held and code == 1 and "lists train_chunk_01.csv was" in text and bench.ends_the_same()
+    sentence.append(line_with(text, "other settings").partition("has ")[2].partition(". ")[0])
+    return " · ".join(sentence), held and code == 1 and "lists train_chunk_01.csv was" in text and bench.ends_the_same()
 
 
 @case("what may change: time limits, `save_seconds`, loggers, `device` by another name")
@@ -314,7 +316,9 @@ def tensors_in(value):
 
 
 def extended(bench, first, longer, moments):
-    """Train for `first` parameters, then to the end of `longer`, with kills there; returns (hashes, rate before, after)."""
+    """Train for `first` parameters, then to the end of `longer`, with kills there; returns (hashes,
+    rate before, after).
+    """
     bench.afresh()
     bench.sat(**first)
     before = rate_in(bench)
@@ -364,8 +368,8 @@ def patience(bench):
     plain = harness.hashes(bench.root, bench.stage)
     rng = np.random.default_rng(12)
     killed = kills.killed_to_the_end(bench.context, bench.root, bench.stage, bench.seconds, 3, rng, patience=1)["hashes"]
-    seen = line_with(text, "stopped early").partition(": ")[2] or line_with(text, "stopped early")
-    return seen, bool(seen) and plain == killed
+    sentence = line_with(text, "stopped early").partition(": ")[2] or line_with(text, "stopped early")
+    return sentence, bool(sentence) and plain == killed
 
 
 @case("what saving costs: the default liver network, default `save_seconds`")
@@ -399,12 +403,12 @@ def main():
         if wanted and function.__name__ not in wanted:
             continue
         try:
-            seen, held = function(bench)
+            sentence, held = function(bench)
         except (AssertionError, RuntimeError, subprocess.CalledProcessError) as error:
-            seen, held = f"{type(error).__name__}: {error}", False
+            sentence, held = f"{type(error).__name__}: {error}", False
             if isinstance(error, subprocess.CalledProcessError) and error.cmd[0] == "mount":
-                seen, held = "not tried: this user may not mount a disk", True
-        rows.append([done, seen.replace(str(bench.root) + "/", ""), "yes" if held else "NO"])
+                sentence, held = "not tried: this user may not mount a disk", True
+        rows.append([done, sentence.replace(str(bench.root) + "/", ""), "yes" if held else "NO"])
         failed += [] if held else [function.__name__]
         print(*rows[-1], sep=" | ", flush=True)
     if not wanted:
