@@ -92,7 +92,7 @@ def test_the_benchmark_in_small(tiny, tmp_path):
     from conftest import command
 
     shutil.copytree(tiny[0], tmp_path / "copy")
-    root, words = tmp_path / "copy", ["epochs=1", "size=64", "scan_size=64", "slices=6", "slices_long=24", "width=4"]
+    root, words = tmp_path / "copy", ["rounds=1", "size=64", "scan_size=64", "slices=6", "slices_long=24", "width=4"]
     asked = ["--run", "tiny", "--only", "08", "--set", *words]
     done = command(root, "helpers.run", *asked)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
