@@ -82,8 +82,8 @@ class Place:
 
     def paired(self, name):
         """Write scan and mask under one name into folders beside each other; returns the scan's path."""
-        for name in ("images", "labels"):
-            (self.folder / name).mkdir(exist_ok=True)
+        for within in ("images", "labels"):
+            (self.folder / within).mkdir(exist_ok=True)
         return self.save(image=self.folder / "images" / name, mask=self.folder / "labels" / name)
 
     def change(self, path, how):

@@ -12,7 +12,7 @@ from known_networks import loaded
 from situations import SITUATIONS, can_mount, half_files, refused
 
 from helpers import predict, runs
-from helpers.cascade import inference
+from helpers.cascade import weights
 from helpers.files import sha256
 from helpers.intake import case_table
 from helpers.scans.findings import FINDINGS
@@ -85,9 +85,9 @@ def known(monkeypatch, tmp_path):
     """A run "known" whose networks answer by grey values, and an empty working folder."""
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     (tmp_path / "checkpoints" / "known").mkdir(parents=True)
-    (tmp_path / "parent").mkdir()
-    monkeypatch.chdir(tmp_path / "parent")
-    monkeypatch.setattr(inference, "load", lambda *_: loaded(gate=lambda g: g > 90))
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(tmp_path / "beside")
+    monkeypatch.setattr(weights, "load_networks", lambda *_: loaded(gate=lambda g: g > 90))
     return tmp_path
 
 
@@ -96,7 +96,7 @@ def test_predict_names_the_file_or_writes_it_whole(corpus, known, kind):
     path = corpus[1][kind.name]
     code, message = refused(predict.main, [path, "--run", "known"])
     assert code == kind.predicts, message
-    written = list((known / "parent").iterdir())
+    written = list((known / "beside").iterdir())
     if code:
         assert not written and path.name in message and "Traceback" not in message
         assert code == 2 or kind.code not in FINDINGS or FINDINGS[kind.code][2] in message, message

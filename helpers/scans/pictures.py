@@ -1,5 +1,6 @@
 """Scans that come as 2-D pictures, a JPEG or PNG per slice: which belong together, and how they become a volume."""
 
+import itertools
 import os
 import re
 from collections import defaultdict
@@ -124,8 +125,8 @@ def stack(files, window, channel=1):
     low, high = window
     if not high > low:
         raise ValueError(f"window {window}: its high end must lie above its low end")
-    steps = np.diff([slice_number(path) for path in files])
-    for path, after, step in zip(files, files[1:], steps, strict=False):
+    steps = [slice_number(after) - slice_number(path) for path, after in itertools.pairwise(files)]  # one needs no number
+    for (path, after), step in zip(itertools.pairwise(files), steps, strict=True):
         if not step:
             raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
     planes = [read_grey(path, channel) for path in files]
@@ -134,7 +135,7 @@ def stack(files, window, channel=1):
             raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).clip(*HU_RANGE).astype(np.int16)
     dz, dy, dx = STAND_IN_MM
-    dz *= min(*steps.tolist(), MOST_STEP) if len(steps) else 1
+    dz *= min(*steps, MOST_STEP) if steps else 1
     return in_our_axes(hu, (dz, dy, dx), Path(files[0]))
 
 
