@@ -1,6 +1,8 @@
-"""Cascade Liver CT: what a notebook or a script of yours needs, by one import. Nothing is loaded before it is asked for.
+"""Cascade Liver CT: what a notebook or a script of yours needs, by one import. Nothing is loaded
+before it is asked for.
 
->>> from helpers import Run, plots, read_volume          # modules by their name, and what is asked for most by its own
+>>> from helpers import Run, plots, read_volume          # modules by their name, and what is asked
+                                                         for most by its own
 >>> volume = read_volume("volume-3.nii.gz")
 """
 
@@ -9,16 +11,20 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "affines dicom findings folder labels names nifti pictures planes reading series volume",
+    "scans": "affines dicom findings folder labels names nifti pictures planes reading series "
+             "volume",
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists patients pixels recipe splits store",
-    "cascade": "architectures cohort decisions inference liver networks pipeline precision rules tumour unet_variants weights",
-    "learning": "augmentation batches checkpoints examples losses machine plans schedules shapes sittings synthetic "
+    "cascade": "architectures cohort decisions inference liver networks pipeline precision rules "
+               "tumour unet_variants weights",
+    "learning": "augmentation batches checkpoints examples losses machine plans schedules shapes "
+                "sittings synthetic "
     "train_step training validation",
     "scoring": "attribution case_scores false_positives lesions matching metrics probabilities "
     "run_scores sentences statistics summary",
     "looking": "figures lesion_charts overlays plots report viewer",
-    "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_entrants race_ours race_rules timing "
+    "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_entrants "
+                 "race_ours race_rules timing "
     "trial_figures trial_scores trials",
 }
 NAMES = {
@@ -42,7 +48,8 @@ NAMES = {
     "learning.losses": "loss_named",
     "learning.train_step": "TrainStep",
 }
-_MODULES = {module: f"{room}.{module}" for room, modules in ROOMS.items() for module in modules.split()}
+_MODULES = {module: f"{room}.{module}" for room,
+            modules in ROOMS.items() for module in modules.split()}
 _HOMES = {name: module for module, names in NAMES.items() for name in names.split()}
 
 

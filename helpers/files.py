@@ -1,4 +1,6 @@
-"""Files that are written whole or not at all, what lies below a folder, and by what a change of a file shows."""
+"""Files that are written whole or not at all, what lies below a folder, and by what a change of a
+file shows.
+"""
 
 import contextlib
 import errno
@@ -15,7 +17,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
 
 
 def files_below(folder, closed=lambda error: None):
-    """Every file below a folder but hidden ones; linked folders are followed, each folder is visited once.
+    """Every file below a folder but hidden ones; linked folders are followed, each folder is
+    visited once.
 
     closed  called with the OSError of a folder that can't be opened.
     """
@@ -31,10 +34,11 @@ def files_below(folder, closed=lambda error: None):
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Give a temporary path beside `path`; on leaving, flush it to disk and rename it, or remove it after an error.
+    """Give a temporary path beside `path`; on leaving, flush it to disk and rename it, or remove it
+    after an error.
 
-    The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them, and says which process
-    writes it, so that `remove_leftovers` knows the files of killed ones.
+    The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them,
+    and says which process writes it, so that `remove_leftovers` knows the files of killed ones.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +47,8 @@ def written_whole(path):
         yield beside
         _flush(beside, os.O_RDWR)
         os.replace(beside, path)
-        if os.name != "nt":  # Windows can't open folders, and writes their entries through by itself
+        # Windows can't open folders, and writes their entries through by itself
+        if os.name != "nt":
             _flush(path.parent, os.O_RDONLY)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(beside)):
@@ -63,11 +68,14 @@ def _flush(path, mode):
 
 
 def remove_leftovers(folder):
-    """Remove the temporary files in a folder whose processes were killed while writing them; returns their names."""
+    """Remove the temporary files in a folder whose processes were killed while writing them;
+    returns their names.
+    """
     leftovers = []
     for file in Path(folder).glob(".*-*.part.*"):
         process = file.name[1:].partition("-")[0]
-        if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+        if process.isdigit() and (int(process) == os.getpid()
+                                  or not psutil.pid_exists(int(process))):
             file.unlink(missing_ok=True)
             leftovers.append(file.name)
     return leftovers
@@ -76,7 +84,8 @@ def remove_leftovers(folder):
 def link(source, target):
     """Give a file a second name, or copy it where the disk has no links."""
     try:
-        os.link(source, target)  # there at once and whole, so nothing is flushed: it is done for thousands of files
+        # there at once and whole, so nothing is flushed: it is done for thousands of files
+        os.link(source, target)
     except OSError:
         with written_whole(target) as beside:
             shutil.copyfile(source, beside)
@@ -104,8 +113,8 @@ def write_csv(path, frame):
 def file_signature(path):
     """Size, times and inode of a file as text, "missing" for none.
 
-    The time of change (ctime) and the inode differ for a file that was put in place of another, even one of the same size
-    whose time of modification was copied with it (`cp -p`, `rsync -t`).
+    The time of change (ctime) and the inode differ for a file that was put in place of another,
+    even one of the same size whose time of modification was copied with it (`cp -p`, `rsync -t`).
     """
     try:
         stat = os.stat(path)

@@ -47,9 +47,12 @@ class Job:
 
 
 def training(run, **changes):
-    """The job that trains a stage by notebook 04; `changes` are parameters unlike their defaults."""
+    """The job that trains a stage by notebook 04; `changes` are parameters unlike their
+    defaults.
+    """
     parameters = parameters_of(runs.NOTEBOOKS / "04_training.ipynb") | changes
-    return Job("04_training", parameters | {"run": run.name, "interactive": False}, parameters["stage"])
+    return Job("04_training", parameters | {"run": run.name, "interactive": False},
+               parameters["stage"])
 
 
 def carried_out(job, run):
@@ -75,13 +78,16 @@ def _outcome(job, stage, out, error):
     if isinstance(error, KeyboardInterrupt):
         print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
         return PAUSED
-    if isinstance(error, OSError) and error.filename in (None, str(out)):  # the executed notebook, which is not written whole
+    # the executed notebook, which is not written whole
+    if isinstance(error, OSError) and error.filename in (None, str(out)):
         out.unlink(missing_ok=True)
         room = "; make room, then run again" if error.errno == errno.ENOSPC else ""
-        print(f"{job.name}: failed. {runs.relative(out)} can't be written: {error.strerror or error}{room}", file=sys.stderr)
+        print(f"{job.name}: failed. {runs.relative(out)} can't be written: "
+              f"{error.strerror or error}{room}", file=sys.stderr)
         return FAILED
     if error is not None:
-        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: {runs.relative(out)}", file=sys.stderr)
+        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: "
+              f"{runs.relative(out)}", file=sys.stderr)
         return FAILED
     state = stage.state
     if state not in ("paused", "done"):
@@ -103,7 +109,8 @@ def executed(job, run, out):
         while worker.is_alive():
             worker.join(0.2)
             if signals and not told_to_stop and job.part:
-                told_to_stop = True  # a training saves itself; the second signal doesn't wait for it
+                # a training saves itself; the second signal doesn't wait for it
+                told_to_stop = True
                 stop.parent.mkdir(parents=True, exist_ok=True)
                 stop.touch()
                 print(f"{signals[0]}: the training saves and pauses …", file=sys.stderr, flush=True)
@@ -126,9 +133,11 @@ def _papermill(job, run, out, outcome):
     warnings.filterwarnings("ignore", module="(papermill|nbformat|jupyter_client|zmq).*")
     try:
         papermill.execute_notebook(
-            runs.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3", cwd=runs.NOTEBOOKS,
+            runs.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3",
+            cwd=runs.NOTEBOOKS,
             progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
-            extra_arguments=["--log-level=ERROR"],  # or each kernel warns that its port on this machine isn't encrypted
+            # or each kernel warns that its port on this machine isn't encrypted
+            extra_arguments=["--log-level=ERROR"],
         )  # fmt: skip
         if page := job.report(run):
             report_page.export(out, page)

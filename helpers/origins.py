@@ -1,4 +1,6 @@
-"""What a thing was made of, plain values and signatures of files, kept as JSON with it: is it current, and if not, why?"""
+"""What a thing was made of, plain values and signatures of files, kept as JSON with it: is it
+current, and if not, why?
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +16,9 @@ def plain(values):
 
 
 def recorded(file):
-    """The dict that a JSON file holds; an empty one where there is no such file, or a damaged one."""
+    """The dict that a JSON file holds; an empty one where there is no such file, or a damaged
+    one.
+    """
     try:
         record = files.read_json(file)
     except (OSError, ValueError):
@@ -23,7 +27,9 @@ def recorded(file):
 
 
 def differing(old, new):
-    """Names under which two dicts of plain values differ: those of the new one, then those that only the old one has."""
+    """Names under which two dicts of plain values differ: those of the new one, then those that
+    only the old one has.
+    """
     new = plain(new)
     names = [*new, *sorted(old.keys() - new.keys())]
     return [name for name in names if name not in old or name not in new or old[name] != new[name]]
@@ -31,11 +37,13 @@ def differing(old, new):
 
 def differences(old, new):
     """`differing` in words: ["size was 1, is 2"]; empty when nothing differs."""
-    return [f"{name} was {old.get(name)!r}, is {plain(new).get(name)!r}" for name in differing(old, new)]
+    return [f"{name} was {old.get(name)!r}, is {plain(new).get(name)!r}"
+            for name in differing(old, new)]
 
 
 def is_current(record, made_of, whole=()):
-    """True when a record holds each value of `made_of` under its name, and all files of `whole` are there.
+    """True when a record holds each value of `made_of` under its name, and all files of `whole` are
+    there.
 
     record  a dict, or the JSON file that holds it; it may hold other names too.
     """
@@ -46,7 +54,9 @@ def is_current(record, made_of, whole=()):
 
 
 def remembered(file, made_of, make):
-    """make(), a dict of plain values, kept in `file`; made anew when `made_of`, the values that it depends on, changes."""
+    """make(), a dict of plain values, kept in `file`; made anew when `made_of`, the values that it
+    depends on, changes.
+    """
     if not is_current(file, {"made_of": made_of}):
         files.write_json(file, {"made_of": made_of, "result": make()})
     return recorded(file)["result"]
@@ -55,17 +65,20 @@ def remembered(file, made_of, make):
 def signature(path):
     """What changes when a file's or a folder's content does.
 
-    Lists and other files under 1 MB are hashed, so that writing the same list again changes nothing; of larger ones size and
-    time count. A folder gives a dict of its files, links followed, whose time of change and inode count too: they distinguish
-    a file that was put in place of another of the same size and with its time.
+    Lists and other files under 1 MB are hashed, so that writing the same list again changes
+    nothing; of larger ones size and time count. A folder gives a dict of its files, links followed,
+    whose time of change and inode count too: they distinguish a file that was put in place of
+    another of the same size and with its time.
     """
     path = Path(path)
     if path.is_dir():
-        return {p.relative_to(path).as_posix(): files.file_signature(p) for p in sorted(files.files_below(path))}
+        return {p.relative_to(path).as_posix(): files.file_signature(p)
+                for p in sorted(files.files_below(path))}
     if not path.exists():
         return "missing"
     stat = path.stat()
-    return files.sha256(path)[:16] if stat.st_size < HASHED_BYTES else f"{stat.st_size}-{stat.st_mtime_ns}"
+    return (files.sha256(path)[:16] if stat.st_size < HASHED_BYTES
+            else f"{stat.st_size}-{stat.st_mtime_ns}")
 
 
 def changes(path, old, new):
@@ -75,7 +88,8 @@ def changes(path, old, new):
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [f"{path} has changed"]
     kinds = {(False, True): "is new", (True, False): "is gone", (True, True): "has changed"}
-    return shortened([f"{path}/{name} {kinds[name in old, name in new]}" for name in sorted(differing(old, new))])
+    return shortened([f"{path}/{name} {kinds[name in old, name in new]}"
+                      for name in sorted(differing(old, new))])
 
 
 def shortened(sentences):

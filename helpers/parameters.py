@@ -6,14 +6,18 @@ from helpers import files
 
 # parameters that had another name until version 0.1
 RENAMED = {
-    "rounds": "epochs", "rounds_counted": "epochs_counted", "evenness": "patient_balance", "mirrored": "flip_tta",
+    "rounds": "epochs", "rounds_counted": "epochs_counted", "evenness": "patient_balance",
+    "mirrored": "flip_tta",
     "necks_mm": "neck_widths_mm",
-    "unlike_hu": "max_hu_difference", "most_fat": "max_fat_fraction", "least_peak": "min_peak_probability",
-    "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml", "peers": "other_libraries",
+    "unlike_hu": "max_hu_difference", "most_fat": "max_fat_fraction",
+    "least_peak": "min_peak_probability",
+    "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml",
+    "peers": "other_libraries",
     "implants": "synthetic_lesions", "decoys": "gallbladders", "veins": "dark_veins",
 }  # fmt: skip
 
-GONE = {"reach_mm": "tumours are sought inside the predicted liver only"}  # rules that went, and what holds now
+# rules that went, and what holds now
+GONE = {"reach_mm": "tumours are sought inside the predicted liver only"}
 
 
 class Usage(ValueError):
@@ -37,7 +41,9 @@ def values_given(words):
 
 
 def unknown(name, known, whose):
-    """The sentence about a name that isn't declared: its new name, why it went, or else those that there are."""
+    """The sentence about a name that isn't declared: its new name, why it went, or else those that
+    there are.
+    """
     if name in GONE:
         return f"{name!r} is no parameter any more: {GONE[name]}"
     if RENAMED.get(name) in known:
@@ -46,7 +52,8 @@ def unknown(name, known, whose):
 
 
 def of_type(name, text, default):
-    """What a text means for a parameter with this default: a Python literal of its type, or for text itself, quoted or not.
+    """What a text means for a parameter with this default: a Python literal of its type, or for
+    text itself, quoted or not.
 
     Raises Usage for a literal of another type.
     """

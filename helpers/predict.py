@@ -18,7 +18,8 @@ from helpers.scans.folder import cases_in
 from helpers.scans.volume import is_own_mask, write_mask
 
 DONE, FAILED, USAGE = 0, 1, 2
-SHIPPED = "lits18"  # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
+# trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
+SHIPPED = "lits18"
 EXPLAINED = """
 INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture (JPEG or PNG) whose grey values
 are an intensity window.
@@ -47,7 +48,9 @@ def main(words=None):
     try:
         log = predict(case, folder, out, rules, options)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        print(f"helpers.predict: {advised(error) or f'{options.input}: there is not enough memory'}", file=sys.stderr)
+        print("helpers.predict: "
+              f"{advised(error) or f'{options.input}: there is not enough memory'}",
+              file=sys.stderr)
         return FAILED
     print(f"{case.name}: {log.sentence}")
     print(f"{out}  ({log.seconds['all']:.1f} s)")
@@ -62,13 +65,16 @@ def parsed(words):
     )  # fmt: skip
     add = parser.add_argument
     add("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
-    add("--run", default=SHIPPED, help=f"whose trained networks are used (default {SHIPPED}, which came along)")
+    add("--run", default=SHIPPED,
+        help=f"whose trained networks are used (default {SHIPPED}, which came along)")
     add("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
     add("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda is an NVIDIA GPU")
-    add("--window", type=float, nargs=2, default=(-40.0, 160.0), help="HU that grey 0 and 255 of a picture mean")
+    add("--window", type=float, nargs=2, default=(-40.0, 160.0),
+        help="HU that grey 0 and 255 of a picture mean")
     add("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
-    add("--unfinished", action="store_true", help="also take the best weights so far of a paused training")
+    add("--unfinished", action="store_true",
+        help="also take the best weights so far of a paused training")
     rules = "rules of the cascade, named as in notebook 05"
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=rules)
     return parser.parse_args(words)
@@ -86,7 +92,8 @@ def chosen_case(source, number=None):
         return reading.case_of(source)
     if not source.is_dir():
         exists = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
-        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if exists else "no such file"))
+        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if exists
+                                          else "no such file"))
     cases = [case for case in cases_in(source) if case.layout == "DICOM"]
     if not cases:
         advice = "give one file, or the folder to helpers.run --data"
@@ -108,10 +115,12 @@ def checked_output(case, out):
     if out is None:
         out = Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
         if out.exists() and not is_own_mask(out):
-            raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; name another file with -o")
+            raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; "
+                             "name another file with -o")
         return out
     if not out.name.endswith(endings):
-        raise ValueError(f"{out}: the mask of {case.image.name} is written as {' or '.join(endings)}")
+        raise ValueError(f"{out}: the mask of {case.image.name} is written as "
+                         f"{' or '.join(endings)}")
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name the file to write")
     if out.resolve() == case.image.resolve():
@@ -153,7 +162,8 @@ def predict(case, folder, out, rules, options):
     from helpers.cascade import pipeline, weights
 
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or leave it out")
+        raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or "
+                         "leave it out")
     networks = weights.load_networks(folder, options.device, options.unfinished)
     result = pipeline.segment(volume, networks, Rules(**rules))
     for code, detail in checks.orientation(volume, *hu_ends, result.labels)[0] if hu_ends else []:
@@ -171,7 +181,8 @@ def sound_scan(case, options):
     What was repaired or looks odd is printed. Raises Unfit for a scan that can't be used.
     """
     if names.is_picture(case.image):
-        return _read(lambda: pictures.stack([case.image], options.window, options.channel), case), None
+        return _read(lambda: pictures.stack([case.image], options.window, options.channel),
+                     case), None
     volume = _read(lambda: reading.read_scan(case.image), case)
     findings, low, high, _ = quality_control.scan_findings(case, volume)
     for code, detail in findings:
@@ -191,7 +202,8 @@ def _read(read, case):
     except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever else a bad file makes a reader do
-        raise Unfit("unreadable", f"{case.image}: can't be read ({type(error).__name__}: {error})") from error
+        raise Unfit("unreadable",
+                    f"{case.image}: can't be read ({type(error).__name__}: {error})") from error
 
 
 def write_picture(labels, out):

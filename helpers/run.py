@@ -35,7 +35,8 @@ def main(words=None):
         if code != DONE:
             return code
         if asked_to_end and job is not jobs[-1]:
-            print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to go on", file=sys.stderr)
+            print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to go on",
+                  file=sys.stderr)
             return PAUSED
     report = run.reports / "report.html"
     print(f"\nreport: {runs.relative(report)}" if report.is_file() else "\ndone")
@@ -46,10 +47,16 @@ def asked(words):
     """The command line as a namespace; argparse itself exits with 2 for words it doesn't know."""
     ask = argparse.ArgumentParser("python -m helpers.run", description=__doc__, epilog=EXPLAINED,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    ask.add_argument("--run", default="demo", help="name of this attempt in data_lists, checkpoints and reports")
-    ask.add_argument("--data", help="folder of scans; without it the run's own from before, or the synthetic data set")
-    ask.add_argument("--only", help="notebooks by number with commas between, such as 04,05; default " + ",".join(SEQUENCE))
-    ask.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="notebook parameters")
+    ask.add_argument("--run", default="demo",
+                     help="name of this attempt in data_lists, checkpoints and reports")
+    ask.add_argument("--data",
+                     help="folder of scans; without it the run's own from before, or the synthetic "
+                          "data set")
+    ask.add_argument("--only",
+                     help="notebooks by number with commas between, such as 04,05; default "
+                     + ",".join(SEQUENCE))
+    ask.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+                     help="notebook parameters")
     return ask.parse_args(words)
 
 
@@ -78,7 +85,8 @@ def planned(ask, run):
         run.training(given["trial"])  # raises ValueError for a name that could leave its folder
     if not first and not run.known():
         known = sorted({p.name for p in (runs.ROOT / "data_lists").glob("*") if p.is_dir()})
-        raise Usage(f"there is no run {run.name!r} yet; begin with notebook 01, or choose one of: {', '.join(known) or 'none'}")
+        raise Usage(f"there is no run {run.name!r} yet; begin with notebook 01, or choose one of: "
+                    f"{', '.join(known) or 'none'}")
     jobs = []
     for name in chosen:
         parameters = {k: v for k, v in given.items() if k in declared[name]} | {"run": run.name}
@@ -116,11 +124,14 @@ def checked_data(folder):
     except (FileNotFoundError, ValueError) as error:
         raise Usage(str(error)) from error
     folder = Path(folder).expanduser().absolute()
-    return str(folder.resolve() if ".." in folder.parts else folder)  # what is after a link and ".." only the system knows
+    # what is after a link and ".." only the system knows
+    return str(folder.resolve() if ".." in folder.parts else folder)
 
 
 def data_of_before(run):
-    """The data folder that the run was made from: leaving --data out must not turn it into another run."""
+    """The data folder that the run was made from: leaving --data out must not turn it into another
+    run.
+    """
     stamp = steps.Step("01_exploration", run, {}).stamp
     return files.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
 

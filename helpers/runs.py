@@ -7,7 +7,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
-ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()  # tests point this at a folder of their own
+# tests point this at a folder of their own
+ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()
 PHANTOMS = ROOT / "data" / "phantoms"
 
 
@@ -22,7 +23,8 @@ class Run:
 
     def __post_init__(self):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(self.name)):
-            raise ValueError(f"run name {self.name!r}: use letters, digits, '.', '-' and '_', beginning with a letter or digit")
+            raise ValueError(f"run name {self.name!r}: use letters, digits, '.', '-' and '_', "
+                             "beginning with a letter or digit")
 
     @property
     def lists(self):
@@ -38,7 +40,9 @@ class Run:
         return ROOT / "checkpoints" / self.name
 
     def training(self, trial=""):
-        """Where the trainings of a run lie, a folder a stage; those of a trial lie apart, and its name obeys the run's rules."""
+        """Where the trainings of a run lie, a folder a stage; those of a trial lie apart, and its
+        name obeys the run's rules.
+        """
         return self.checkpoints / "trials" / Run(trial).name if trial else self.checkpoints
 
     @property
@@ -50,7 +54,9 @@ class Run:
         return self.reports / "predictions"
 
     def prediction(self, case):
-        """The mask that 05 writes for a case: "volume-3" becomes segmentation-3.nii.gz, as LiTS names them."""
+        """The mask that 05 writes for a case: "volume-3" becomes segmentation-3.nii.gz, as LiTS
+        names them.
+        """
         return self.predictions / f"segmentation-{case.removeprefix('volume-')}.nii.gz"
 
     def log(self, case):
@@ -62,7 +68,9 @@ class Run:
         return self.predictions / f"{organ}-probability-{case.removeprefix('volume-')}.nii.gz"
 
     def tta_std(self, case):
-        """How far the tumour probabilities of mirrored views lie apart, uint8 (255 is 1) on the scan's own grid."""
+        """How far the tumour probabilities of mirrored views lie apart, uint8 (255 is 1) on the
+        scan's own grid.
+        """
         return self.predictions / f"tumour-tta-std-{case.removeprefix('volume-')}.nii.gz"
 
     @property
@@ -84,7 +92,9 @@ def known_runs():
 
 
 def relative(path):
-    """The path as written in lists: relative to the project where it can be, else absolute; always with '/'."""
+    """The path as written in lists: relative to the project where it can be, else absolute; always
+    with '/'.
+    """
     path = Path(os.path.abspath(path))  # without following links, which may lead out of the project
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
 

@@ -15,7 +15,7 @@ from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scoring import case_scores, run_scores, summary
 
 DONE, FAILED = 0, 1
-PREFIX = re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE)
+PREFIX = (re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE))
 
 
 def names_in(folder):
@@ -66,17 +66,20 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     """
     references, predictions = names_in(reference_dir), names_in(prediction_dir)
     if any(name.lower().startswith("segmentation") for name in references):
-        references = {name: path for name, path in references.items() if not name.lower().startswith("volume")}
+        references = {name: path for name,
+                      path in references.items() if not name.lower().startswith("volume")}
     if any(name.lower().startswith("segmentation") for name in predictions):
         others = re.compile(r"volume|(liver|tumour)-(probability|tta-std)", re.IGNORECASE)
         predictions = {name: path for name, path in predictions.items() if not others.match(name)}
     if not references:
         raise ValueError(f"{reference_dir}: holds no .nii or .nii.gz file to score against")
     scans = names_in(scans_dir) if scans_dir else {}
-    scans = {name: path for name, path in scans.items() if not name.lower().startswith("segmentation")}
+    scans = {name: path for name,
+             path in scans.items() if not name.lower().startswith("segmentation")}
     jobs = []
     for name, path in references.items():
-        jobs.append((name, path, partner(name, predictions, "prediction"), partner(name, scans, "scan")))
+        jobs.append((name, path, partner(name, predictions, "prediction"),
+                     partner(name, scans, "scan")))
     used = {prediction for _, _, prediction, _ in jobs if prediction}
     if not used:
         raise ValueError(
@@ -111,7 +114,8 @@ def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     elif not failed:
         failed = "there is no prediction"
     hu = scan.hu if scan else None
-    scored, _ = case_scores.score(case, reference, prediction, grid.spacing_mm, grid.affine, hu, tolerances_mm, failed)
+    scored, _ = case_scores.score(case, reference, prediction, grid.spacing_mm, grid.affine, hu,
+                                  tolerances_mm, failed)
     scored.row |= {"note": "" if failed else _note(prediction_path, grid), "refused": refused}
     return scored
 
@@ -131,7 +135,8 @@ def read_reference(path, scan=None):
             "taken from them"
         )
     nothing = np.broadcast_to(np.int16(0), array.shape)
-    grid = replace(volume.volume_from_array(np.zeros((1, 1, 1), np.int16), affine, path), file_shape=array.shape)
+    grid = replace(volume.volume_from_array(np.zeros((1, 1, 1), np.int16), affine, path),
+                   file_shape=array.shape)
     grid.hu = volume.to_canonical(nothing, affine)
     return grid, run_scores.labels_of(labels.place_mask(array, affine, grid, path), path)
 
@@ -165,7 +170,8 @@ def main(arguments=None):
         print(f"helpers.score: {error}", file=sys.stderr)
         return FAILED
     work = partial(score_files, tolerances_mm=tuple(options.tolerance))
-    results = run_scores.score_all([(job[0], job) for job in to_score], work, options.workers or None)
+    results = run_scores.score_all([(job[0], job) for job in to_score], work,
+                                   options.workers or None)
     unusable = [result for result in results if isinstance(result, str)]
     scored = [result for result in results if not isinstance(result, str)]
     for sentence in unusable:
@@ -179,7 +185,8 @@ def main(arguments=None):
     try:
         _write(options, scored, unusable)
     except OSError as error:
-        print(f"helpers.score: {options.output}: the results can't be written there ({error})", file=sys.stderr)
+        print(f"helpers.score: {options.output}: the results can't be written there ({error})",
+              file=sys.stderr)
         return FAILED
     except RuntimeError as error:  # of the report
         print(f"helpers.score: {error}", file=sys.stderr)
@@ -190,13 +197,15 @@ def main(arguments=None):
 def _write(options, scored, unusable):
     """All files of the output folder, and the few lines that a person reads at once."""
     folder = Path(options.output).absolute()
-    source = {"cases.source": f"{options.predictions} against {options.references}", "cases.not_scored": unusable}
+    source = {"cases.source": f"{options.predictions} against {options.references}",
+              "cases.not_scored": unusable}
     values = summary.write(folder, case_scores.tables(scored), source)
     for organ in ("liver", "tumour"):
         key = f"{organ}.dice_per_case"
         low, high = values[f"{key}.low"], values[f"{key}.high"]
         interval = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
-        print(f"{organ} Dice per case {values[f'{key}.mean']:.3f}{interval}, global {values[f'{organ}.dice_global']:.3f}")
+        print(f"{organ} Dice per case {values[f'{key}.mean']:.3f}{interval}, global "
+              f"{values[f'{organ}.dice_global']:.3f}")
     if options.report:
         jobs.write_report(folder / "report.html", {"scores_dir": str(folder)})
     where = Path(options.output) / ("report.html" if options.report else "summary.json")
@@ -205,15 +214,23 @@ def _write(options, scored, unusable):
 
 
 def _parser():
-    parser = argparse.ArgumentParser("python -m helpers.score", description="LiTS scores of predicted against reference masks.")
-    parser.add_argument("references", metavar="REFERENCE_DIR", help="folder of reference masks, .nii or .nii.gz, labels 0/1/2")
-    parser.add_argument("predictions", metavar="PREDICTION_DIR", help="folder of predicted masks, named alike")
-    parser.add_argument("-o", "--output", metavar="DIR", default="scores", help="where the results go (default: ./scores)")
-    parser.add_argument("--scans", metavar="DIR", help="folder of the CT scans, for geometry and the lesions' contrast")
+    parser = argparse.ArgumentParser("python -m helpers.score",
+                                     description="LiTS scores of predicted against reference "
+                                                 "masks.")
+    parser.add_argument("references", metavar="REFERENCE_DIR",
+                        help="folder of reference masks, .nii or .nii.gz, labels 0/1/2")
+    parser.add_argument("predictions", metavar="PREDICTION_DIR",
+                        help="folder of predicted masks, named alike")
+    parser.add_argument("-o", "--output", metavar="DIR", default="scores",
+                        help="where the results go (default: ./scores)")
+    parser.add_argument("--scans", metavar="DIR",
+                        help="folder of the CT scans, for geometry and the lesions' contrast")
     parser.add_argument("--report", action="store_true", help="write figures and report.html, too")
-    parser.add_argument("--tolerance", type=float, nargs="+", metavar="MM", default=list(case_scores.TOLERANCES_MM),
+    parser.add_argument("--tolerance", type=float, nargs="+", metavar="MM",
+                        default=list(case_scores.TOLERANCES_MM),
                         help="tolerances of surface Dice in mm (default: 2 5)")  # fmt: skip
-    parser.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")
+    parser.add_argument("--workers", type=int, default=0,
+                        help="processes (default: one for each core)")
     return parser
 
 

@@ -50,7 +50,8 @@ def build(a):
     """
     library, _, name = a.model.partition(":")
     if a.frozen and library not in ("smp", "upsampled"):
-        raise ValueError(f"model {a.model!r}: has no encoder of which {a.frozen} stages could be frozen")
+        raise ValueError(f"model {a.model!r}: has no encoder of which {a.frozen} stages could be "
+                         "frozen")
     size = a.in_channels, a.classes, a.width, a.levels
     makers = {
         "unet": lambda: UNet(*size, a.unshuffle),
@@ -58,7 +59,8 @@ def build(a):
         "unet3d": lambda: UNet3d(*size, a.slices),
         "convlstm": lambda: RecurrentUNet(*size, a.slices),
         "specialists": lambda: Specialists(*size),
-        "upsampled": lambda: Upsampled(name, a.in_channels, a.classes, a.width, a.encoder_weights, a.frozen),
+        "upsampled": lambda: Upsampled(name, a.in_channels, a.classes, a.width, a.encoder_weights,
+                                       a.frozen),
         "smp": lambda: from_smp(name, a.in_channels, a.classes, a.encoder_weights, a.frozen),
         "monai": lambda: from_monai(name, *size),
     }
@@ -73,9 +75,11 @@ def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
 
     architecture, _, encoder = name.partition(":")
     if not hasattr(smp, architecture):
-        raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …")
+        raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, "
+                         "FPN …")
     settings = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
-    network = _made_by_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights, settings)
+    network = _made_by_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights,
+                           settings)
     freeze(network.encoder, frozen)
     return network
 
@@ -86,7 +90,8 @@ def _made_by_smp(make, encoder, encoder_weights, settings):
     except KeyError as error:
         raise ValueError(f"smp has no encoder {encoder!r} ({error})") from error
     except OSError as error:  # every kind of failed download is one
-        message = f"the {encoder_weights} weights of {encoder} can't be downloaded; leave encoder_weights empty"
+        message = (f"the {encoder_weights} weights of {encoder} can't be downloaded; leave "
+                   "encoder_weights empty")
         raise RuntimeError(message) from error
 
 
@@ -105,8 +110,10 @@ def from_monai(name, in_channels, classes, width, levels):
         "SegResNet": {"init_filters": width},
     }
     if name not in known:
-        raise ValueError(f"MONAI network {name!r} is not known here; choose one of {', '.join(known)}")
-    return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes, **known[name])
+        raise ValueError(f"MONAI network {name!r} is not known here; choose one of "
+                         f"{', '.join(known)}")
+    return getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=classes,
+                               **known[name])
 
 
 class FrozenNorm(nn.BatchNorm2d):
@@ -125,7 +132,8 @@ def freeze(encoder, stages):
     resnet = all(hasattr(encoder, name) for names in RESNET for name in names)
     if stages and not (resnet and stages <= len(RESNET)):
         kind = type(encoder).__name__
-        raise ValueError(f"{stages} stages of {kind} can't be frozen: a ResNet has {len(RESNET)}, others can't")
+        raise ValueError(f"{stages} stages of {kind} can't be frozen: a ResNet has {len(RESNET)}, "
+                         "others can't")
     for name in sum(RESNET[:stages], ()):
         getattr(encoder, name).requires_grad_(False)
         for path, layer in list(encoder.named_modules()):
@@ -145,8 +153,10 @@ class Upsampled(nn.Module):
         settings = {"in_channels": in_channels, "depth": 5, "weights": encoder_weights}
         self.encoder = _made_by_smp(get_encoder, encoder, encoder_weights, settings)
         freeze(self.encoder, frozen)
-        widths = [self.encoder.out_channels[-1], *(width * 2**level for level in reversed(range(5)))]
-        steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a, b in pairwise(widths)]
+        widths = [self.encoder.out_channels[-1],
+                  *(width * 2**level for level in reversed(range(5)))]
+        steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a,
+                 b in pairwise(widths)]
         self.head = nn.Sequential(*steps, nn.Conv2d(width, classes, 1))
 
     def forward(self, x):  # (B, in_channels, H, W), both multiples of 32

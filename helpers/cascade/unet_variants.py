@@ -29,8 +29,10 @@ class AcrossSlices(nn.Conv2d):
         self.slices = slices
 
     def forward(self, x):
-        volume = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.slices)).permute(0, 4, 1, 2, 3)  # (B, inside, slices, H, W)
-        out = nn.functional.conv3d(volume, self.weight.unflatten(1, (3, -1)).transpose(1, 2), padding=1)
+        # (B, inside, slices, H, W)
+        volume = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.slices)).permute(0, 4, 1, 2, 3)
+        out = nn.functional.conv3d(volume, self.weight.unflatten(1, (3, -1)).transpose(1, 2),
+                                   padding=1)
         return out.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
@@ -49,7 +51,9 @@ class UNet3d(UNet):
                 block[k] = AcrossSlices(block[k].in_channels, block[k].out_channels, slices)
 
     def forward(self, x):  # (B, slices · windows, H, W)
-        return super().forward(unfolded(x, self.slices)).unflatten(0, (-1, self.slices))[:, self.slices // 2]
+        return super().forward(unfolded(x, self.slices)).unflatten(0,
+                                                                   (-1, self.slices))[:,
+                                                                                      self.slices // 2]
 
 
 class ConvLSTM(nn.Module):
@@ -60,13 +64,16 @@ class ConvLSTM(nn.Module):
     def __init__(self, inside, outside):
         super().__init__()
         self.gates = nn.Conv2d(inside + outside, 4 * outside, 3, padding=1)
-        nn.init.ones_(self.gates.bias[outside : 2 * outside].data)  # to begin with, nothing is forgotten
+        # to begin with, nothing is forgotten
+        nn.init.ones_(self.gates.bias[outside : 2 * outside].data)
 
     def forward(self, sequence):  # pictures (B, inside, H, W), in the order in which they are read
         batch, _, height, width = sequence[0].shape
-        memory = state = torch.zeros(batch, self.gates.out_channels // 4, height, width, device=sequence[0].device)
+        memory = state = torch.zeros(batch, self.gates.out_channels // 4, height, width,
+                                     device=sequence[0].device)
         for x in sequence:
-            enter, keep, show, new = self.gates(torch.cat([x, state.to(x.dtype)], dim=1)).chunk(4, dim=1)
+            enter, keep, show, new = (self.gates(torch.cat([x, state.to(x.dtype)],
+                                                           dim=1)).chunk(4, dim=1))
             memory = keep.sigmoid() * memory + enter.sigmoid() * new.tanh()
             state = show.sigmoid() * memory.tanh()
         return state
@@ -81,8 +88,10 @@ class RecurrentUNet(UNet):
     def __init__(self, in_channels, classes=1, width=16, levels=4, slices=1):
         super().__init__(in_channels // slices, classes, width, levels)
         self.slices, deepest = slices, width * 2**levels
-        self.upwards, self.downwards = ConvLSTM(deepest, deepest // 2), ConvLSTM(deepest, deepest - deepest // 2)
-        self.heard = nn.BatchNorm2d(deepest)  # an LSTM's states are small at first, and would be lost beside the skips
+        self.upwards, self.downwards = (ConvLSTM(deepest, deepest // 2),
+                                        ConvLSTM(deepest, deepest - deepest // 2))
+        # an LSTM's states are small at first, and would be lost beside the skips
+        self.heard = nn.BatchNorm2d(deepest)
 
     def forward(self, x):  # (B, slices · windows, H, W)
         x, middle, skips = unfolded(x, self.slices), self.slices // 2, []
@@ -91,7 +100,8 @@ class RecurrentUNet(UNet):
             skips.append(x.unflatten(0, (-1, self.slices))[:, middle])
             x = nn.functional.max_pool2d(x, 2)
         read = self.down[-1](x).unflatten(0, (-1, self.slices)).unbind(1)
-        x = self.heard(torch.cat([self.upwards(read[: middle + 1]), self.downwards(read[middle:][::-1])], dim=1))
+        x = self.heard(torch.cat([self.upwards(read[: middle + 1]),
+                                  self.downwards(read[middle:][::-1])], dim=1))
         return self.decoded(x, skips)
 
 
@@ -115,10 +125,13 @@ class Specialists(nn.Module):
         grid = {"size": x.shape, "align_corners": False}
         to_box = nn.functional.affine_grid(_affine_matrix(reach, middle), **grid)
         from_box = nn.functional.affine_grid(_affine_matrix(1 / reach, -middle / reach), **grid)
-        crop = nn.functional.grid_sample(x, to_box, align_corners=False).contiguous(memory_format=torch.channels_last)
+        crop = nn.functional.grid_sample(x, to_box,
+                                         align_corners=False).contiguous(memory_format=torch.channels_last)
         inside = self.b(crop).float()
-        inside = nn.functional.grid_sample(inside, from_box, padding_mode="border", align_corners=False)
-        trust = self.chooser(x).float().sigmoid()[..., None, None] * (from_box.abs().amax(-1) <= 1)[:, None]
+        inside = nn.functional.grid_sample(inside, from_box, padding_mode="border",
+                                           align_corners=False)
+        trust = (self.chooser(x).float().sigmoid()[..., None,
+                                                   None] * (from_box.abs().amax(-1) <= 1)[:, None])
         if self.training:
             trust = trust * (torch.rand(len(x), 1, 1, 1, device=x.device) >= A_ALONE)
         return whole + trust * (inside - whole)

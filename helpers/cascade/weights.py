@@ -51,7 +51,8 @@ def averaged(network, decay=0.995):
         if torch.is_floating_point(kept[0]):
             torch._foreach_lerp_(kept, new, 1 - share)
         else:
-            for a, b in zip(kept, new, strict=True):  # BatchNorm counts its batches in whole numbers
+            # BatchNorm counts its batches in whole numbers
+            for a, b in zip(kept, new, strict=True):
                 a.copy_(b)
 
     return AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
@@ -80,7 +81,8 @@ def load_weights(path, device="cpu"):
     try:
         with safe_open(path, framework="pt") as opened:
             card = json.loads(opened.metadata()["card"])
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            weights = {name: opened.get_tensor(name)
+                       for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:
         raise ValueError(f"{path}: can't be read as weights of this project ({error})") from error
     try:
@@ -116,7 +118,8 @@ def load_network(path, device="cpu", precision=None):
     in.
     """
     device = torch.device(device)
-    return TrainedNetwork(*load_weights(path, device), precision or half_precision_supported(device))
+    return TrainedNetwork(*load_weights(path, device),
+                          precision or half_precision_supported(device))
 
 
 def load_networks(folder, device="auto", unfinished=False):

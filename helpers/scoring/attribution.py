@@ -165,7 +165,8 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
     def dice_at(where, thresholds):
         inside = smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
         parts = inside, truth, hu[box]
-        return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm) for t in thresholds}
+        return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm)
+                for t in thresholds}
 
     at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, run_threshold}))
     best = max(at, key=lambda t: (at[t], -abs(t - run_threshold)))

@@ -43,7 +43,8 @@ class Scored:
     uncertainty: list = field(default_factory=list)
 
 
-def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None, tolerances_mm=TOLERANCES_MM, failed=""):
+def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None,
+          tolerances_mm=TOLERANCES_MM, failed=""):
     """Measure one case.
 
     reference, prediction  uint8 (z, y, x), labels 0 background, 1 liver, 2 tumour.
@@ -133,7 +134,8 @@ def tables(scored):
 
     tumour = np.pad(np.full((1, 1, 1), 2, np.uint8), ((0, 0), (1, 1), (1, 1)))
     blank = score("", tumour, tumour, (1.0, 1.0, 1.0))[0]  # has a row of every kind
-    out = {"cases": pd.DataFrame([s.row for s in scored], columns=None if scored else list(blank.row))}
+    out = {"cases": pd.DataFrame([s.row for s in scored],
+                                 columns=None if scored else list(blank.row))}
     for name in ("lesions", "slices"):
         rows = [row for s in scored for row in getattr(s, name)]
         out[name] = pd.DataFrame(rows, columns=None if rows else list(getattr(blank, name)[0]))

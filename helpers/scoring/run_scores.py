@@ -34,7 +34,8 @@ def cases_of(run, splits):
     for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
         if not (run.lists / name).is_file():
             raise FileNotFoundError(
-                f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} first"
+                f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} "
+                "first"
             )
     cases = case_table.read_table(run.lists / "cases.csv")
     split = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
@@ -47,7 +48,8 @@ def cases_of(run, splits):
     usable = (chosen["mask"] != "") & (chosen["verdict"] != "quarantined")
     chosen = chosen[chosen["split"].isin(wanted) & usable].reset_index(drop=True)
     if chosen.empty:
-        raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score against")
+        raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score "
+                         "against")
     return chosen.assign(run=run.name)
 
 
@@ -118,7 +120,8 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     if failed and evidence and evidence.log.get("sentence"):
         failed += f"; the cascade says: {evidence.log['sentence']}"
     scored, lesions = case_scores.score(
-        case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm, failed
+        case, reference, prediction, volume.spacing_mm, volume.affine, volume.hu, tolerances_mm,
+        failed
     )
     scored.row |= {name: row[name] for name in ("split", "group", "run")} | {"note": note}
     if evidence and not failed and evidence.log.get("outcome") != "failed":
