@@ -51,7 +51,7 @@ class Entrant:
 
     def step(self, share):
         for group in self.optimiser.param_groups:
-            group["lr"] = float(self.rate(share))  # a state with numpy's numbers can't be read again
+            group["lr"] = float(self.rate(share))  # numpy's can't be read from a state
         self.steps += 1
         return self.learn(self.batches.draw())
 

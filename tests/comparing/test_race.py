@@ -1,4 +1,4 @@
-"""The race: the clock counts learning only, nobody is judged twice, and what is said comes from the numbers."""
+"""The race: the clock counts learning only, nobody is judged twice, the page comes from the numbers."""
 
 import importlib.util
 import io
@@ -56,9 +56,9 @@ class Learner:
         self.clock[0] += 100
         if self.steps < 6:
             return np.zeros_like(volume)
-        found = np.minimum(volume, 1)
-        found[0, 2, 1] = 2
-        return found
+        labels = np.minimum(volume, 1)
+        labels[0, 2, 1] = 2
+        return labels
 
     def state_dict(self):
         return {"steps": self.steps}
@@ -79,7 +79,7 @@ def test_only_learning_counts_and_every_moment_has_its_rows(two_patients, clock)
     assert two_patients.next_moment("smp") is None and two_patients.next_moment("ours") == 1
 
 
-def test_one_that_pauses_goes_on_with_its_clock_and_its_weights(two_patients, clock):
+def test_one_that_pauses_resumes_with_its_clock_and_its_weights(two_patients, clock):
     first = Learner(clock)
     assert race.learn(two_patients, "smp", first, lambda: first.steps == 7) == PAUSED
     assert two_patients.rows().step.tolist() == [5, 5]
@@ -132,12 +132,12 @@ def test_rounds_fill_the_minutes_of_a_stage():
 @pytest.mark.parametrize(("step", "epochs"), [(0, 28), (39, 28), (40, 7)])
 def test_a_stage_stopped_in_its_first_steps_keeps_the_epochs_that_its_trial_told(own_root, monkeypatch, step, epochs):
     """Of a training's own speed, 20 steps a minute and 100 an epoch, 7 epochs follow; before 40 steps it isn't known."""
-    run, asked = runs.Run("r"), []
+    run, planned = runs.Run("r"), []
     state = {"step": step, "minutes": step / 20, "total_steps": 2800, "settings": {"epochs": 28}}
     files.write_json(run.checkpoints / "liver-epochs.json", 28)
     monkeypatch.setattr(race_ours, "newest_state", lambda *_: state)
-    monkeypatch.setattr(race_ours, "train", lambda run, stage, epochs, minutes: asked.append(epochs) or DONE)
-    assert race_ours.take_turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and asked == [epochs]
+    monkeypatch.setattr(race_ours, "train", lambda run, stage, epochs, minutes: planned.append(epochs) or DONE)
+    assert race_ours.take_turn(run, "liver", 36.0, 4.5, lambda: float("inf"), []) == DONE and planned == [epochs]
 
 
 @pytest.mark.parametrize(("learnt", "signals", "code"), [(20.0, [], DONE), (3.0, [], PAUSED), (20.0, ["SIGINT"], PAUSED)])
@@ -228,10 +228,10 @@ def test_our_own_run_learns_the_same_slices_and_sees_no_validation_patient(own_r
     for stage in ("liver", "tumour"):
         (run.stores / stage).mkdir(parents=True)
         (run.stores / stage / "volume-1.json").write_text("{}")
-    own = race_ours.run_beside(race_rules.Race(run, 60.0))
-    assert own.name == "r-race60" and (own.lists / "train_chunk_01.csv").read_text() == "case,z\ntrain_chunk_01.csv,1\n"
-    assert (own.lists / "val.csv").read_text() == "case,z\n"
-    assert (own.stores / "tumour" / "volume-1.json").samefile(run.stores / "tumour" / "volume-1.json")
+    beside = race_ours.run_beside(race_rules.Race(run, 60.0))
+    assert beside.name == "r-race60" and (beside.lists / "train_chunk_01.csv").read_text() == "case,z\ntrain_chunk_01.csv,1\n"
+    assert (beside.lists / "val.csv").read_text() == "case,z\n"
+    assert (beside.stores / "tumour" / "volume-1.json").samefile(run.stores / "tumour" / "volume-1.json")
     assert sum(race_ours.SHARES.values()) == pytest.approx(1)
 
 
@@ -270,7 +270,7 @@ def test_other_recipes_learn_and_predict_on_the_scans_own_grid(slices, name, mon
     buffer = io.BytesIO()
     torch.save(one.state_dict(), buffer)
     buffer.seek(0)
-    state = torch.load(buffer, weights_only=True)  # as a race that goes on reads it
+    state = torch.load(buffer, weights_only=True)  # as a race that resumes reads it
     again = baseline_recipes.monai(slices, 64) if name == "monai" else baseline_recipes.smp(slices, 64, (-40, 160))
     first, _ = again.batches.draw()
     again.load_state_dict(state)
@@ -361,10 +361,10 @@ def test_means_and_patients_are_those_of_the_last_moment():
 @pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="nnunetv2 is not installed")
 def test_nnunet_learns_and_pauses_in_its_own_environment(tiny, tmp_path):
     shutil.copytree(tiny[0], tmp_path / "copy")
-    asked = ["nnunet", "--run", "tiny", "--minutes", 0.01, "--moments", 1]
-    paused = command(tmp_path / "copy", "helpers.comparing.race", *asked, "--sitting", 0.0001)
+    words = ["nnunet", "--run", "tiny", "--minutes", 0.01, "--moments", 1]
+    paused = command(tmp_path / "copy", "helpers.comparing.race", *words, "--sitting", 0.0001)
     assert paused.returncode == PAUSED, paused.stderr
-    done = command(tmp_path / "copy", "helpers.comparing.race", *asked)
+    done = command(tmp_path / "copy", "helpers.comparing.race", *words)
     assert done.returncode == DONE and "resumes after 0.0 minutes" in done.stdout, done.stdout + done.stderr
     table = pd.read_csv(Path(tmp_path / "copy" / "reports" / "tiny" / "race-0.01.csv"))
     assert table.liver_dice.between(0, 1).all() and len(table)

@@ -34,7 +34,7 @@ def test_peak_memory_of_a_process_and_its_child():
     assert 0.28 < done["peak_gib"] < 0.5 and done["output"].strip() == "well" and done["seconds"] > 0.5
 
 
-def test_a_failing_process_says_what_it_said():
+def test_a_failing_process_shows_what_it_printed():
     with pytest.raises(RuntimeError, match="ended with 3: no such luck"):
         timing.of_process([sys.executable, "-c", "import sys; print('no such luck'); sys.exit(3)"])
 

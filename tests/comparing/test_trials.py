@@ -123,14 +123,14 @@ def test_only_a_finished_trial_is_slimmed(own_root):
 
 
 def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root):
-    run, asked = runs.Run("r"), {"options": {"levels": 3}}
+    run, given = runs.Run("r"), {"options": {"levels": 3}}
     files.write_text(run.lists / "val.csv", "case,z\n")
 
     def finished(**changes):
-        return trial_of(run, **asked | changes).finished()
+        return trial_of(run, **given | changes).finished()
 
     assert not finished()
-    trial = trial_of(run, **asked)
+    trial = trial_of(run, **given)
     trained = trial.job().stage(run)
     trained.reads = [run.lists / "val.csv"]
     trained.paused("half way")
