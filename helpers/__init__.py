@@ -1,8 +1,7 @@
 """Cascade Liver CT: what a notebook or a script of yours needs, by one import. Nothing is loaded
 before it is asked for.
 
->>> from helpers import Run, plots, read_volume          # modules by their name, and what is asked
-                                                         for most by its own
+>>> from helpers import Run, plots, read_volume  # modules and what is asked for most, by name
 >>> volume = read_volume("volume-3.nii.gz")
 """
 
@@ -48,8 +47,9 @@ NAMES = {
     "learning.losses": "loss_named",
     "learning.train_step": "TrainStep",
 }
-_MODULES = {module: f"{room}.{module}" for room,
-            modules in ROOMS.items() for module in modules.split()}
+_MODULES = {
+    module: f"{room}.{module}" for room, modules in ROOMS.items() for module in modules.split()
+}
 _HOMES = {name: module for module, names in NAMES.items() for name in names.split()}
 
 

@@ -138,7 +138,7 @@ def _papermill(job, run, out, outcome):
             progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
             # or each kernel warns that its port on this machine isn't encrypted
             extra_arguments=["--log-level=ERROR"],
-        )  # fmt: skip
+        )
         if page := job.report(run):
             report_page.export(out, page)
         outcome.append(None)

@@ -14,7 +14,7 @@ RENAMED = {
     "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml",
     "peers": "other_libraries",
     "implants": "synthetic_lesions", "decoys": "gallbladders", "veins": "dark_veins",
-}  # fmt: skip
+}
 
 # rules that went, and what holds now
 GONE = {"reach_mm": "tumours are sought inside the predicted liver only"}

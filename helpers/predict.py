@@ -21,16 +21,18 @@ DONE, FAILED, USAGE = 0, 1, 2
 # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
 SHIPPED = "lits18"
 EXPLAINED = """
-INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture (JPEG or PNG) whose grey values
-are an intensity window.
+INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture
+(JPEG or PNG) whose grey values are an intensity window.
 exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage.
 examples:
-  python -m helpers.predict scan.nii.gz                          writes segmentation-scan.nii.gz here
+  python -m helpers.predict scan.nii.gz                writes segmentation-scan.nii.gz here
   python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
-  python -m helpers.predict scans/patient7                       a DICOM folder; writes segmentation-patient7.nii.gz
-  python -m helpers.predict scans/patient7 --series 2            the second of several series, in the order it lists
-  python -m helpers.predict scan.nii.gz --set max_fat_fraction=1 'neck_widths_mm=[]'   other rules than notebook 05's
-  python -m helpers.predict slice.png --window -40 160           writes segmentation-slice.png (0, 127 liver, 255 tumour)
+  python -m helpers.predict scans/patient7             a DICOM folder; segmentation-patient7.nii.gz
+  python -m helpers.predict scans/patient7 --series 2  the second of several, in the order it lists
+  python -m helpers.predict scan.nii.gz --set max_fat_fraction=1 'neck_widths_mm=[]'
+                                                       other rules than notebook 05's
+  python -m helpers.predict slice.png --window -40 160
+                                 writes segmentation-slice.png (0, 127 liver, 255 tumour)
 """
 
 
@@ -62,7 +64,7 @@ def parsed(words):
     parser = argparse.ArgumentParser(
         "python -m helpers.predict", description=__doc__, epilog=EXPLAINED,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
     add("--run", default=SHIPPED,

@@ -12,11 +12,12 @@ from helpers.scans.folder import cases_in
 SEQUENCE = ("01", "02", "03", "04", "05", "06")
 TRAINED = ("gate", "liver", "tumour")
 EXPLAINED = """
-exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage, 75 paused with work left: run again to go on.
-Ctrl-C (or SIGTERM) saves a training and pauses; a second one ends at once. Either way nothing is lost.
+exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage,
+75 paused with work left: run again to resume.
+Ctrl-C (or SIGTERM) saves a training and pauses; a second one ends at once. Nothing is lost.
 examples:
-  python -m helpers.run                                          the synthetic data set, start to report
-  python -m helpers.run --run lits --data /data/lits             your scans
+  python -m helpers.run                                 the synthetic data set, start to report
+  python -m helpers.run --run lits --data /data/lits    your scans
   python -m helpers.run --run lits --only 04 --set stage=liver chunk_minutes=50
 """
 
@@ -46,7 +47,7 @@ def main(words=None):
 def asked(words):
     """The command line as a namespace; argparse itself exits with 2 for words it doesn't know."""
     ask = argparse.ArgumentParser("python -m helpers.run", description=__doc__, epilog=EXPLAINED,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--run", default="demo",
                      help="name of this attempt in data_lists, checkpoints and reports")
     ask.add_argument("--data",

@@ -15,7 +15,10 @@ from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scoring import case_scores, run_scores, summary
 
 DONE, FAILED = 0, 1
-PREFIX = (re.compile(r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)", re.IGNORECASE))
+PREFIX = re.compile(
+    r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)",
+    re.IGNORECASE,
+)
 
 
 def names_in(folder):
@@ -66,16 +69,18 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     """
     references, predictions = names_in(reference_dir), names_in(prediction_dir)
     if any(name.lower().startswith("segmentation") for name in references):
-        references = {name: path for name,
-                      path in references.items() if not name.lower().startswith("volume")}
+        references = {
+            name: path for name, path in references.items() if not name.lower().startswith("volume")
+        }
     if any(name.lower().startswith("segmentation") for name in predictions):
         others = re.compile(r"volume|(liver|tumour)-(probability|tta-std)", re.IGNORECASE)
         predictions = {name: path for name, path in predictions.items() if not others.match(name)}
     if not references:
         raise ValueError(f"{reference_dir}: holds no .nii or .nii.gz file to score against")
     scans = names_in(scans_dir) if scans_dir else {}
-    scans = {name: path for name,
-             path in scans.items() if not name.lower().startswith("segmentation")}
+    scans = {
+        name: path for name, path in scans.items() if not name.lower().startswith("segmentation")
+    }
     jobs = []
     for name, path in references.items():
         jobs.append((name, path, partner(name, predictions, "prediction"),
@@ -214,9 +219,9 @@ def _write(options, scored, unusable):
 
 
 def _parser():
-    parser = argparse.ArgumentParser("python -m helpers.score",
-                                     description="LiTS scores of predicted against reference "
-                                                 "masks.")
+    parser = argparse.ArgumentParser(
+        "python -m helpers.score", description="LiTS scores of predicted against reference masks."
+    )
     parser.add_argument("references", metavar="REFERENCE_DIR",
                         help="folder of reference masks, .nii or .nii.gz, labels 0/1/2")
     parser.add_argument("predictions", metavar="PREDICTION_DIR",
@@ -228,7 +233,7 @@ def _parser():
     parser.add_argument("--report", action="store_true", help="write figures and report.html, too")
     parser.add_argument("--tolerance", type=float, nargs="+", metavar="MM",
                         default=list(case_scores.TOLERANCES_MM),
-                        help="tolerances of surface Dice in mm (default: 2 5)")  # fmt: skip
+                        help="tolerances of surface Dice in mm (default: 2 5)")
     parser.add_argument("--workers", type=int, default=0,
                         help="processes (default: one for each core)")
     return parser

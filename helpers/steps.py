@@ -47,8 +47,9 @@ class Step:
         for path in [runs.relative(p) for p in self.reads] or stamp["reads"]:
             reasons += origins.changes(path, stamp["reads"].get(path, "missing"),
                                        self._signature(path))
-        return reasons + origins.shortened([f"{path} is gone" for path in stamp["writes"]
-                                            if not runs.absolute(path).exists()])
+        return reasons + origins.shortened(
+            [f"{path} is gone" for path in stamp["writes"] if not runs.absolute(path).exists()]
+        )
 
     @property
     def state(self):

@@ -75,8 +75,9 @@ def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
 
     architecture, _, encoder = name.partition(":")
     if not hasattr(smp, architecture):
-        raise ValueError(f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, "
-                         "FPN …")
+        raise ValueError(
+            f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …"
+        )
     settings = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
     network = _made_by_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights,
                            settings)
@@ -155,8 +156,10 @@ class Upsampled(nn.Module):
         freeze(self.encoder, frozen)
         widths = [self.encoder.out_channels[-1],
                   *(width * 2**level for level in reversed(range(5)))]
-        steps = [nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True)) for a,
-                 b in pairwise(widths)]
+        steps = [
+            nn.Sequential(Doubling(a, b), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
+            for a, b in pairwise(widths)
+        ]
         self.head = nn.Sequential(*steps, nn.Conv2d(width, classes, 1))
 
     def forward(self, x):  # (B, in_channels, H, W), both multiples of 32

@@ -51,9 +51,11 @@ class UNet3d(UNet):
                 block[k] = AcrossSlices(block[k].in_channels, block[k].out_channels, slices)
 
     def forward(self, x):  # (B, slices · windows, H, W)
-        return super().forward(unfolded(x, self.slices)).unflatten(0,
-                                                                   (-1, self.slices))[:,
-                                                                                      self.slices // 2]
+        return (
+            super()
+            .forward(unfolded(x, self.slices))
+            .unflatten(0, (-1, self.slices))[:, self.slices // 2]
+        )
 
 
 class ConvLSTM(nn.Module):
@@ -72,8 +74,9 @@ class ConvLSTM(nn.Module):
         memory = state = torch.zeros(batch, self.gates.out_channels // 4, height, width,
                                      device=sequence[0].device)
         for x in sequence:
-            enter, keep, show, new = (self.gates(torch.cat([x, state.to(x.dtype)],
-                                                           dim=1)).chunk(4, dim=1))
+            enter, keep, show, new = self.gates(torch.cat([x, state.to(x.dtype)], dim=1)).chunk(
+                4, dim=1
+            )
             memory = keep.sigmoid() * memory + enter.sigmoid() * new.tanh()
             state = show.sigmoid() * memory.tanh()
         return state
@@ -125,13 +128,16 @@ class Specialists(nn.Module):
         grid = {"size": x.shape, "align_corners": False}
         to_box = nn.functional.affine_grid(_affine_matrix(reach, middle), **grid)
         from_box = nn.functional.affine_grid(_affine_matrix(1 / reach, -middle / reach), **grid)
-        crop = nn.functional.grid_sample(x, to_box,
-                                         align_corners=False).contiguous(memory_format=torch.channels_last)
+        crop = nn.functional.grid_sample(x, to_box, align_corners=False).contiguous(
+            memory_format=torch.channels_last
+        )
         inside = self.b(crop).float()
         inside = nn.functional.grid_sample(inside, from_box, padding_mode="border",
                                            align_corners=False)
-        trust = (self.chooser(x).float().sigmoid()[..., None,
-                                                   None] * (from_box.abs().amax(-1) <= 1)[:, None])
+        trust = (
+            self.chooser(x).float().sigmoid()[..., None, None]
+            * (from_box.abs().amax(-1) <= 1)[:, None]
+        )
         if self.training:
             trust = trust * (torch.rand(len(x), 1, 1, 1, device=x.device) >= A_ALONE)
         return whole + trust * (inside - whole)

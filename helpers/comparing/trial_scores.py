@@ -15,7 +15,7 @@ from helpers.slices.pixels import level
 COLUMNS = [
     "trial", "patients", "score", "low", "high",
     "difference", "difference_low", "difference_high", "better", "worse", "p",
-]  # fmt: skip
+]
 
 
 def liver_dice(weights, rows, device):

@@ -1,4 +1,6 @@
-"""The tables of notebook 01: cases.csv, a row a case, with its columns and their types, and what is kept of each case."""
+"""The tables of notebook 01: cases.csv, a row a case, with its columns and their types, and what is
+kept of each case.
+"""
 
 import hashlib
 import json
@@ -12,56 +14,76 @@ from helpers.scans.volume import both_flips
 
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
-COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str", "mask_flip": "str"}
+COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str",
+            "mask_flip": "str"}
 COLUMNS |= {"bytes": "str", "axes": "str"}
 COLUMNS |= dict.fromkeys(("slices", "rows", "columns"), "Int64")
 COLUMNS |= dict.fromkeys(("spacing_z_mm", "spacing_y_mm", "spacing_x_mm"), "float64")
-COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver_ml": "float64", "tumour_ml": "float64"}
+COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver_ml": "float64",
+            "tumour_ml": "float64"}
 COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
 COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
-COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str")
+COLUMNS |= dict.fromkeys(
+    ("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str"
+)
 COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `duplicates` compares
 
 
 def table(rows):
-    """The rows of `quality_control.examine_all` as a DataFrame with the columns and types of cases.csv."""
+    """The rows of `quality_control.examine_all` as a DataFrame with the columns and types of
+    cases.csv.
+    """
     frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     text = [name for name, kind in COLUMNS.items() if kind == "str"]
     return frame.assign(**frame[text].fillna(""))
 
 
 def read_table(path):
-    """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text is ""."""
+    """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text
+    is "".
+    """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors are some
-        raise ValueError(f"{path}: can't be read as a table ({error}); run 01_exploration again") from error
+        raise ValueError(
+            f"{path}: can't be read as a table ({error}); run 01_exploration again"
+        ) from error
     if missing := {"case", "verdict", "image", "bytes"} - set(frame.columns):
-        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}; run 01_exploration again")
+        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}; run "
+                         "01_exploration again")
     frame = frame.reindex(columns=list(COLUMNS), fill_value="")
     numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
     return frame.assign(**frame[list(numbers)].apply(pd.to_numeric).astype(numbers))
 
 
 def write_tables(folder, rows, histograms, lesions):
-    """Write what `quality_control.examine_all` returns as histograms.csv, lesions.csv and, last, cases.csv; gives their paths."""
+    """Write what `quality_control.examine_all` returns as histograms.csv, lesions.csv and, last,
+    cases.csv; gives their paths.
+    """
     paths = [folder / f"{name}.csv" for name in ("cases", "histograms", "lesions")]
     files.write_csv(paths[1], pd.DataFrame(histograms, columns=["case", "region", "hu", "voxels"]))
-    files.write_csv(paths[2], pd.DataFrame(lesions, columns=["case", "lesion", "volume_ml", "diameter_mm"]))
+    files.write_csv(paths[2],
+                    pd.DataFrame(lesions, columns=["case", "lesion", "volume_ml", "diameter_mm"]))
     files.write_csv(paths[0], table(rows))
     return paths
 
 
 def proposed_flips(cases, flips, mask_flips):
-    """A line for `flips` and one for `mask_flips`: the words for the command line that follow all proposals in cases.csv.
+    """A line for `flips` and one for `mask_flips`: the words for the command line that follow all
+    proposals in cases.csv.
 
     flips, mask_flips   dict case -> axes, as asked for so far; a proposal adds to them.
     """
     lines = []
     for name, so_far in (("flips", flips), ("mask_flips", mask_flips)):
         proposed = cases[f"{name.removesuffix('s')}_proposed"]
-        turns = {case: both_flips(so_far.get(case, ""), axes) for case, axes in zip(cases.case, proposed) if axes}
-        lines.append(f"--set '{name}={json.dumps(so_far | turns)}'" if turns else f"{name}: none proposed")
+        turns = {
+            case: both_flips(so_far.get(case, ""), axes)
+            for case, axes in zip(cases.case, proposed)
+            if axes
+        }
+        lines.append(f"--set '{name}={json.dumps(so_far | turns)}'" if turns
+                     else f"{name}: none proposed")
     return lines
 
 
@@ -69,24 +91,35 @@ def findings_met(cases):
     """The table of all findings with the cases that have them, those with most cases first.
 
     cases     DataFrame with the columns case and findings of cases.csv.
-    returns   DataFrame finding, leads to, meaning, what to do, cases (how many), for example (three of them).
+    returns   DataFrame finding, leads to, meaning, what to do, cases (how many), for example (three
+              of them).
     """
     rows = []
     for code, (verdict, meaning, to_do) in FINDINGS.items():
-        named = [case for case, codes in zip(cases.case, cases.findings, strict=True) if code in codes.split()]
-        rows.append([code, verdict, meaning, to_do, len(named), ", ".join(named[:3]) + (" …" if len(named) > 3 else "")])
-    table = pd.DataFrame(rows, columns=["finding", "leads to", "meaning", "what to do", "cases", "for example"])
+        named = [
+            case
+            for case, codes in zip(cases.case, cases.findings, strict=True)
+            if code in codes.split()
+        ]
+        rows.append([code, verdict, meaning, to_do, len(named),
+                     ", ".join(named[:3]) + (" …" if len(named) > 3 else "")])
+    table = pd.DataFrame(rows, columns=["finding", "leads to", "meaning", "what to do", "cases",
+                                        "for example"])
     return table.sort_values("cases", ascending=False, kind="stable", ignore_index=True)
 
 
 def files_of(case):
-    """The files that a case is read from, those of its mask last; a path that leads nowhere stands for itself."""
+    """The files that a case is read from, those of its mask last; a path that leads nowhere stands
+    for itself.
+    """
     paths = filter(None, (case.image, case.mask))
-    return [file for path in paths for file in (reading.files_of(path) if path.is_file() else [path])]
+    return [file for path in paths
+            for file in (reading.files_of(path) if path.is_file() else [path])]
 
 
 def fingerprint(case, how, known=()):
-    """A short hash of the bytes of a case's files and of how they are read: it changes when any of them does.
+    """A short hash of the bytes of a case's files and of how they are read: it changes when any of
+    them does.
 
     how    settings that change the voxels: the flips, and of pictures window and channel.
     known  dict path -> hex digest, for files that have been read already.
@@ -112,16 +145,19 @@ def signatures(case):
 
 
 def recall(folder, case, settings, how=None):
-    """The result that was kept of a case, when neither its bytes nor the settings have changed since; None otherwise.
+    """The result that was kept of a case, when neither its bytes nor the settings have changed
+    since; None otherwise.
 
-    how   as in `fingerprint`: where a signature differs the bytes are hashed, so that a scan that was only copied or
-          touched isn't examined again. None doesn't read them: other signatures are a change.
+    how   as in `fingerprint`: where a signature differs the bytes are hashed, so that a scan that
+          was only copied or touched isn't examined again. None doesn't read them: other signatures
+          are a change.
     """
     record, now = origins.recorded(record_of(folder, case)), signatures(case)
     if not origins.is_current(record, {"settings": settings}):
         return None
     if not origins.is_current(record, {"signatures": now}):
-        if how is None or record["signatures"].keys() != now.keys() or record["bytes"] != fingerprint(case, how):
+        if (how is None or record["signatures"].keys() != now.keys()
+            or record["bytes"] != fingerprint(case, how)):
             return None
         files.write_json(record_of(folder, case), record | {"signatures": now})
     return record["result"]

@@ -1,4 +1,6 @@
-"""What the voxels say for themselves: whether they are Hounsfield units, which way up the patient lies, where the liver is."""
+"""What the voxels say for themselves: whether they are Hounsfield units, which way up the patient
+lies, where the liver is.
+"""
 
 import itertools
 
@@ -8,12 +10,14 @@ from scipy.ndimage import binary_fill_holes
 from helpers.scans.volume import HU_RANGE, turned_over
 
 HISTOGRAM_STEP = 10  # HU
-FLIPS = tuple("".join(axes) for n in range(4) for axes in itertools.combinations("xyz", n))  # "", "x", … "xyz"
+# "", "x", … "xyz"
+FLIPS = tuple("".join(axes) for n in range(4) for axes in itertools.combinations("xyz", n))
 
 
 def counted(hu):
     """How often each value of HU_RANGE occurs in an array of any shape: int64 (5101,)."""
-    return np.bincount(hu.ravel(order="K").astype(np.intp) - HU_RANGE[0], minlength=HU_RANGE[1] - HU_RANGE[0] + 1)
+    return np.bincount(hu.ravel(order="K").astype(np.intp) - HU_RANGE[0],
+                       minlength=HU_RANGE[1] - HU_RANGE[0] + 1)
 
 
 def median(counts):
@@ -26,10 +30,13 @@ def median(counts):
 
 
 def histogram(name, region, counts):
-    """Rows of histograms.csv from counted values, up to 1500 HU in steps of 10; empty steps are left out."""
+    """Rows of histograms.csv from counted values, up to 1500 HU in steps of 10; empty steps are
+    left out.
+    """
     steps = counts[: 1500 - HU_RANGE[0]].reshape(-1, HISTOGRAM_STEP).sum(1)
     return [
-        {"case": name, "region": region, "hu": int(HU_RANGE[0] + HISTOGRAM_STEP * i), "voxels": int(steps[i])}
+        {"case": name, "region": region, "hu": int(HU_RANGE[0] + HISTOGRAM_STEP * i),
+         "voxels": int(steps[i])}
         for i in np.flatnonzero(steps)
     ]
 
@@ -40,25 +47,30 @@ def share(counts, low, high):
 
 
 def intensities(volume, low, high, counts, pictures=False):
-    """Findings about the values of a scan; low and high are its extremes, counts those of `counted`."""
+    """Findings about the values of a scan; low and high are its extremes, counts those of
+    `counted`.
+    """
     if low == high:
         return [("constant", f"every voxel is {low}")]
     findings = [] if pictures else _not_hu(low, high, counts)
     if volume.clipped:
-        findings.append(("clipped", f"{volume.clipped:,} voxels outside {HU_RANGE[0]} to {HU_RANGE[1]} HU"))
+        findings.append(("clipped",
+                         f"{volume.clipped:,} voxels outside {HU_RANGE[0]} to {HU_RANGE[1]} HU"))
     return findings
 
 
 def _not_hu(low, high, counts):
     """Why the values can't be Hounsfield units: a list of one finding, or of none."""
-    ceiling, bright, tissue = (share(counts, *ends) for ends in ((HU_RANGE[1],) * 2, (800, 1400), (-150, 250)))
+    ceiling, bright, tissue = (share(counts, *ends)
+                               for ends in ((HU_RANGE[1],) * 2, (800, 1400), (-150, 250)))
     if low >= 0 and high <= 255 or high - low < 100:
         return [("not-hu", f"values from {low} to {high}")]
     if ceiling > 0.02:
         return [("not-hu", f"{ceiling:.0%} of the voxels are {HU_RANGE[1]} or more")]
     if bright > 0.1:  # cortical bone fills 1 % of an abdomen; water with an offset fills half of it
         middle = median(np.where(np.arange(HU_RANGE[0], HU_RANGE[1] + 1) < 800, 0, counts))
-        text = f"values from {low} to {high}, {bright:.0%} of them about {middle:.0f}; an offset of 1024 or 1000"
+        text = (f"values from {low} to {high}, {bright:.0%} of them about {middle:.0f}; an offset "
+                "of 1024 or 1000")
         return [("not-rescaled", text)]
     if tissue < 0.005:
         return [("not-rescaled", f"{tissue:.1%} of the voxels lie between -150 and 250 HU")]
@@ -66,13 +78,16 @@ def _not_hu(low, high, counts):
 
 
 def orientation(volume, low, high, labels=None):
-    """Does the patient lie as the header says? Bone behind, the liver on the right, the lungs above it.
+    """Does the patient lie as the header says? Bone behind, the liver on the right, the lungs above
+    it.
 
     labels   uint8 (z, y, x) or None.
-    returns  (findings, axes to turn the scan over along, "" for none). Only clear contradictions are named: a scan that
-             shows too little bone, lung or liver passes.
+    returns  (findings, axes to turn the scan over along, "" for none). Only clear contradictions
+             are named: a scan that shows too little bone, lung or liver passes.
     """
-    steps = tuple(max(1, n // most) for n, most in zip(volume.hu.shape, (64, 128, 128), strict=True))
+    steps = tuple(
+        max(1, n // most) for n, most in zip(volume.hu.shape, (64, 128, 128), strict=True)
+    )
     thin = tuple(slice(None, None, step) for step in steps)
     hu = volume.hu[thin]
     body = hu > (-300 if low < -300 else low + 5)  # windowed values end at the window
@@ -91,7 +106,9 @@ def _across(mask, axis):
 
 
 def _bone_in_front(hu, body, liver):
-    """The spine lies in the back half. Contrast in the bowel is as bright as bone, so all but a little must lie in front."""
+    """The spine lies in the back half. Contrast in the bowel is as bright as bone, so all but a
+    little must lie in front.
+    """
     (x, width), (y, depth) = _across(body, 2), _across(body, 1)
     columns = slice(max(0, int(x - 0.15 * width)), int(x + 0.15 * width) + 1)
     bone = (hu[..., columns] > 300).sum((0, 2))
@@ -100,7 +117,8 @@ def _bone_in_front(hu, body, liver):
     behind = float(bone[int(np.ceil(y)) :].sum() / bone.sum())
     ahead = float(y - (bone * np.arange(len(bone))).sum() / bone.sum()) / depth
     in_front = behind < 0.2 and ahead > 0.1
-    return ("spine-front", f"{1 - behind:.0%} of the bone in the middle lies in front") if in_front else None
+    return ("spine-front",
+            f"{1 - behind:.0%} of the bone in the middle lies in front") if in_front else None
 
 
 def _liver_on_left(hu, body, liver):
@@ -108,13 +126,19 @@ def _liver_on_left(hu, body, liver):
         return None
     x, width = _across(body[shown], 2)
     off = (_across(liver, 2)[0] - x) / width
-    return ("liver-left", f"its middle is {off:.0%} of the body's width left of the body's") if off > 0.05 else None
+    return (
+        ("liver-left", f"its middle is {off:.0%} of the body's width left of the body's")
+        if off > 0.05
+        else None
+    )
 
 
 def _lungs_below(hu, body, liver):
     if liver is None or not liver.any() or len(hu) < 8 or hu.min() > -700:
         return None
-    lungs = np.array([(binary_fill_holes(b) & (h < -500)).sum() for b, h in zip(body, hu, strict=True)])
+    lungs = np.array(
+        [(binary_fill_holes(b) & (h < -500)).sum() for b, h in zip(body, hu, strict=True)]
+    )
     if lungs.sum() < 0.03 * body.sum():
         return None
     middle = _across(liver, 0)[0]
@@ -127,15 +151,17 @@ def _lungs_below(hu, body, liver):
 def mask_against_flips(hu, labels, box):
     """Does the mask lie on one organ as it is, or only when mirrored?
 
-    The share of voxels within 50 HU of their median is nearly 1 inside a liver, and far less where a mask covers several
-    organs; so the flip that makes it markedly higher is the right one.
+    The share of voxels within 50 HU of their median is nearly 1 inside a liver, and far less where
+    a mask covers several organs; so the flip that makes it markedly higher is the right one.
 
     hu, labels  (z, y, x); box: the slices that hold all labels.
-    returns     (findings, the mask's axes to turn over, "" for none, median HU under the mask as it is).
+    returns     (findings, the mask's axes to turn over, "" for none, median HU under the mask as it
+                is).
     """
     liver = labels[box] == 1 if (labels[box] == 1).any() else labels[box] >= 1
     flat = np.flatnonzero(liver)
-    flat = flat[:: max(1, len(flat) // 20_000)]  # thinned before it becomes places, which cost more than the rest together
+    # thinned before it becomes places, which cost more than the rest together
+    flat = flat[:: max(1, len(flat) // 20_000)]
     where = np.stack(np.unravel_index(flat, liver.shape), axis=1) + [edge.start for edge in box]
     near, middle = {}, {}  # the share of voxels that is near the median, and the median, by flip
     for flip in FLIPS:

@@ -1,4 +1,6 @@
-"""What a mask says: brought onto its scan's grid and to 0, 1 and 2, then measured within the box that holds all labels."""
+"""What a mask says: brought onto its scan's grid and to 0, 1 and 2, then measured within the box
+that holds all labels.
+"""
 
 import cc3d
 import numpy as np
@@ -14,7 +16,8 @@ def read_and_place(case, volume, data=None, mask_flip=""):
 
     data       the bytes of a NIfTI mask; None for other files.
     mask_flip  axes along which the mask is turned over on request.
-    returns    (uint8 (z, y, x): 0 background, 1 liver, 2 tumour; findings; the box, three slices, that holds all labels).
+    returns    (uint8 (z, y, x): 0 background, 1 liver, 2 tumour; findings; the box, three slices,
+               that holds all labels).
     Raises Unfit or ValueError, naming the file, for a mask that can't be used.
     """
     findings = []
@@ -22,7 +25,8 @@ def read_and_place(case, volume, data=None, mask_flip=""):
         labels = reading.read_labels(case.mask, volume)
     else:
         array, affine, notes = nifti.load(case.mask, data)
-        findings += [note for note in notes if note[0] == "wrong-ending"]  # the grid is the scan's, whatever the mask says
+        # the grid is the scan's, whatever the mask says
+        findings += [note for note in notes if note[0] == "wrong-ending"]
         labels = place_mask(array, affine, volume, case.mask)
         findings += _odd_grid(array.shape, affine, volume)
         if array.dtype.kind == "f" and (off := np.abs(array - np.rint(array)).max()) > 0:
@@ -36,7 +40,8 @@ def read_and_place(case, volume, data=None, mask_flip=""):
     if max(values) > 2:
         labels = np.zeros_like(labels)
         labels[box] = small
-        findings.append(("labels-mapped", f"values {values}" + ("; 255 is taken as tumour" if 255 in values else "")))
+        findings.append(("labels-mapped", f"values {values}"
+                         + ("; 255 is taken as tumour" if 255 in values else "")))
     return labels, findings, box
 
 
@@ -50,7 +55,9 @@ def _odd_grid(shape, affine, volume):
 
 
 def box_with_margin(labels, margin=0):
-    """The box, three slices (z, y, x), that holds all labels and `margin` voxels around; without any, the first voxel."""
+    """The box, three slices (z, y, x), that holds all labels and `margin` voxels around; without
+    any, the first voxel.
+    """
     box = box_of(labels)
     return (slice(0, 1),) * 3 if box is None else widened(box, [margin] * 3, labels.shape)
 
@@ -66,13 +73,17 @@ def mask_findings(name, volume, labels, box):
         {"case": name, "lesion": k, "volume_ml": float(ml), "diameter_mm": diameter_mm(ml)}
         for k, ml in enumerate(sizes_ml, start=1)
     ]
-    counts = {region: checks.counted(hu[labels == label]) for label, region in ((1, "liver"), (2, "tumour"))}
+    counts = {
+        region: checks.counted(hu[labels == label])
+        for label, region in ((1, "liver"), (2, "tumour"))
+    }
     columns = {
         "liver_ml": round(float(liver_voxels * volume.voxel_ml), 2),
         "tumour_ml": round(float(tumour_voxels * volume.voxel_ml), 3), "lesions": int(count),
-        "liver_slices": int(liver.any((1, 2)).sum()), "tumour_slices": int(tumour.any((1, 2)).sum()),
+        "liver_slices": int(liver.any((1, 2)).sum()),
+        "tumour_slices": int(tumour.any((1, 2)).sum()),
         "liver_hu": checks.median(counts["liver"]), "tumour_hu": checks.median(counts["tumour"]),
-    }  # fmt: skip
+    }
     findings = _components(liver, labels, volume.voxel_ml) if liver_voxels > tumour_voxels else []
     if not liver_voxels:
         findings.append(("no-liver", ""))
@@ -85,7 +96,9 @@ def mask_findings(name, volume, labels, box):
 
 
 def _components(liver, labels, voxel_ml):
-    """Findings about a liver of several components, and about those of them that are tumour alone."""
+    """Findings about a liver of several components, and about those of them that are tumour
+    alone.
+    """
     islands, count = cc3d.connected_components(liver, connectivity=26, return_N=True)
     if count < 2:
         return []
@@ -98,7 +111,8 @@ def _components(liver, labels, voxel_ml):
     findings = [("liver-islands", text)]
     if outside := int((healthy == 0).sum()):
         ml = sizes[healthy == 0].sum() * voxel_ml
-        findings.append(("tumour-outside", f"{outside} without a voxel of liver beside them, {ml:.2g} ml"))
+        findings.append(("tumour-outside",
+                         f"{outside} without a voxel of liver beside them, {ml:.2g} ml"))
     return findings
 
 

@@ -1,4 +1,6 @@
-"""Synthetic abdominal CTs with liver and tumour labels: a data set for the demo and the tests, drawn from a seed."""
+"""Synthetic abdominal CTs with liver and tumour labels: a data set for the demo and the tests,
+drawn from a seed.
+"""
 
 import os
 from functools import partial
@@ -25,22 +27,29 @@ from helpers.processes import WorkerDied, parallel_map
 from helpers.scans import nifti
 from helpers.scans.findings import Unfit
 
-AXES = ("LPS", "RAS", "PSR", "LAS", "LPI", "RAS", "LPS", "SPL")  # orientation of the file, by case number
+# orientation of the file, by case number
+AXES = ("LPS", "RAS", "PSR", "LAS", "LPI", "RAS", "LPS", "SPL")
 SETTINGS = "phantoms.json"
-VERSION = 1  # raise when the drawing changes, so that folders drawn the old way are refused, not mixed
+# raise when the drawing changes, so that folders drawn the old way are refused, not mixed
+VERSION = 1
 
 
 def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
-    """The liver with its vessels and, beside it, the gallbladder; returns the share of each voxel that is liver."""
+    """The liver with its vessels and, beside it, the gallbladder; returns the share of each voxel
+    that is liver.
+    """
     x, y, z, vary, rng = body.x, body.y, body.z, body.vary, body.rng
-    # In a slice the visceral face runs from the right kidney to the left front; seen from the front, from low right up.
+    # In a slice the visceral face runs from the right kidney to the left front; seen from the
+    # front, from low right up.
     visceral = 0.75 * (y - 8) + 0.62 * (x + vary(14, 26)) - 0.10 * (z + 70)
     below = -(z + vary(88, 100)) + vary(0.50, 0.62) * x + 0.12 * y
     left = 0.9 * (x - vary(48, 78)) + 0.1 * y
     shape = join_rounded(join_rounded(visceral, below, 30), left, 25)
     shape += 4 * draw_waves(rng, body.axes_mm, 70) + 1.5 * draw_waves(rng, body.axes_mm, 30)
     wavy = draw_waves(rng, body.axes_mm, 32)
-    fissure = np.abs(x + 8 - vary(-0.3, 0.3) * (y + 60) + 3 * wavy) - 1.5 - 0.04 * np.clip(-z - 50, 0, 80)
+    fissure = (
+        np.abs(x + 8 - vary(-0.3, 0.3) * (y + 60) + 3 * wavy) - 1.5 - 0.04 * np.clip(-z - 50, 0, 80)
+    )
     fissure = np.maximum(fissure, np.maximum(z + 48, y + 38) + 8 * wavy)
     hilum = body.ellipsoid((-20, 3, -82), (24, 8, 13)) + 3.5 * wavy
     cleft = np.minimum(fissure, hilum)
@@ -48,21 +57,26 @@ def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
     cuts = np.maximum(np.maximum(-cleft, beside_spine), np.maximum(2 - cava, 4 - kidneys))
     hull = join_rounded(2.5 - inner, dome + 4)
     limits = np.maximum(hull, cuts)
-    # The level that gives the wished volume: so every case is plausible, whatever the noise did to its shape.
+    # The level that gives the wished volume: so every case is plausible, whatever the noise did to
+    # its shape.
     room = shape[limits < 0]
     voxel_ml = np.prod([a[1] - a[0] for a in body.axes_mm]) / 1000
     wished = int(min(vary(1150, 1850) / voxel_ml, 0.9 * room.size))
     shape -= np.partition(room, wished)[wished]
     field = np.maximum(shape, limits)
-    field[(field < 0) & ~keep_largest(field < 0)] = 5  # a liver is one component; crumbs beyond a cut are not
+    # a liver is one component; crumbs beyond a cut are not
+    field[(field < 0) & ~keep_largest(field < 0)] = 5
     level = vary(95, 125)
     body.paint(np.maximum(cleft, np.maximum(shape, hull)), -85, 3)
-    liver = body.paint(field, level + 3 * draw_waves(rng, body.axes_mm, 45) + 2 * draw_waves(rng, body.axes_mm, 14))
+    liver = body.paint(field, level + 3 * draw_waves(rng, body.axes_mm, 45)
+                       + 2 * draw_waves(rng, body.axes_mm, 14))
     blood = vary(150, 180)
     body.paint(body.ellipsoid((-22, 4, -83), (20, 6.5, 7)) + wavy, blood)
-    for at, towards in (((-22, 4, -80), (-60, 8, 10)), ((-22, 4, -80), (45, -38, 20))):  # portal vein, right and left
+    # portal vein, right and left
+    for at, towards in (((-22, 4, -80), (-60, 8, 10)), ((-22, 4, -80), (45, -38, 20))):
         draw_branches(body, at, towards, 6.0, blood, liver, 5)
-    for towards in ((-75, 20, -45), (-40, -55, -45), (30, -55, -25)):  # hepatic veins, from the cava under the dome
+    # hepatic veins, from the cava under the dome
+    for towards in ((-75, 20, -45), (-40, -55, -45), (30, -55, -25)):
         draw_branches(body, (-24, 20, -22), towards, 5.0, blood - 5, liver, 4)
     if has_gallbladder:
         column = (liver > 0.5) & (np.hypot(x + 42, y + 38) < 6)
@@ -75,7 +89,9 @@ def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
 
 
 def draw_lesions(body, liver, level):
-    """One to seven lesions, the first one large and clear; returns bool (z, y, x), True inside a lesion."""
+    """One to seven lesions, the first one large and clear; returns bool (z, y, x), True inside a
+    lesion.
+    """
     rng, vary, axes = body.rng, body.vary, body.axes_mm
     inside = liver > 0.5
     spacing_mm = [a[1] - a[0] for a in axes]
@@ -94,14 +110,18 @@ def draw_lesions(body, liver, level):
         else:
             continue  # no free place of this depth: one lesion fewer
         taken.append((centre, size_mm))
-        box = tuple(slice(*np.searchsorted(a, (c - size_mm, c + size_mm))) for a, c in zip(axes, centre))
+        box = tuple(
+            slice(*np.searchsorted(a, (c - size_mm, c + size_mm))) for a, c in zip(axes, centre)
+        )
         near = [a[b] for a, b in zip(axes, box)]
         turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        apart = np.stack(np.meshgrid(*(n - c for n, c in zip(near, centre)), indexing="ij"), -1) @ turn
+        apart = np.stack(np.meshgrid(*(n - c for n, c in zip(near, centre)), indexing="ij"),
+                         -1) @ turn
         radii = np.exp(rng.normal(0, 0.13, 3))
         field = np.linalg.norm(apart / (radii / radii.prod() ** (1 / 3)), axis=-1) - size_mm / 2
         field += 0.06 * size_mm * draw_waves(rng, near, max(0.6 * size_mm, 4)) * (size_mm > 8)
-        kind = rng.choice(["plain", "rim", "necrotic"], p=[0.65, 0.2, 0.15]) if size_mm > 18 else "plain"
+        kind = rng.choice(["plain", "rim", "necrotic"],
+                          p=[0.65, 0.2, 0.15]) if size_mm > 18 else "plain"
         if nth == 0 and kind == "rim":
             kind = "plain"  # a rim lifts the mean, and this one is promised to be seen
         share = body.paint(field, level + contrast, vary(1.5, 3.5), liver[box], box)
@@ -116,10 +136,12 @@ def draw_lesions(body, liver, level):
 def volume(number, seed=7, size=192):
     """Draw one synthetic portal-venous CT of an abdomen.
 
-    number, seed, size   the same three give the same arrays, bit for bit; size is the edge of a slice in voxels.
-    returns   (hu int16 (z, y, x), label uint8 (z, y, x): 0 background, 1 liver, 2 tumour, spacing_mm (z, y, x)).
-              z runs from feet to head, y from front to back, x from the patient's right to left.
-              Every fifth case (4, 9, …) has no tumour; each other one has a lesion that can be seen.
+    number, seed, size   the same three give the same arrays, bit for bit; size is the edge of a
+                         slice in voxels.
+    returns   (hu int16 (z, y, x), label uint8 (z, y, x): 0 background, 1 liver, 2 tumour,
+              spacing_mm (z, y, x)). z runs from feet to head, y from front to back, x from the
+              patient's right to left. Every fifth case (4, 9, …) has no tumour; each other one has
+              a lesion that can be seen.
     """
     body, spacing_mm = lay_out(number, seed, size)
     inner = draw_wall(body)
@@ -132,20 +154,25 @@ def volume(number, seed=7, size=192):
     label = (liver > 0.5).astype(np.uint8)
     label[lesion] = 2
     body.hu = gaussian_filter(body.hu, (0.3, 0.6, 0.6))
-    noise = gaussian_filter(body.rng.standard_normal(body.hu.shape, dtype=np.float32), (0.4, 0.7, 0.7))
+    noise = gaussian_filter(body.rng.standard_normal(body.hu.shape, dtype=np.float32),
+                            (0.4, 0.7, 0.7))
     noise *= body.vary(8, 14) / noise.std()
     hu = np.rint(np.clip(body.hu + noise, -1024, 1600)).astype(np.int16)
     return hu, label, spacing_mm
 
 
 def write_case(folder, number, seed, size):
-    """Write volume-N.nii.gz and segmentation-N.nii.gz, each beside its place and then renamed: never half a file."""
+    """Write volume-N.nii.gz and segmentation-N.nii.gz, each beside its place and then renamed:
+    never half a file.
+    """
     hu, label, spacing_mm = volume(number, seed, size)
     codes = AXES[number % len(AXES)]
-    # Our axes are L, P, S; a NIfTI affine counts to the right, to the front and to the head, hence the signs.
+    # Our axes are L, P, S; a NIfTI affine counts to the right, to the front and to the head, hence
+    # the signs.
     affine = np.diag([-spacing_mm[2], -spacing_mm[1], spacing_mm[0], 1.0])
     affine[:3, 3] = 150.0 + number, 140.0 - 3 * number, -420.0 + 17 * number
-    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"), nib.orientations.axcodes2ornt(codes))
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"),
+                                           nib.orientations.axcodes2ornt(codes))
     affine = affine @ nib.orientations.inv_ornt_aff(turn, hu.shape[::-1])
     for path, array in zip(find_pair(folder, number), (hu, label)):
         image = nib.Nifti1Image(nib.apply_orientation(array.transpose(2, 1, 0), turn), affine)
@@ -173,33 +200,45 @@ def claim(folder, settings):
     note = folder / SETTINGS
     if note.exists():
         if reasons := origins.differences(files.read_json(note), settings):
-            raise ValueError(f"{folder} holds phantoms made otherwise ({'; '.join(reasons)}): choose another folder")
+            raise ValueError(f"{folder} holds phantoms made otherwise ({'; '.join(reasons)}): "
+                             "choose another folder")
         return
     if any(folder.glob("volume-*")):
-        raise ValueError(f"{folder} holds volumes but no {SETTINGS}, so they aren't ours: choose an empty folder")
-    # Written before the first case: were it last, an interrupted run could be continued with another seed.
+        raise ValueError(f"{folder} holds volumes but no {SETTINGS}, so they aren't ours: choose "
+                         "an empty folder")
+    # Written before the first case: were it last, an interrupted run could be continued with
+    # another seed.
     files.write_json(note, settings)
 
 
 def make(folder, cases=14, seed=7, size=192, workers=None):
-    """Write LiTS-style pairs volume-N.nii.gz (int16 HU) and segmentation-N.nii.gz (uint8 0/1/2), N from 0.
+    """Write LiTS-style pairs volume-N.nii.gz (int16 HU) and segmentation-N.nii.gz (uint8 0/1/2), N
+    from 0.
 
     folder    made when missing; whole pairs in it are kept, so an interrupted run is resumed.
     workers   processes, by default one per core; 1 draws in this process.
     returns   the paths of the volumes, in order.
 
-    Raises ValueError when the folder holds other volumes, or phantoms of another seed, size or version.
+    Raises ValueError when the folder holds other volumes, or phantoms of another seed, size or
+    version.
     """
     if cases < 1 or size < 48:
-        raise ValueError(f"cases={cases}, size={size}: at least 1 case of 48 voxels across is needed")
+        raise ValueError(f"cases={cases}, size={size}: at least 1 case of 48 voxels across is "
+                         "needed")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, {"seed": seed, "size": size, "version": VERSION})
     missing = [n for n in range(cases) if not all(is_whole(path) for path in find_pair(folder, n))]
     write = partial(write_case, folder, seed=seed, size=size)
     workers = min(workers or os.cpu_count() or 1, len(missing))
-    written = parallel_map(write, missing, workers) if workers > 1 else ((k, write(n)) for k, n in enumerate(missing))
-    for k, done in tqdm(written, desc="phantoms", total=len(missing), unit="case", disable=not missing):
+    written = (
+        parallel_map(write, missing, workers)
+        if workers > 1
+        else ((k, write(n)) for k, n in enumerate(missing))
+    )
+    for k, done in tqdm(written, desc="phantoms", total=len(missing), unit="case",
+                        disable=not missing):
         if isinstance(done, WorkerDied):
-            raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process ended by {done.how}; run again")
+            raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process "
+                               f"ended by {done.how}; run again")
     return [find_pair(folder, number)[0] for number in range(cases)]

@@ -1,4 +1,6 @@
-"""Looks at every case once: file, geometry, intensities, labels; a verdict with its reason; one row of cases.csv."""
+"""Looks at every case once: file, geometry, intensities, labels; a verdict with its reason; one row
+of cases.csv.
+"""
 
 import hashlib
 import itertools
@@ -17,7 +19,8 @@ from helpers.scans.findings import FINDINGS, verdict_of
 from helpers.scans.volume import flipped, read_volume, turned_over, with_likely_spacing
 
 RULES = 4  # raise when a finding or a measure changes, so that kept results are looked at again
-NOT_HU = {"constant", "not-hu", "not-rescaled"}  # findings that say that grey values have another meaning
+# findings that say that grey values have another meaning
+NOT_HU = {"constant", "not-hu", "not-rescaled"}
 
 
 def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
@@ -25,44 +28,61 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
 
     case     folder.Case.
     window   HU that grey 0 and 255 of 2-D slices stand for; `channel` of a colour picture.
-    flip     axes ("x", "yz" …) along which scan and mask are turned over on request; `mask_flip` the mask alone.
-    returns  (row of cases.csv as dict, histogram rows, lesion rows). Never raises for bad data: the verdict says it.
+    flip     axes ("x", "yz" …) along which scan and mask are turned over on request; `mask_flip`
+             the mask alone.
+    returns  (row of cases.csv as dict, histogram rows, lesion rows). Never raises for bad data: the
+             verdict says it.
     """
     how = {"window": window, "channel": channel, "flip": flip, "mask_flip": mask_flip}
     row, digests, findings, histograms, lesions = _begun(case, **how), {}, [], [], []
     try:
         data = _bytes(case.image, digests)
-        volume = reading.read_scan(case.image, window, channel) if data is None else read_volume(case.image, data)
+        volume = reading.read_scan(case.image, window,
+                                   channel) if data is None else read_volume(case.image, data)
         del data  # before the mask is read: memory holds one scan
         volume = flipped(volume, flip)
         of_scan, low, high, counts = scan_findings(case, volume)
         findings += [*of_scan, *([("flipped", f"the scan along {flip}")] if flip else [])]
-        in_hu = not NOT_HU.intersection(code for code, _ in of_scan)  # else the values say nothing about what is where
-        row |= {"voxels": duplicates.voxel_hash(volume.hu), "thumbnail": duplicates.thumbnail(volume.hu) if in_hu else ""}
-        row |= _geometry(volume) | {"hu_min": low, "hu_max": high, "hu_median": checks.median(counts)}
+        # else the values say nothing about what is where
+        in_hu = not NOT_HU.intersection(code for code, _ in of_scan)
+        row |= {"voxels": duplicates.voxel_hash(volume.hu),
+                "thumbnail": duplicates.thumbnail(volume.hu) if in_hu else ""}
+        row |= _geometry(volume) | {"hu_min": low, "hu_max": high,
+                                    "hu_median": checks.median(counts)}
         histograms += checks.histogram(case.name, "scan", counts)
         labels = None
         if case.mask is None:
             findings.append(("no-labels", ""))
         else:
-            labels, of_mask, box = masks.read_and_place(case, volume, _bytes(case.mask, digests), mask_flip)
+            labels, of_mask, box = masks.read_and_place(
+                case, volume, _bytes(case.mask, digests), mask_flip
+            )
             columns, measured, rows, lesions = masks.mask_findings(case.name, volume, labels, box)
-            row, findings, histograms = row | columns, findings + of_mask + measured, histograms + rows
+            row, findings, histograms = (row | columns, findings + of_mask + measured,
+                                         histograms + rows)
             if columns["liver_slices"] and in_hu:
-                mirrored, row["mask_flip_proposed"], middle = checks.mask_against_flips(volume.hu, labels, box)
-                findings += mirrored or ([("liver-hu", f"median {middle:.0f}")] if not -50 <= middle <= 250 else [])
+                mirrored, row["mask_flip_proposed"], middle = checks.mask_against_flips(
+                    volume.hu, labels, box
+                )
+                findings += mirrored or ([("liver-hu", f"median {middle:.0f}")]
+                                         if not -50 <= middle <= 250 else [])
         trusted = labels if not row.get("mask_flip_proposed") else None
-        turned, row["flip_proposed"] = checks.orientation(volume, low, high, trusted) if in_hu else ([], "")
+        turned, row["flip_proposed"] = (checks.orientation(volume, low, high, trusted) if in_hu
+                                        else ([], ""))
         findings += turned
-    except Exception as error:  # whatever a bad file makes a reader do, it must not cost the other cases
+    # whatever a bad file makes a reader do, it must not cost the other cases
+    except Exception as error:
         findings.append(_fault(error, case))
     row["bytes"] = case_table.fingerprint(case, _changing_voxels(case, **how), digests)
     return _judged(row, findings), histograms, lesions
 
 
 def scan_findings(case, volume):
-    """What a scan alone tells: (findings, lowest HU, highest HU, `checks.counted` of every second voxel along each axis)."""
-    low, high, counts = int(volume.hu.min()), int(volume.hu.max()), checks.counted(volume.hu[::2, ::2, ::2])
+    """What a scan alone tells: (findings, lowest HU, highest HU, `checks.counted` of every second
+    voxel along each axis).
+    """
+    low, high, counts = (int(volume.hu.min()), int(volume.hu.max()),
+                         checks.counted(volume.hu[::2, ::2, ::2]))
     values = checks.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
     return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
 
@@ -74,15 +94,20 @@ def _fault(error, case):
     if not isinstance(error, (ValueError, OSError)):
         return "unreadable", _by_name(f"{type(error).__name__}: {error}", case)
     code = getattr(error, "code", "no-access" if isinstance(error, OSError) else "unreadable")
-    return code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")  # the column `to_do` says that
+    # the column `to_do` says that
+    return code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")
 
 
-def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None, folder=None):
-    """`examine` for many cases on all cores, with a progress bar; the results keep the order of the cases.
+def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None,
+                folder=None):
+    """`examine` for many cases on all cores, with a progress bar; the results keep the order of the
+    cases.
 
-    workers  processes; 1 stays in this one, None takes one for each core. One that dies costs its own case only.
+    workers  processes; 1 stays in this one, None takes one for each core. One that dies costs its
+             own case only.
     flips    dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
-    folder   where each finished case is kept, so that an interrupted intake goes on; None keeps nothing.
+    folder   where each finished case is kept, so that an interrupted intake goes on; None keeps
+             nothing.
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
     Raises ValueError for a window, a channel or a flip that can't be.
     """
@@ -94,27 +119,35 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     to_do = [number for number in range(len(items)) if number not in results]
     with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
         waiting = [items[number] for number in to_do]
-        done = enumerate(map(look, waiting)) if workers == 1 else parallel_map(look, waiting, workers or os.cpu_count())
+        done = (
+            enumerate(map(look, waiting))
+            if workers == 1
+            else parallel_map(look, waiting, workers or os.cpu_count())
+        )
         for k, result in done:
             if isinstance(result, WorkerDied):
                 case, how = waiting[k]
-                result = _judged(_begun(case, **how), [("killed", f"it ended with {result.how}")]), [], []
+                result = _judged(_begun(case, **how),
+                                 [("killed", f"it ended with {result.how}")]), [], []
             results[to_do[k]] = result
             bar.update()
-    rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))), strict=True) if cases else ((), (), ())
+    rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))),
+                                    strict=True) if cases else ((), (), ())
     return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
 
 
 def compared(rows):
     """Rows of `examine` with what only shows between cases: scans that are there twice."""
     doubles = duplicates.findings(case_table.table(rows))
-    return [_and_findings(row, doubles[row["case"]]) if row["case"] in doubles else row for row in rows]
+    return [_and_findings(row, doubles[row["case"]]) if row["case"] in doubles else row
+            for row in rows]
 
 
 def _checked(cases, window, channel, flips, mask_flips):
     """A tuple (case, how it is read: the keywords of `examine`) for every case."""
     if not window[1] > window[0] or channel not in (0, 1, 2):
-        raise ValueError(f"window {window}, channel {channel}: the window rises, and the channel is 0 blue, 1 green or 2 red")
+        raise ValueError(f"window {window}, channel {channel}: the window rises, and the channel "
+                         "is 0 blue, 1 green or 2 red")
     for name, turns in (("flips", flips), ("mask_flips", mask_flips)):
         if unknown := sorted(set(turns) - {case.name for case in cases}):
             raise ValueError(f"{name}: there is no case {', '.join(unknown)}")
@@ -122,19 +155,25 @@ def _checked(cases, window, channel, flips, mask_flips):
             turned_over(np.zeros((1, 1, 1)), axes)
     how = {"window": window, "channel": channel}
     return [
-        (case, how | {"flip": flips.get(case.name, ""), "mask_flip": mask_flips.get(case.name, "")}) for case in cases
+        (case, how | {"flip": flips.get(case.name, ""), "mask_flip": mask_flips.get(case.name, "")})
+        for case in cases
     ]
 
 
 def _looked_at(item, folder):
-    """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes from the disk or not."""
+    """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes
+    from the disk or not.
+    """
     case, how = item
     settings = _settings(how)
-    if folder and (result := case_table.recall(folder, case, settings, _changing_voxels(case, **how))):
+    if folder and (
+        result := case_table.recall(folder, case, settings, _changing_voxels(case, **how))
+    ):
         return result
     before = case_table.signatures(case)
     result = json.loads(json.dumps(examine(case, **how)))
-    if folder and "killed" not in result[0]["findings"].split():  # there may be more memory next time
+    # there may be more memory next time
+    if folder and "killed" not in result[0]["findings"].split():
         case_table.keep(folder, case, settings, before, result)
     return result
 
@@ -145,7 +184,9 @@ def _settings(how):
 
 
 def _changing_voxels(case, window, channel, flip, mask_flip):
-    """The settings that change the voxels of this case: with its bytes they decide whether a store is still right."""
+    """The settings that change the voxels of this case: with its bytes they decide whether a store
+    is still right.
+    """
     return [flip, mask_flip, *((*window, channel) if case.layout == "2-D slices" else ())]
 
 
@@ -155,11 +196,13 @@ def _begun(case, window, channel, flip, mask_flip):
         "case": case.name, "layout": case.layout, "image": runs.relative(case.image),
         "mask": runs.relative(case.mask) if case.mask else "", "channel": channel,
         "window_low": window[0], "window_high": window[1], "flip": flip, "mask_flip": mask_flip,
-    }  # fmt: skip
+    }
 
 
 def _bytes(path, digests):
-    """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading. None for other files."""
+    """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading.
+    None for other files.
+    """
     if not path.name.lower().endswith(names.NIFTI):
         return None
     data = nifti.read_bytes(path)
@@ -173,25 +216,33 @@ def _geometry(volume):
     return {
         "axes": volume.axes, "slices": slices, "rows": rows, "columns": columns,
         "spacing_z_mm": round(z, 4), "spacing_y_mm": round(y, 4), "spacing_x_mm": round(x, 4),
-    }  # fmt: skip
+    }
 
 
 def _grid(volume, case):
     findings = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
         likely = with_likely_spacing(volume).spacing_mm
-        text = "too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely) if likely != volume.spacing_mm else ""
-        return findings + ([("spacing-1-1-1", text)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else [])
+        text = ("too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely)
+                if likely != volume.spacing_mm else "")
+        return findings + (
+            [("spacing-1-1-1", text)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else []
+        )
     steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         findings.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
-    return [*findings, ("spacing-stand-in", "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
+    return [*findings, ("spacing-stand-in",
+                        "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
 
 
 def _by_name(text, case):
-    """A message on one line with the names of the files only: their folder stands in the columns `image` and `mask`."""
+    """A message on one line with the names of the files only: their folder stands in the columns
+    `image` and `mask`.
+    """
     for path in filter(None, (case.image, case.mask)):
-        text = text.replace(f"{path.parent}{os.sep}", "").replace(str(path.parent), path.parent.name)
+        text = text.replace(f"{path.parent}{os.sep}", "").replace(
+            str(path.parent), path.parent.name
+        )
     return " ".join(text.split())
 
 
@@ -200,12 +251,16 @@ def _judged(row, findings):
     codes = list(dict.fromkeys(code for code, _ in findings))
     reason = "; ".join(FINDINGS[code][1] + (f": {text}" if text else "") for code, text in findings)
     to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
-    return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason, "to_do": to_do}
+    return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason,
+                  "to_do": to_do}
 
 
 def _and_findings(row, more):
     """A row of `_judged` with findings added to those that it has."""
     added = _judged(row, more)
     texts = {"findings": " ", "reason": "; ", "to_do": "; "}
-    joined = {name: between.join(filter(None, (row[name], added[name]))) for name, between in texts.items()}
+    joined = {
+        name: between.join(filter(None, (row[name], added[name])))
+        for name, between in texts.items()
+    }
     return row | joined | {"verdict": verdict_of(joined["findings"].split())}

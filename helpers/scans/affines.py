@@ -1,4 +1,6 @@
-"""Affines, which give voxels their place: the one in force of a NIfTI file, whether it can be one, how far two are apart."""
+"""Affines, which give voxels their place: the one in force of a NIfTI file, whether it can be one,
+how far two are apart.
+"""
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +16,8 @@ def axes_of(affine):
 
 
 def in_force(header, notes=()):
-    """The affine of a NIfTI header and what is odd about it: sform before qform before the bare spacing, as in nibabel.
+    """The affine of a NIfTI header and what is odd about it: sform before qform before the bare
+    spacing, as in nibabel.
 
     returns   (affine float64 (4, 4), notes: those given and (code, text) of what was noticed).
     Raises nothing for a bad affine: `check_affine` does, because a mask may do without.
@@ -24,7 +27,8 @@ def in_force(header, notes=()):
         forms = {"sform": header.get_sform(coded=True), "qform": _qform(header)}
     used = [(name, form) for name, (form, code) in forms.items() if code > 0]
     notes = list(notes)
-    if not (edges > 0).all() and (not used or used[0][0] == "qform"):  # nibabel would take the amount, or raise
+    # nibabel would take the amount, or raise
+    if not (edges > 0).all() and (not used or used[0][0] == "qform"):
         return np.diag([*np.maximum(edges, 0), 1.0]), tuple(notes)
     if not used:
         text = "sform_code and qform_code are 0, pixdim is {:g} × {:g} × {:g}".format(*edges)
@@ -33,11 +37,16 @@ def in_force(header, notes=()):
     if usable(affine):
         for other, form in used[1:]:
             if apart := differ(affine, form, header.get_data_shape()):
-                notes.append(("forms-differ", f"{name} and {other} differ, {apart}; {name} is used"))
+                notes.append(("forms-differ",
+                              f"{name} and {other} differ, {apart}; {name} is used"))
         form_edges = np.linalg.norm(affine[:3, :3], axis=0)
         if len(used) < 2 and not np.allclose(form_edges, np.abs(edges), rtol=0.01, atol=1e-3):
-            pixdim, form = " × ".join(f"{v:g}" for v in edges), " × ".join(f"{v:.4g}" for v in form_edges)
-            notes.append(("forms-differ", f"pixdim says {pixdim} mm, {name} {form} mm; {name} is used"))
+            pixdim, form = (
+                " × ".join(f"{v:g}" for v in edges),
+                " × ".join(f"{v:.4g}" for v in form_edges),
+            )
+            notes.append(("forms-differ",
+                          f"pixdim says {pixdim} mm, {name} {form} mm; {name} is used"))
     return np.asarray(affine, dtype=np.float64), tuple(notes)
 
 
@@ -51,7 +60,9 @@ def _qform(header):
 
 
 def corners_mm(affine, shape):
-    """Where an affine places the eight corner voxels of an array of that shape, by their centres: mm (3, 8)."""
+    """Where an affine places the eight corner voxels of an array of that shape, by their centres:
+    mm (3, 8).
+    """
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
     return affine[:3, :3] @ corners + affine[:3, 3:]
 
@@ -63,11 +74,15 @@ def extent_mm(affine, shape):
 
 
 def differ(one, other, shape):
-    """In words, how far two affines place the corners of a scan apart; "" where that is less than half a voxel."""
+    """In words, how far two affines place the corners of a scan apart; "" where that is less than
+    half a voxel.
+    """
     if not np.isfinite(other).all():
         return "the other is not finite"
-    apart_mm = float(np.linalg.norm(corners_mm(one, shape) - corners_mm(other, shape), axis=0).max())
-    return f"corners by up to {apart_mm:.3g} mm" if apart_mm > 0.5 * np.linalg.norm(one[:3, :3], axis=0).min() else ""
+    apart_mm = float(np.linalg.norm(corners_mm(one, shape) - corners_mm(other, shape),
+                                    axis=0).max())
+    return (f"corners by up to {apart_mm:.3g} mm"
+            if apart_mm > 0.5 * np.linalg.norm(one[:3, :3], axis=0).min() else "")
 
 
 def check_affine(affine, path):
@@ -79,7 +94,9 @@ def check_affine(affine, path):
 
 
 def usable(affine):
-    """True when the affine is finite, gives every axis a direction of its own and edges of 0.05 to 50 mm."""
+    """True when the affine is finite, gives every axis a direction of its own and edges of 0.05 to
+    50 mm.
+    """
     fault = _fault(affine)
     return fault is None or fault[0] == "sheared"
 
@@ -90,10 +107,13 @@ def _fault(affine):
         return "affine-nan", "its affine holds NaN or infinite values"
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if (edges < EDGES_MM[0]).any() or (edges > EDGES_MM[1]).any():
-        return "spacing-absurd", f"its affine is absurd, edges of {' × '.join(f'{edge:.4g}' for edge in edges)} mm"
+        return ("spacing-absurd",
+                f"its affine is absurd, edges of {' × '.join(f'{edge:.4g}' for edge in edges)} mm")
     directions = affine[:3, :3] / edges
     if abs(np.linalg.det(directions)) <= 0.1:
         return "affine-singular", "its affine is singular"
-    cosine = np.abs(directions.T @ directions - np.eye(3)).max()  # of the two axes that are least at right angles
+    # of the two axes that are least at right angles
+    cosine = np.abs(directions.T @ directions - np.eye(3)).max()
     tilt = float(np.degrees(np.arcsin(np.clip(cosine, 0, 1))))
-    return ("sheared", f"two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°") if tilt > 1 else None
+    return (("sheared", f"two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°") if tilt > 1
+            else None)

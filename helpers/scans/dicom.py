@@ -1,4 +1,6 @@
-"""Reads a DICOM series into a Volume: pixels decoded, values in HU, slices put in order by their position."""
+"""Reads a DICOM series into a Volume: pixels decoded, values in HU, slices put in order by their
+position.
+"""
 
 from collections import Counter
 
@@ -13,16 +15,18 @@ AIR_HU = -1024  # for pixels that the scanner marks as outside of its circle
 TISSUE_HU = (-900, 3000)  # a padding value in here may be tissue, so it is left alone
 SETS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 SYNTAXES = {  # (implicit, little endian) of a file without a preamble -> its transfer syntax
-    (True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1", (False, False): "1.2.840.10008.1.2.2",
-}  # fmt: skip
+    (True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1",
+    (False, False): "1.2.840.10008.1.2.2",
+}
 
 
 def read(first):
     """Read the series that the file `first` belongs to, in its folder, into a Volume.
 
-    returns   Volume; `notes` says what was dropped or changed on the way, and whether the slices are evenly spaced.
-    Raises Unfit, a ValueError that names the file, for slices that can't be decoded, don't fit together, contradict each
-    other at one place, or were scanned with a tilted gantry.
+    returns   Volume; `notes` says what was dropped or changed on the way, and whether the slices
+              are evenly spaced.
+    Raises Unfit, a ValueError that names the file, for slices that can't be decoded, don't fit
+    together, contradict each other at one place, or were scanned with a tilted gantry.
     """
     files, broken = series.files_of(first)
     names = ", ".join(path.name for path in broken[:3]) + planes.more(broken)
@@ -37,13 +41,16 @@ def read(first):
     notes += ([("slices-uneven", uneven)] if uneven else []) + _value_notes(counts)
     affine = planes.affine_of(stack[0], step)
     affines.check_affine(affine, first)
-    array = np.stack([plane.hu for plane in stack]).transpose(2, 1, 0)  # (column, row, slice), as a NIfTI file would hold it
+    # (column, row, slice), as a NIfTI file would hold it
+    array = np.stack([plane.hu for plane in stack]).transpose(2, 1, 0)
     del stack, copies  # before the next copy is made
     return volume_from_array(array, affine, first, notes)
 
 
 def read_planes(file, counts):
-    """The slices of one file, a Plane each; `counts` counts what happened to the values, by code."""
+    """The slices of one file, a Plane each; `counts` counts what happened to the values, by
+    code.
+    """
     try:
         content = pydicom.dcmread(file, force=True)
     except Exception as error:  # pydicom raises many types for a file that is cut off
@@ -56,24 +63,33 @@ def read_planes(file, counts):
 
 
 def _plane(stored, tags, content, file, counts):
-    """The Plane of stored values, from the tags of its frame. Raises Unfit where they give it no place."""
-    missing = [tag for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not tags.get(tag)]
+    """The Plane of stored values, from the tags of its frame. Raises Unfit where they give it no
+    place.
+    """
+    missing = [tag for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+               if not tags.get(tag)]
     if missing:
         raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place")
-    position, spacing_mm = _numbers(tags, "ImagePositionPatient", 3, file), _numbers(tags, "PixelSpacing", 2, file)
+    position, spacing_mm = _numbers(tags, "ImagePositionPatient", 3,
+                                    file), _numbers(tags, "PixelSpacing", 2, file)
     row, column = _numbers(tags, "ImageOrientationPatient", 6, file).reshape(2, 3)
     if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
-        message = f"its ImageOrientationPatient {[*row.tolist(), *column.tolist()]} holds no two directions at a right angle"
+        message = (f"its ImageOrientationPatient {[*row.tolist(), *column.tolist()]} holds no two "
+                   "directions at a right angle")
         raise Unfit("no-place", f"{file}: {message}")
     if min(spacing_mm) <= 0:
         raise Unfit("spacing-absurd", f"{file}: has PixelSpacing {spacing_mm.tolist()}")
     thickness_mm = float(tags.get("SpacingBetweenSlices") or tags.get("SliceThickness") or 0)
-    hu, acquisition = to_hu(stored, tags, content, file, counts), str(content.get("AcquisitionNumber") or "")
-    return planes.Plane(file, hu, position, row, column, tuple(spacing_mm.tolist()), thickness_mm, acquisition)
+    hu, acquisition = to_hu(stored, tags, content, file,
+                            counts), str(content.get("AcquisitionNumber") or "")
+    return planes.Plane(file, hu, position, row, column, tuple(spacing_mm.tolist()), thickness_mm,
+                        acquisition)
 
 
 def _numbers(tags, tag, count, file):
-    """The numbers of a tag as float64; raises Unfit, naming the file, unless there are so many finite ones."""
+    """The numbers of a tag as float64; raises Unfit, naming the file, unless there are so many
+    finite ones.
+    """
     try:
         numbers = np.array([float(v) for v in tags[tag].value])
     except (TypeError, ValueError):
@@ -97,14 +113,19 @@ def _decoded(content, file):
         if syntax.is_compressed:
             raise Unfit(
                 "compressed",
-                f"{file}: is compressed ({syntax.name}) and can't be decoded here; pip install python-gdcm, or decompress it "
+                f"{file}: is compressed ({syntax.name}) and can't be decoded here; pip install "
+                "python-gdcm, or decompress it "
                 f"first with gdcmconv --raw ({str(error).splitlines()[0].rstrip(':')})",
             ) from error
-        raise Unfit("truncated", f"{file}: its pixels can't be read, so it is damaged or cut off ({error})") from error
+        raise Unfit(
+            "truncated", f"{file}: its pixels can't be read, so it is damaged or cut off ({error})"
+        ) from error
 
 
 def _attributes(content, k):
-    """The tags of frame k: of a multi-frame file its shared and its frame's functional groups in one flat data set."""
+    """The tags of frame k: of a multi-frame file its shared and its frame's functional groups in
+    one flat data set.
+    """
     if SETS[1] not in content:
         return content
     flat = pydicom.Dataset()
@@ -116,19 +137,23 @@ def _attributes(content, k):
 
 
 def to_hu(stored, tags, content, file, counts):
-    """Hounsfield units int16 of stored values; padding becomes air. Values beyond int16 stop at its ends."""
+    """Hounsfield units int16 of stored values; padding becomes air. Values beyond int16 stop at its
+    ends.
+    """
     kind = str(tags.get("RescaleType") or "HU")
     if kind not in ("HU", "HU_MOD", "US"):
         raise Unfit("no-numbers", f"{file}: its values are {kind}, not Hounsfield units")
     counts["rescale-missing"] += "RescaleIntercept" not in tags
     slope, intercept = float(tags.get("RescaleSlope", 1)), float(tags.get("RescaleIntercept", 0))
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise Unfit("no-numbers", f"{file}: has a rescale slope of {slope} and an intercept of {intercept}")
+        raise Unfit("no-numbers",
+                    f"{file}: has a rescale slope of {slope} and an intercept of {intercept}")
     exact = slope == 1 and intercept.is_integer()
     hu = stored.astype(np.int32) + int(intercept) if exact else np.rint(stored * slope + intercept)
     hu = np.clip(hu, -32768, 32767).astype(np.int16)
     if content.get("PixelPaddingValue") is not None:
-        limits = content.PixelPaddingValue, content.get("PixelPaddingRangeLimit", content.PixelPaddingValue)
+        limits = (content.PixelPaddingValue,
+                  content.get("PixelPaddingRangeLimit", content.PixelPaddingValue))
         low, high = sorted(_signed(value, content) for value in limits)
         outside = (stored >= low) & (stored <= high)
         if any(TISSUE_HU[0] < limit * slope + intercept < TISSUE_HU[1] for limit in (low, high)):

@@ -1,4 +1,6 @@
-"""What a folder of scans holds: which files are scans, which masks belong to them, and how to read each case."""
+"""What a folder of scans holds: which files are scans, which masks belong to them, and how to read
+each case.
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -10,7 +12,8 @@ from helpers.scans import names, pictures, series
 
 KINDS = ("NIfTI", "picture", "DICOM")
 # endings of scans and archives that aren't read, and what to do about it
-FOREIGN = dict.fromkeys((".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".minc"), "another format: save it as .nii.gz")
+FOREIGN = dict.fromkeys((".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".minc"),
+                        "another format: save it as .nii.gz")
 FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive: unpack it first")
 
 
@@ -18,9 +21,11 @@ FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive: u
 class Case:
     """One scan on disk.
 
-    image   a NIfTI file, the first picture of a stack, or the first file of a DICOM series: enough to read all of it again.
+    image   a NIfTI file, the first picture of a stack, or the first file of a DICOM series: enough
+            to read all of it again.
     mask    a NIfTI file, the first picture of a stack of masks, or None.
-    notes   findings that only a look at the whole folder gives: pairs (code, text) as in findings.FINDINGS.
+    notes   findings that only a look at the whole folder gives: pairs (code, text) as in
+            findings.FINDINGS.
     """
 
     name: str
@@ -31,16 +36,19 @@ class Case:
 
 
 def cases_in(folder):
-    """The cases below a folder, in natural order of their names: `scan_folder` without what it ignores."""
+    """The cases below a folder, in natural order of their names: `scan_folder` without what it
+    ignores.
+    """
     return scan_folder(folder)[0]
 
 
 def scan_folder(folder):
     """Recognise the cases below a folder, and say what isn't one.
 
-    Layouts: "LiTS pairs" (volume-N, segmentation-N, in one folder or several), "MSD" (imagesTr, labelsTr), "pairs by name"
-    (images/a.nii with masks/a.nii, a_ct.nii with a_seg.nii), "DICOM", "2-D slices" (images/volume-V_slice_Z.jpg with masks/ of
-    the same names), "scans without labels".
+    Layouts: "LiTS pairs" (volume-N, segmentation-N, in one folder or several), "MSD" (imagesTr,
+    labelsTr), "pairs by name" (images/a.nii with masks/a.nii, a_ct.nii with a_seg.nii), "DICOM",
+    "2-D slices" (images/volume-V_slice_Z.jpg with masks/ of the same names), "scans without
+    labels".
 
     returns   (list of Case, dict: why files are ignored -> those files).
     Raises FileNotFoundError for a missing folder, ValueError for one without any scan.
@@ -51,42 +59,63 @@ def scan_folder(folder):
     kinds, ignored = files_by_kind(folder)
     all_series, others = series.find(kinds["DICOM"])
     masks = [s for s in all_series if names.holds_mask(s.files[0], folder)]
-    masks = masks if len(masks) < len(all_series) else []  # nothing but a folder called "labels", say: they are the scans
+    # nothing but a folder called "labels", say: they are the scans
+    masks = masks if len(masks) < len(all_series) else []
     ignored |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in masks]}
     stacks, spare = pictures.find(kinds["picture"], folder)
     cases, lonely = _volumes(kinds["NIfTI"], [s for s in all_series if s not in masks], folder)
     cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
-    ignored |= {"pictures that aren't slices of a scan": spare, "masks whose scan is missing": lonely}
+    ignored |= {"pictures that aren't slices of a scan": spare,
+                "masks whose scan is missing": lonely}
     ignored = {why: files for why, files in ignored.items() if files}
     if not cases:
         raise ValueError(
-            f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, images/volume-V_slice_Z.jpg, DICOM series "
-            f"or any other .nii(.gz) below it (there is {in_words(ignored) or 'no file that could be one'})"
+            f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, "
+            "images/volume-V_slice_Z.jpg, DICOM series "
+            "or any other .nii(.gz) below it (there is "
+            f"{in_words(ignored) or 'no file that could be one'})"
         )
     return _named_once(cases, folder), ignored
 
 
 def in_words(ignored):
-    """What `scan_folder` ignores, in one line: "3 × pictures that aren't slices of a scan (logo.png …)"; "" for nothing."""
-    return "; ".join(f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in ignored.items())
+    """What `scan_folder` ignores, in one line: "3 × pictures that aren't slices of a scan (logo.png
+    …)"; "" for nothing.
+    """
+    return "; ".join(
+        f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in ignored.items()
+    )
 
 
 def _volumes(nifti, all_series, root):
     """(cases of NIfTI files and DICOM series, masks that belong to none of them)."""
     says = {path: names.holds_mask(path, root) for path in nifti}
-    if all(says.values()) and not all_series:  # nothing but files in a folder called "labels", say: they are the scans
+    # nothing but files in a folder called "labels", say: they are the scans
+    if all(says.values()) and not all_series:
         says = {path: names.says_mask(names.stem(path)) for path in nifti}
     named = _named_series(all_series, root)
     scans, masks, partner = _matched(says, named, root)
     used = set(partner.values())
-    if strays := [m for m in masks if m not in used and not names.says_mask(names.stem(m)) and names.says_scan(names.stem(m))]:
-        scans, masks, partner = _matched(says | dict.fromkeys(strays, False), named, root)  # no_mask/volume-3.nii is a scan
-    cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path)) for path in scans]
+    if strays := [m for m in masks if m not in used and not names.says_mask(names.stem(m))
+                  and names.says_scan(names.stem(m))]:
+        # no_mask/volume-3.nii is a scan
+        scans, masks, partner = _matched(says | dict.fromkeys(strays, False), named, root)
+    cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path))
+             for path in scans]
     for s, (name, _) in named.items():
-        notes = [("series-split", ", ".join(f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]))]
-        cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]), tuple(notes if s.elsewhere else ())))
+        notes = [
+            (
+                "series-split",
+                ", ".join(
+                    f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]
+                ),
+            )
+        ]
+        cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]),
+                          tuple(notes if s.elsewhere else ())))
     lonely, used = [], set(partner.values())
-    for mask in (mask for mask in masks if mask not in used):  # its scan is missing: a case that says so
+    # its scan is missing: a case that says so
+    for mask in (mask for mask in masks if mask not in used):
         image = _image_of(mask)
         if image is None:
             lonely.append(mask)
@@ -96,7 +125,9 @@ def _volumes(nifti, all_series, root):
 
 
 def _matched(says, named, root):
-    """(scans, masks, dict scan -> its mask), from what each NIfTI file says that it is: True for a mask."""
+    """(scans, masks, dict scan -> its mask), from what each NIfTI file says that it is: True for a
+    mask.
+    """
     scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
     keyed = {path: names.keys(path, root) for path in scans}
     keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
@@ -104,7 +135,8 @@ def _matched(says, named, root):
 
 
 def _name(path):
-    return re.sub(r"_0000$", "", names.stem(path)) if path.parent.name.startswith("images") else names.stem(path)
+    return re.sub(r"_0000$", "",
+                  names.stem(path)) if path.parent.name.startswith("images") else names.stem(path)
 
 
 def _layout(path, mask):
@@ -127,15 +159,17 @@ def _image_of(mask):
 def _named_series(all_series, root):
     """dict Series -> its name and the keys of its mask.
 
-    The name is its folder's, and where that holds several, the number of the series or the end of its UID follows. A mask lies
-    beside the folder or in it: a/p7/*.dcm with a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz.
+    The name is its folder's, and where that holds several, the number of the series or the end of
+    its UID follows. A mask lies beside the folder or in it: a/p7/*.dcm with
+    a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz.
     """
     per_folder = defaultdict(list)
     for s in all_series:
         per_folder[s.folder].append(s)
     named = {}
     for folder, together in per_folder.items():
-        parts, home = folder.relative_to(root).parts, (folder if folder != root else root.resolve()).name
+        parts, home = (folder.relative_to(root).parts,
+                       (folder if folder != root else root.resolve()).name)
         if len(together) == 1:
             named[together[0]] = home, {names.place(*parts), names.place(*parts[:-1], home)}
             continue
@@ -148,7 +182,8 @@ def _named_series(all_series, root):
 
 
 def _named_once(cases, folder):
-    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go in front.
+    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go
+    in front.
 
     "volume-3" and "3" are alike: their masks would be written to one file.
     """
@@ -157,17 +192,21 @@ def _named_once(cases, folder):
         return names.shortened(re.sub(r"[^\w.-]+", "_", text))
 
     def key(name):
-        return name.casefold().removeprefix("volume-")  # macOS and Windows take "Scan" and "scan" for one
+        # macOS and Windows take "Scan" and "scan" for one
+        return name.casefold().removeprefix("volume-")
 
     named = {}
     short = [plain(case.name) for case in cases]
     often = Counter(map(key, short))
     for case, name in zip(cases, short, strict=True):
         if often[key(name)] > 1:
-            above = case.image.parent.parent if case.layout == "DICOM" and case.image.parent != folder else case.image.parent
+            above = (case.image.parent.parent if case.layout == "DICOM"
+                     and case.image.parent != folder else case.image.parent)
             name = plain("-".join((*above.relative_to(folder).parts, name)))
         if key(name) in named:  # one folder, two endings
-            name = plain(f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}")
+            name = plain(
+                f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}"
+            )
         while key(name) in named:
             name += "-again"
         named[key(name)] = replace(case, name=name)
@@ -177,9 +216,11 @@ def _named_once(cases, folder):
 def files_by_kind(folder):
     """Files below a folder by what they are; linked folders are followed, a circle of links ends.
 
-    Hidden files, those of macOS (._volume-0.nii) among them, and files that have nothing to do with scans are passed over.
+    Hidden files, those of macOS (._volume-0.nii) among them, and files that have nothing to do with
+    scans are passed over.
 
-    returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files are ignored -> those files).
+    returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files are
+              ignored -> those files).
     """
     kinds, ignored = defaultdict(list), defaultdict(list)
     closed = ignored["closed to you: can't be opened"]
@@ -199,7 +240,9 @@ def files_by_kind(folder):
 
 
 def kind_of(path):
-    """Say what a file is: NIfTI, picture or DICOM; else why it isn't read, or "" when it has nothing to do with scans."""
+    """Say what a file is: NIfTI, picture or DICOM; else why it isn't read, or "" when it has
+    nothing to do with scans.
+    """
     name = path.name.lower()
     if name.endswith(names.NIFTI):
         return "NIfTI"

@@ -1,4 +1,6 @@
-"""What the names of files and folders say: their order, whether they hold a scan or a mask, and which mask is whose."""
+"""What the names of files and folders say: their order, whether they hold a scan or a mask, and
+which mask is whose.
+"""
 
 import os
 import re
@@ -8,8 +10,10 @@ from pathlib import Path
 
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".jpg", ".jpeg", ".png")
-SCAN = {"volume", "volumes", "vol", "image", "images", "imaging", "img", "imgs", "ct", "cts", "scan", "scans"}
-MASK = {"mask", "masks", "label", "labels", "labelled", "labeled", "seg", "segs", "segmentation", "segmentations"}
+SCAN = {"volume", "volumes", "vol", "image", "images", "imaging", "img", "imgs", "ct", "cts",
+        "scan", "scans"}
+MASK = {"mask", "masks", "label", "labels", "labelled", "labeled", "seg", "segs", "segmentation",
+        "segmentations"}
 MASK |= {"annotation", "annotations", "gt"}
 
 
@@ -24,7 +28,8 @@ def stem(path):
 
 
 def shortened(name, most=120):
-    """A name of at most so many bytes; a longer one ends in a sum of all of it, so that two stay two.
+    """A name of at most so many bytes; a longer one ends in a sum of all of it, so that two stay
+    two.
 
     File systems allow 255, and the files of a case carry more than its name.
     """
@@ -41,7 +46,8 @@ def natural(path):
 
 def words(text):
     """The words of a name in small letters: "train_imagesTr" gives train, images, tr."""
-    return [w for w in re.split(r"[\s._-]+", re.sub(r"(images|labels)(tr|ts)$", r"\1-\2", text.lower())) if w]
+    return [w for w in re.split(r"[\s._-]+",
+                                re.sub(r"(images|labels)(tr|ts)$", r"\1-\2", text.lower())) if w]
 
 
 def says_mask(text):
@@ -55,7 +61,9 @@ def says_scan(text):
 
 
 def holds_mask(path, root):
-    """True when the file's name says mask, or the nearest folder below `root` that says anything does."""
+    """True when the file's name says mask, or the nearest folder below `root` that says anything
+    does.
+    """
     if says_mask(stem(path)):
         return True
     for folder in reversed(path.relative_to(root).parts[:-1]):
@@ -66,7 +74,8 @@ def holds_mask(path, root):
 
 
 def place(*parts):
-    """Where something lies once the words for scan and mask are taken out, so that a scan and its mask lie in one place.
+    """Where something lies once the words for scan and mask are taken out, so that a scan and its
+    mask lie in one place.
 
     place("images", "a", "ct_7") and place("masks", "a", "7-seg") are both ("a", "7").
     """
@@ -81,13 +90,17 @@ def lits_number(text):
 
 
 def keys(path, root):
-    """What a scan and its mask have in common: the place below `root`, and the number of a LiTS name."""
-    shared = {place(*path.relative_to(root).parts[:-1], re.sub(r"_0000$", "", stem(path)))}  # nnU-Net numbers the channels
+    """What a scan and its mask have in common: the place below `root`, and the number of a LiTS
+    name.
+    """
+    # nnU-Net numbers the channels
+    shared = {place(*path.relative_to(root).parts[:-1], re.sub(r"_0000$", "", stem(path)))}
     return shared | {("LiTS", number)} if (number := lits_number(stem(path))) else shared
 
 
 def match(scans, masks):
-    """Which mask belongs to which scan: those that share a key, the nearest folders first, each mask once.
+    """Which mask belongs to which scan: those that share a key, the nearest folders first, each
+    mask once.
 
     scans, masks   dict path -> set of keys.
     returns        dict scan -> mask.
@@ -96,9 +109,12 @@ def match(scans, masks):
     for mask, its_keys in masks.items():
         for key in its_keys:
             having[key].append(mask)
-    pairs = ((scan, mask) for scan, its_keys in scans.items() for key in its_keys for mask in having[key])
+    pairs = (
+        (scan, mask) for scan, its_keys in scans.items() for key in its_keys for mask in having[key]
+    )
     partner, taken = {}, set()
-    for scan, mask in sorted(pairs, key=lambda pair: _steps_between(*pair)):  # a stable sort: ties keep their order
+    # a stable sort: ties keep their order
+    for scan, mask in sorted(pairs, key=lambda pair: _steps_between(*pair)):
         if scan not in partner and mask not in taken:
             partner[scan] = mask
             taken.add(mask)

@@ -1,4 +1,6 @@
-"""Scans that come as 2-D pictures, a JPEG or PNG per slice: which belong together, and how they become a volume."""
+"""Scans that come as 2-D pictures, a JPEG or PNG per slice: which belong together, and how they
+become a volume.
+"""
 
 import itertools
 import os
@@ -14,19 +16,23 @@ from helpers.scans import names, nifti
 from helpers.scans.findings import Unfit
 from helpers.scans.volume import HU_RANGE, in_our_axes
 
-STAND_IN_MM = (1.5, 0.75, 0.75)  # (z, y, x) for 2-D slices, which carry no spacing; z for slices whose numbers grow by 1
+# (z, y, x) for 2-D slices, which carry no spacing; z for slices whose numbers grow by 1
+STAND_IN_MM = (1.5, 0.75, 0.75)
 MOST_STEP = 4  # slices are taken to be no further apart than so many, whatever their numbers
 NAME = re.compile(
     r"(?P<volume>.+?)_(?:(?P<word>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
     r"(?:_(?P<end>mask|seg|label|livermask|lesionmask|tumou?rmask))?",
     flags=re.IGNORECASE,
 )
-BINARY = {"livermask": "liver", "lesionmask": "lesion", "tumourmask": "lesion", "tumormask": "lesion"}
+BINARY = {"livermask": "liver", "lesionmask": "lesion", "tumourmask": "lesion",
+          "tumormask": "lesion"}
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What a picture's name says: the scan it is of, the slice's number, and "scan", "mask", "liver" or "lesion"."""
+    """What a picture's name says: the scan it is of, the slice's number, and "scan", "mask",
+    "liver" or "lesion".
+    """
 
     volume: str
     z: int
@@ -36,8 +42,9 @@ class Slice:
 def read_name(path):
     """The Slice that a picture's name tells of, or None.
 
-    volume-3_slice_7 (also other words than volume-3) and volume-3_7 are scans; segmentation-3_slice_7, volume-3_slice_7_mask
-    and volume-3_mask_7 are masks; volume-3_livermask_7 and segmentation-3_lesionmask_7 are binary ones.
+    volume-3_slice_7 (also other words than volume-3) and volume-3_7 are scans;
+    segmentation-3_slice_7, volume-3_slice_7_mask and volume-3_mask_7 are masks;
+    volume-3_livermask_7 and segmentation-3_lesionmask_7 are binary ones.
     """
     match = NAME.fullmatch(names.stem(Path(path)))
     if not match:
@@ -46,7 +53,8 @@ def read_name(path):
     if not word and not re.fullmatch(r"(volume|segmentation)-\d+", volume, flags=re.IGNORECASE):
         return None  # IMG_2031 is no slice
     kind = BINARY.get(word) or ("mask" if names.says_mask(f"{volume} {word}") else "scan")
-    return Slice(re.sub(r"^segmentation-", "volume-", volume, flags=re.IGNORECASE), int(match["z"]), kind)
+    return Slice(re.sub(r"^segmentation-", "volume-", volume, flags=re.IGNORECASE), int(match["z"]),
+                 kind)
 
 
 def find(files, root):
@@ -66,12 +74,14 @@ def find(files, root):
             stacks[path.parent, named.volume].append(path)
 
     def keyed(groups):
-        return {paths[0]: _keys(folder.relative_to(root), volume) for (folder, volume), paths in groups.items()}
+        return {paths[0]: _keys(folder.relative_to(root), volume) for (folder, volume),
+                paths in groups.items()}
 
     partner = names.match(keyed(stacks), keyed(masks))
     used = set(partner.values())
     spare += [path for paths in masks.values() if paths[0] not in used for path in paths]
-    return [(volume, paths[0], partner.get(paths[0])) for (_, volume), paths in stacks.items()], spare
+    return [(volume, paths[0], partner.get(paths[0])) for (_, volume),
+            paths in stacks.items()], spare
 
 
 def _keys(folder, volume):
@@ -80,14 +90,19 @@ def _keys(folder, volume):
 
 
 def pictures_of(first):
-    """All pictures of the scan, or of the mask, that `first` belongs to, feet first; of two binary masks all of both."""
+    """All pictures of the scan, or of the mask, that `first` belongs to, feet first; of two binary
+    masks all of both.
+    """
     first = Path(first)
     wanted = read_name(first)
     kinds = {"liver", "lesion"} if wanted.kind in ("liver", "lesion") else {wanted.kind}
-    begins = tuple(f"{v.lower()}_" for v in (wanted.volume, re.sub("^volume-", "segmentation-", wanted.volume)))
-    beside = (n for n in os.listdir(first.parent) if n.lower().startswith(begins) and n.lower().endswith(names.PICTURES))
+    begins = tuple(f"{v.lower()}_"
+                   for v in (wanted.volume, re.sub("^volume-", "segmentation-", wanted.volume)))
+    beside = (n for n in os.listdir(first.parent) if n.lower().startswith(begins)
+              and n.lower().endswith(names.PICTURES))
     slices = {first.parent / name: read_name(name) for name in beside}
-    same = [path for path, named in slices.items() if named and named.volume == wanted.volume and named.kind in kinds]
+    same = [path for path, named in slices.items() if named and named.volume == wanted.volume
+            and named.kind in kinds]
     return sorted(same, key=lambda path: (slices[path].z, path.name))
 
 
@@ -106,41 +121,55 @@ def read_grey(path, channel=1):
     data = np.frombuffer(nifti.read_bytes(path), np.uint8)
     end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(data[:2].tobytes())
     if end and end not in data[-4096:].tobytes():
-        raise Unfit("truncated", f"{path}: the picture is cut off; copy or download it again")  # OpenCV would fill up with grey
+        # OpenCV would fill up with grey
+        raise Unfit("truncated", f"{path}: the picture is cut off; copy or download it again")
     picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # imread fails on non-ASCII names on Windows
     if picture is None:
-        raise Unfit("unreadable", f"{path}: can't be read as a JPEG or PNG picture; copy or convert it again")
+        raise Unfit("unreadable",
+                    f"{path}: can't be read as a JPEG or PNG picture; copy or convert it again")
     if picture.dtype != np.uint8:
-        raise Unfit("no-numbers", f"{path}: has {8 * picture.itemsize} bits; save it with 8, windowed, or as NIfTI in HU")
+        raise Unfit("no-numbers",
+                    f"{path}: has {8 * picture.itemsize} bits; save it with 8, windowed, or as "
+                    "NIfTI in HU")
     return picture if picture.ndim == 2 else np.ascontiguousarray(picture[:, :, channel])
 
 
 def stack(files, window, channel=1):
-    """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window` in HU.
+    """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window`
+    in HU.
 
-    The spacing is STAND_IN_MM, along z times the smallest step between slice numbers, because pictures carry none: millimetres
-    are approximate. So a scan of which every second slice was kept is as long as the whole scan.
-    Raises Unfit when a picture can't be read or differs in shape from the first, or two carry one slice number.
+    The spacing is STAND_IN_MM, along z times the smallest step between slice numbers, because
+    pictures carry none: millimetres are approximate. So a scan of which every second slice was kept
+    is as long as the whole scan.
+    Raises Unfit when a picture can't be read or differs in shape from the first, or two carry one
+    slice number.
     """
     low, high = window
     if not high > low:
         raise ValueError(f"window {window}: its high end must lie above its low end")
-    steps = [slice_number(after) - slice_number(path) for path, after in itertools.pairwise(files)]  # one needs no number
+    # one needs no number
+    steps = [slice_number(after) - slice_number(path) for path, after in itertools.pairwise(files)]
     for (path, after), step in zip(itertools.pairwise(files), steps, strict=True):
         if not step:
-            raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside {path.name}; remove one")
+            raise Unfit(
+                "slices-differ",
+                f"{after}: is the second picture of one slice, beside {path.name}; remove one",
+            )
     planes = [read_grey(path, channel) for path in files]
     for path, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape:
-            raise Unfit("slices-differ", f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
-    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255) + low).clip(*HU_RANGE).astype(np.int16)
+            raise Unfit("slices-differ",
+                        f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
+    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255)
+                 + low).clip(*HU_RANGE).astype(np.int16)
     dz, dy, dx = STAND_IN_MM
     dz *= min(*steps, MOST_STEP) if steps else 1
     return in_our_axes(hu, (dz, dy, dx), Path(files[0]))
 
 
 def read_labels(mask, like):
-    """The labels of a scan of pictures as uint8 (z, y, x), with the files' own values; binary masks become 1 and 2.
+    """The labels of a scan of pictures as uint8 (z, y, x), with the files' own values; binary masks
+    become 1 and 2.
 
     mask   any mask picture of the scan; the others lie beside it.
     like   the Volume of the scan.
@@ -148,10 +177,14 @@ def read_labels(mask, like):
     """
     mask = Path(mask)
     masks = defaultdict(dict)  # kind -> slice number -> picture
-    for path in sorted(pictures_of(mask), key=lambda p: p.suffix.lower() == ".png"):  # of two endings the lossless one
+    # of two endings the lossless one
+    for path in sorted(pictures_of(mask), key=lambda p: p.suffix.lower() == ".png"):
         masks[read_name(path).kind][slice_number(path)] = path
     slices = pictures_of(like.path)
-    stacks = {kind: np.stack([_plane(p, of_z, mask, like) for p in slices]) for kind, of_z in masks.items()}
+    stacks = {
+        kind: np.stack([_plane(p, of_z, mask, like) for p in slices])
+        for kind, of_z in masks.items()
+    }
     if not stacks.keys() & {"liver", "lesion"}:
         return next(iter(stacks.values()))
     labels = np.zeros(like.hu.shape, np.uint8)
@@ -165,7 +198,8 @@ def _plane(picture, masks_of_z, mask, like):
     its_mask = masks_of_z.get(slice_number(picture))
     if its_mask is None:
         kind = "" if (kind := read_name(mask).kind) in ("scan", "mask") else f"{kind} "
-        raise Unfit("mask-slices", f"{picture}: has no {kind}mask of the same slice in {mask.parent}")
+        raise Unfit("mask-slices",
+                    f"{picture}: has no {kind}mask of the same slice in {mask.parent}")
     plane = read_grey(its_mask)
     if plane.shape != like.hu.shape[1:]:
         raise Unfit("mask-shape", f"{its_mask}: is {plane.shape}, its slice {like.hu.shape[1:]}")
@@ -173,9 +207,12 @@ def _plane(picture, masks_of_z, mask, like):
 
 
 def _inside(stack, mask):
-    """Where a binary mask, 0/1 or 0/255, is set; JPEG smears its edges, so half of its height is the border."""
+    """Where a binary mask, 0/1 or 0/255, is set; JPEG smears its edges, so half of its height is
+    the border.
+    """
     high = int(stack.max())
     if mask.suffix.lower() == ".png" and not np.isin(stack, (0, high)).all() or 1 < high < 128:
         values = np.unique(stack)[:6].tolist()
-        raise Unfit("labels-unexpected", f"{mask}: holds the values {values}; a binary mask holds 0 and 1, or 0 and 255")
+        raise Unfit("labels-unexpected",
+                    f"{mask}: holds the values {values}; a binary mask holds 0 and 1, or 0 and 255")
     return stack > high // 2 if high else stack > 0

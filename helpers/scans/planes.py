@@ -1,4 +1,6 @@
-"""Slices that say where they lie, put in order: copies dropped, contradictions named, one step and one affine for all."""
+"""Slices that say where they lie, put in order: copies dropped, contradictions named, one step and
+one affine for all.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +37,9 @@ class Plane:
 
 
 def check_alike(planes):
-    """Raise Unfit when slices differ in shape, orientation or pixel spacing; it names the first that does."""
+    """Raise Unfit when slices differ in shape, orientation or pixel spacing; it names the first
+    that does.
+    """
     first = planes[0]
     for plane in planes:
         for what, value, wanted, tolerance in (
@@ -44,7 +48,8 @@ def check_alike(planes):
             ("pixel spacing", plane.spacing_mm, first.spacing_mm, 0.001),
         ):
             if not np.allclose(value, wanted, rtol=0, atol=tolerance):
-                value, wanted = (tuple(np.round(numbers, 4).tolist()) for numbers in (value, wanted))
+                value, wanted = (tuple(np.round(numbers, 4).tolist())
+                                 for numbers in (value, wanted))
                 message = f"has {what} {value}, {first.file.name} has {wanted}; a scan needs one"
                 raise Unfit("slices-differ", f"{plane.file}: {message}")
 
@@ -55,7 +60,8 @@ def in_order(planes):
 
 
 def without_copies(planes):
-    """(slices in order without those that repeat another one at the same place, list of (kept, dropped)).
+    """(slices in order without those that repeat another one at the same place, list of (kept,
+    dropped)).
 
     Raises Unfit when two slices at one place differ.
     """
@@ -101,23 +107,29 @@ def step_between(planes):
 def _check_upright(planes, away, height):
     """Raise Unfit for slices that don't stand on each other.
 
-    away, height   mm (slices, 3) from the first slice, and the part of it along the normal (slices,).
+    away, height   mm (slices, 3) from the first slice, and the part of it along the normal
+                   (slices,).
     """
     first = planes[0]
     beside = away - height[:, None] * first.normal
     lean = beside[-1] / height[-1] if height[-1] > SAME_PLACE_MM else np.zeros(3)
     stray = np.linalg.norm(beside - height[:, None] * lean, axis=1)
-    half_pixel, angle = min(first.spacing_mm) / 2, float(np.degrees(np.arctan(np.linalg.norm(lean))))
+    half_pixel, angle = (min(first.spacing_mm) / 2,
+                         float(np.degrees(np.arctan(np.linalg.norm(lean)))))
     if stray.max() > half_pixel:
         message = f"lies {stray.max():.1f} mm beside the line of the other slices"
         raise Unfit("slices-differ", f"{planes[int(stray.argmax())].file}: {message}")
     if angle > TILT_DEGREES and np.linalg.norm(beside[-1]) > half_pixel:
         message = f"was scanned with the gantry tilted by {angle:.1f} degrees"
-        raise Unfit("sheared", f"{first.file.parent}: {message}, so its slices don't stand upright on each other")
+        raise Unfit("sheared",
+                    f"{first.file.parent}: {message}, so its slices don't stand upright on each "
+                    "other")
 
 
 def affine_of(plane, step):
-    """The affine (4, 4) of (column, row, slice) in NIfTI's millimetres: right, front, head. DICOM counts left, back, head."""
+    """The affine (4, 4) of (column, row, slice) in NIfTI's millimetres: right, front, head. DICOM
+    counts left, back, head.
+    """
     between_rows, between_columns = plane.spacing_mm
     affine = np.eye(4)
     columns = [plane.row * between_columns, plane.column * between_rows, step, plane.position]

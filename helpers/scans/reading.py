@@ -12,11 +12,15 @@ from helpers.scans.volume import flipped, read_volume, turned_over
 
 
 def case_of(file):
-    """The Case of one file by itself: a NIfTI file, a single picture, or the series that a DICOM file belongs to."""
+    """The Case of one file by itself: a NIfTI file, a single picture, or the series that a DICOM
+    file belongs to.
+    """
     file = Path(file)
     kind = folder.kind_of(file)
-    name = file.resolve().parent.name if kind == "DICOM" else names.stem(file) if kind in folder.KINDS else file.stem
-    return Case(name, {"DICOM": "DICOM", "picture": "2-D slices"}.get(kind, "scans without labels"), file, None)
+    name = (file.resolve().parent.name if kind == "DICOM" else names.stem(file)
+            if kind in folder.KINDS else file.stem)
+    return Case(name, {"DICOM": "DICOM", "picture": "2-D slices"}.get(kind, "scans without labels"),
+                file, None)
 
 
 def files_of(path):
@@ -28,7 +32,9 @@ def files_of(path):
 
 
 def read_scan(image, window=(-40, 160), channel=1):
-    """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures only."""
+    """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures
+    only.
+    """
     image = Path(image)
     if names.is_picture(image):
         return pictures.stack(pictures.pictures_of(image), window, channel)
@@ -53,13 +59,16 @@ def read_row_scan(row):
 
     row   a pandas Series, a tuple of `itertuples`, or a dict.
     """
-    row = row._asdict() if hasattr(row, "_asdict") else row  # by key: `.mask` of a Series is a method of pandas
-    volume = read_scan(runs.absolute(row["image"]), (row["window_low"], row["window_high"]), int(row["channel"]))
+    # by key: `.mask` of a Series is a method of pandas
+    row = row._asdict() if hasattr(row, "_asdict") else row
+    volume = read_scan(runs.absolute(row["image"]), (row["window_low"], row["window_high"]),
+                       int(row["channel"]))
     return flipped(volume, row.get("flip", "") or "")
 
 
 def read_row(row):
-    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2 tumour.
+    """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2
+    tumour.
 
     row   as in `read_row_scan`; its column `mask_flip` turns the labels over once more.
     """

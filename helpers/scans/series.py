@@ -17,14 +17,18 @@ CT = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
 }
-PLANES = ("sagittal", "coronal", "axial")  # by the direction in which the slices are stacked, along x, y or z
+# by the direction in which the slices are stacked, along x, y or z
+PLANES = ("sagittal", "coronal", "axial")
 ENDINGS = (".dcm", ".dicom")
-READ_UNTIL = 0x00210000  # series, position and orientation stand before this tag; private tags after it can be long
+# series, position and orientation stand before this tag; private tags after it can be long
+READ_UNTIL = 0x00210000
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a DICOM file says about itself before its pixels; `other` says why it is no slice of a CT, "" when it is one."""
+    """What a DICOM file says about itself before its pixels; `other` says why it is no slice of a
+    CT, "" when it is one.
+    """
 
     uid: str = ""
     plane: str = ""
@@ -36,7 +40,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series in one folder, in natural order; slices of another plane (a localiser) are another series."""
+    """The files of one series in one folder, in natural order; slices of another plane (a
+    localiser) are another series.
+    """
 
     files: tuple
     header: Header
@@ -48,11 +54,13 @@ class Series:
 
 
 def is_dicom(path):
-    """True for a file with the DICOM preamble, or one without it that is named .dcm; a look at 132 bytes.
+    """True for a file with the DICOM preamble, or one without it that is named .dcm; a look at 132
+    bytes.
 
     Raises OSError when the file can't be opened.
     """
-    if path.name.upper() == "DICOMDIR" or not path.is_file():  # an index of the files beside it; a pipe would hang
+    # an index of the files beside it; a pipe would hang
+    if path.name.upper() == "DICOMDIR" or not path.is_file():
         return False
     with open(path, "rb") as handle:
         return handle.read(132)[128:] == b"DICM" or path.name.lower().endswith(ENDINGS)
@@ -65,8 +73,10 @@ def read_header(path):
             tags = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
         kind, modality = str(tags.get("SOPClassUID", "")), str(tags.get("Modality", ""))
         uid, image_type = str(tags.get("SeriesInstanceUID", "")), tags.get("ImageType") or ()
-        row, column = np.reshape([float(v) for v in tags.get("ImageOrientationPatient") or (0,) * 6], (2, 3))
-    except Exception as error:  # a file that is cut off or no DICOM makes pydicom raise a dozen types
+        row, column = np.reshape([float(v) for v in tags.get("ImageOrientationPatient") or (0,
+                                  ) * 6], (2, 3))
+    # a file that is cut off or no DICOM makes pydicom raise a dozen types
+    except Exception as error:
         return Header(other=f"damaged ({error})")
     if not kind and not modality:
         return Header(other="empty (0 bytes)" if not path.stat().st_size else "no DICOM inside")
@@ -75,8 +85,10 @@ def read_header(path):
     if "LOCALIZER" in image_type:
         return Header(other="DICOM, localisers of a CT")
     normal = np.cross(row, column)
-    plane = PLANES[int(np.abs(normal).argmax())] if normal.any() else ""  # a multi-frame file keeps it elsewhere
-    number, description = (str(tags.get(tag) or "") for tag in ("SeriesNumber", "SeriesDescription"))
+    # a multi-frame file keeps it elsewhere
+    plane = PLANES[int(np.abs(normal).argmax())] if normal.any() else ""
+    number, description = (str(tags.get(tag) or "")
+                           for tag in ("SeriesNumber", "SeriesDescription"))
     return Header(uid, plane, number, description, str(tags.get("SOPInstanceUID", "")))
 
 
@@ -89,7 +101,12 @@ def find(files):
 
     returns   (list of Series, dict: why files are ignored -> those files).
     """
-    together, ignored, folders, instances = defaultdict(list), defaultdict(list), defaultdict(set), defaultdict(list)
+    together, ignored, folders, instances = (
+        defaultdict(list),
+        defaultdict(list),
+        defaultdict(set),
+        defaultdict(list),
+    )
     for path in tqdm(files, desc="DICOM headers", unit="file", disable=len(files) < 5000):
         header = read_header(path)
         if header.other:
@@ -101,32 +118,47 @@ def find(files):
     gathered = []
     for (folder, uid, plane), members in together.items():
         others = folders[uid, plane] - {folder}
-        whole = len(set(instances[uid, plane])) < len(instances[uid, plane])  # a copy of the series, not its other half
+        # a copy of the series, not its other half
+        whole = len(set(instances[uid, plane])) < len(instances[uid, plane])
         elsewhere = () if whole else tuple(sorted(others))
         gathered.append(Series(tuple(path for path, _ in members), members[0][1], elsewhere))
     return gathered, dict(ignored)
 
 
 def files_of(first):
-    """(files of the series that `first` belongs to, files beside it that can't be read as DICOM), in natural order."""
+    """(files of the series that `first` belongs to, files beside it that can't be read as DICOM),
+    in natural order.
+    """
     first = Path(first)
     headers = _headers(first.parent, first.parent.stat().st_mtime_ns)
     wanted = headers.get(first) or read_header(first)
     if wanted.other:
         raise ValueError(f"{first}: can't be read as a slice of a CT: {wanted.other}")
-    same = [path for path, header in headers.items() if (header.uid, header.plane) == (wanted.uid, wanted.plane)]
-    broken = [path for path, header in headers.items() if header.other and not header.other.startswith("DICOM")]
+    same = [
+        path
+        for path, header in headers.items()
+        if (header.uid, header.plane) == (wanted.uid, wanted.plane)
+    ]
+    broken = [
+        path
+        for path, header in headers.items()
+        if header.other and not header.other.startswith("DICOM")
+    ]
     return same, broken
 
 
 def description(first):
-    """A line about the series that `first` belongs to: its description, plane and number of files."""
+    """A line about the series that `first` belongs to: its description, plane and number of
+    files.
+    """
     header = read_header(Path(first))
-    return ", ".join(filter(None, (header.description, header.plane, f"{len(files_of(first)[0])} files")))
+    return ", ".join(filter(None,
+                            (header.description, header.plane, f"{len(files_of(first)[0])} files")))
 
 
 @functools.lru_cache(maxsize=4)
 def _headers(folder, changed):
     """dict path -> Header of the DICOM files in a folder; kept, because each of its series asks."""
-    files = sorted((p for p in folder.iterdir() if not p.name.startswith(".") and is_dicom(p)), key=names.natural)
+    files = sorted((p for p in folder.iterdir() if not p.name.startswith(".") and is_dicom(p)),
+                   key=names.natural)
     return {path: read_header(path) for path in files}

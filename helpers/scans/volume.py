@@ -1,4 +1,6 @@
-"""A CT volume in one axis order, how to read one from disk, and how a mask finds its way back to the scan's grid."""
+"""A CT volume in one axis order, how to read one from disk, and how a mask finds its way back to
+the scan's grid.
+"""
 
 import zlib
 from dataclasses import dataclass, replace
@@ -13,9 +15,11 @@ from helpers.scans.findings import Unfit
 
 CANONICAL = ("L", "P", "S")  # x to the patient's left, y to the back, z to the head
 HU_RANGE = (-1100, 4000)  # outside lies no tissue; values are clipped there and counted
-MATRIX = (512, 768, 1024)  # pixels along a slice as scanners make them; at 1 mm it would be wider than their usual field
+# pixels along a slice as scanners make them; at 1 mm it would be wider than their usual field
+MATRIX = (512, 768, 1024)
 LIKELY_MM = (2.0, 0.75, 0.75)  # (z, y, x) of a voxel, common in abdominal scans
-MADE_BY = b"Cascade Liver CT"  # in the header of masks: they may be written anew, those of others may not
+# in the header of masks: they may be written anew, those of others may not
+MADE_BY = b"Cascade Liver CT"
 
 
 @dataclass
@@ -28,7 +32,8 @@ class Volume:
     file_shape  shape of the file's array without a trailing axis of 1.
     axes        the file's own axis codes, "RAS" for example.
     clipped     how many voxels lay outside HU_RANGE.
-    flip        axes ("x", "xy" …) along which `hu` was turned over on request, because the file's header is wrong about them.
+    flip        axes ("x", "xy" …) along which `hu` was turned over on request, because the file's
+                header is wrong about them.
     notes       what the reader noticed and mended: (code of findings.FINDINGS, text) each.
     """
 
@@ -48,17 +53,20 @@ class Volume:
 
 
 def in_our_axes(hu, spacing_mm, path=None):
-    """The Volume of an array int16 (z, y, x) whose file has our own axes: its array is `hu` turned to (x, y, z), nothing else."""
+    """The Volume of an array int16 (z, y, x) whose file has our own axes: its array is `hu` turned
+    to (x, y, z), nothing else.
+    """
     z, y, x = spacing_mm
     return Volume(hu, (z, y, x), np.diag([-x, -y, z, 1.0]), hu.shape[::-1], "LPS", path)
 
 
 def with_likely_spacing(volume):
-    """The Volume with the edges that networks and rules go by: its own, or LIKELY_MM where 1 × 1 × 1 mm can't be true.
+    """The Volume with the edges that networks and rules go by: its own, or LIKELY_MM where 1 × 1 ×
+    1 mm can't be true.
 
-    It hardly can on slices of a scanner's own matrix: LiTS carries it in its 3D-IRCADb scans, whose true edges were lost. A scan
-    that was resampled to 1 mm has another number of pixels.
-    What is measured in mm of finished masks keeps to the header, as others do.
+    It hardly can on slices of a scanner's own matrix: LiTS carries it in its 3D-IRCADb scans, whose
+    true edges were lost. A scan that was resampled to 1 mm has another number of pixels. What is
+    measured in mm of finished masks keeps to the header, as others do.
     """
     stand_in = np.allclose(volume.spacing_mm, 1, atol=1e-6) and max(volume.hu.shape[1:]) in MATRIX
     return replace(volume, spacing_mm=LIKELY_MM) if stand_in else volume
@@ -71,38 +79,52 @@ def _orientation(affine, back=False):
 
 
 def to_canonical(array, affine, flip=""):
-    """Turn a file's (i, j, k) array into our (z, y, x), then over along the axes of `flip`; a view where numpy can give one."""
+    """Turn a file's (i, j, k) array into our (z, y, x), then over along the axes of `flip`; a view
+    where numpy can give one.
+    """
     return turned_over(nib.apply_orientation(array, _orientation(affine)).transpose(2, 1, 0), flip)
 
 
 def to_file_axes(array_zyx, affine, flip=""):
-    """Turn our (z, y, x) array back into the file's own (i, j, k): the exact inverse of `to_canonical`."""
-    return nib.apply_orientation(turned_over(array_zyx, flip).transpose(2, 1, 0), _orientation(affine, back=True))
+    """Turn our (z, y, x) array back into the file's own (i, j, k): the exact inverse of
+    `to_canonical`.
+    """
+    return nib.apply_orientation(turned_over(array_zyx, flip).transpose(2, 1, 0),
+                                 _orientation(affine, back=True))
 
 
 def turned_over(array_zyx, flip):
-    """The array (z, y, x) mirrored along the axes named in `flip`, "" for none; a view. Raises ValueError for other letters."""
+    """The array (z, y, x) mirrored along the axes named in `flip`, "" for none; a view. Raises
+    ValueError for other letters.
+    """
     if set(flip) - set("xyz") or len(set(flip)) < len(flip):
-        raise ValueError(f"flip {flip!r}: use x (left and right), y (front and back), z (head and feet), each once")
+        raise ValueError(f"flip {flip!r}: use x (left and right), y (front and back), z (head and "
+                         "feet), each once")
     return np.flip(array_zyx, ["zyx".index(axis) for axis in flip]) if flip else array_zyx
 
 
 def both_flips(one, other):
-    """The axes along which a scan is turned over when it is turned by `one` and then by `other`, as "xy"; "" for none."""
+    """The axes along which a scan is turned over when it is turned by `one` and then by `other`, as
+    "xy"; "" for none.
+    """
     return "".join(axis for axis in "xyz" if (axis in one) != (axis in other))
 
 
 def flipped(volume, flip):
-    """The Volume turned over along the axes of `flip`; a mask written for it lands on the file's own grid all the same."""
+    """The Volume turned over along the axes of `flip`; a mask written for it lands on the file's
+    own grid all the same.
+    """
     if not flip:
         return volume
-    return replace(volume, hu=np.ascontiguousarray(turned_over(volume.hu, flip)), flip=both_flips(volume.flip, flip))
+    return replace(volume, hu=np.ascontiguousarray(turned_over(volume.hu, flip)),
+                   flip=both_flips(volume.flip, flip))
 
 
 def read_volume(path, data=None):
     """Read a scan (NIfTI) into a Volume; `data` are its bytes where they are in memory already.
 
-    Raises Unfit, a ValueError, for a file that can't be read, has no usable affine, or holds NaN or Inf.
+    Raises Unfit, a ValueError, for a file that can't be read, has no usable affine, or holds NaN or
+    Inf.
     """
     array, affine, notes = nifti.load(path, data)
     affines.check_affine(affine, path)
@@ -110,7 +132,8 @@ def read_volume(path, data=None):
 
 
 def volume_from_array(array, affine, path=None, notes=()):
-    """A Volume from a file's (i, j, k) array and affine; values are rounded and clipped to HU_RANGE.
+    """A Volume from a file's (i, j, k) array and affine; values are rounded and clipped to
+    HU_RANGE.
 
     Raises Unfit for NaN, Inf, complex or structured values.
     """
@@ -121,7 +144,8 @@ def volume_from_array(array, affine, path=None, notes=()):
         count = int((~np.isfinite(array)).sum())
         raise Unfit("not-finite", f"{path}: {count:,} of {array.size:,} voxels are NaN or infinite")
     hu, clipped = _rounded(array, affine, low < HU_RANGE[0] or high > HU_RANGE[1])
-    axis_of_xyz = np.argsort(nib.io_orientation(affine)[:, 0])  # which file axis runs along x, y and z
+    # which file axis runs along x, y and z
+    axis_of_xyz = np.argsort(nib.io_orientation(affine)[:, 0])
     edges_mm = nib.affines.voxel_sizes(affine)[axis_of_xyz]
     return Volume(
         hu=hu,
@@ -136,35 +160,43 @@ def volume_from_array(array, affine, path=None, notes=()):
 
 
 def _rounded(array, affine, clips, slab=16):
-    """(int16 (z, y, x), how many voxels were clipped), a slab of the file's last axis at a time: without another copy.
+    """(int16 (z, y, x), how many voxels were clipped), a slab of the file's last axis at a time:
+    without another copy.
 
     clips  True when some voxels lie outside HU_RANGE.
     """
     hu = np.empty(to_canonical(np.broadcast_to(np.int16(0), array.shape), affine).shape, np.int16)
-    in_file_axes, clipped = to_file_axes(hu, affine), 0  # a view: what is written in the file's axes lies in ours
+    # a view: what is written in the file's axes lies in ours
+    in_file_axes, clipped = to_file_axes(hu, affine), 0
     for k in range(0, array.shape[2], slab):
         values = array[..., k : k + slab]
         if clips:
             clipped += int(np.count_nonzero((values < HU_RANGE[0]) | (values > HU_RANGE[1])))
-            values = np.clip(values.astype(np.float32), *HU_RANGE)  # an unsigned type can't hold the lower end
+            # an unsigned type can't hold the lower end
+            values = np.clip(values.astype(np.float32), *HU_RANGE)
         in_file_axes[..., k : k + slab] = np.rint(values) if values.dtype.kind == "f" else values
     return hu, clipped
 
 
 def write_mask(mask, like, path):
-    """Write a mask (z, y, x) as uint8 NIfTI on exactly the grid, shape, affine and axes of the Volume `like`.
+    """Write a mask (z, y, x) as uint8 NIfTI on exactly the grid, shape, affine and axes of the
+    Volume `like`.
 
-    Raises ValueError for values that aren't whole numbers from 0 to 255, or a shape that isn't the scan's.
+    Raises ValueError for values that aren't whole numbers from 0 to 255, or a shape that isn't the
+    scan's.
     """
     mask = np.asarray(mask)
     labels = mask if mask.dtype == np.uint8 else mask.astype(np.uint8)
     if labels is not mask and not np.array_equal(labels, mask):
-        raise ValueError(f"{path}: a mask holds whole numbers from 0 to 255, not {mask.min()} to {mask.max()} of {mask.dtype}")
+        raise ValueError(f"{path}: a mask holds whole numbers from 0 to 255, not {mask.min()} to "
+                         f"{mask.max()} of {mask.dtype}")
     write_on_grid(labels, like, path, MADE_BY)
 
 
 def is_own_mask(path):
-    """True for a NIfTI file that `write_mask` has written, by what its header says; False for all others, damaged ones too."""
+    """True for a NIfTI file that `write_mask` has written, by what its header says; False for all
+    others, damaged ones too.
+    """
     try:
         return nib.load(path).header["descrip"].item() == MADE_BY
     except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, KeyError):
@@ -172,15 +204,18 @@ def is_own_mask(path):
 
 
 def write_on_grid(array, like, path, made_by=b""):
-    """Write any (z, y, x) array of the volume's shape as NIfTI on the file's own grid; the rename comes last.
+    """Write any (z, y, x) array of the volume's shape as NIfTI on the file's own grid; the rename
+    comes last.
 
     made_by  bytes for the header's description.
     Raises ValueError for an array of another shape.
     """
     if array.shape != like.hu.shape:
-        raise ValueError(f"an array of shape {array.shape} doesn't fit the scan of shape {like.hu.shape}")
+        raise ValueError(f"an array of shape {array.shape} doesn't fit the scan of shape "
+                         f"{like.hu.shape}")
     in_file_axes = to_file_axes(array, like.affine, like.flip)
-    header = nib.Nifti1Image(np.broadcast_to(array.dtype.type(0), in_file_axes.shape), like.affine).header
+    header = nib.Nifti1Image(np.broadcast_to(array.dtype.type(0), in_file_axes.shape),
+                             like.affine).header
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
     header["descrip"] = made_by
@@ -191,9 +226,11 @@ def write_on_grid(array, like, path, made_by=b""):
 
 
 def box_of(*masks):
-    """The smallest box with all that is not 0 in any of the masks (z, y, x), as three slices; None when all are empty.
+    """The smallest box with all that is not 0 in any of the masks (z, y, x), as three slices; None
+    when all are empty.
 
-    By planes, because numpy stops at the first voxel: 15 ms for 512 × 512 × 500, scipy's find_objects takes 250.
+    By planes, because numpy stops at the first voxel: 15 ms for 512 × 512 × 500, scipy's
+    find_objects takes 250.
     """
     z = _range(np.logical_or.reduce([mask.any((1, 2)) for mask in masks]))
     if z is None:
@@ -208,9 +245,13 @@ def _range(profile):
 
 
 def widened(box, margins, shape):
-    """A box of three slices with so many voxels more on either side of each axis, cut to an array of that shape."""
+    """A box of three slices with so many voxels more on either side of each axis, cut to an array
+    of that shape.
+    """
     sides = zip(box, margins, shape, strict=True)
-    return tuple(slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, margin, n in sides)
+    return tuple(
+        slice(max(0, side.start - margin), min(n, side.stop + margin)) for side, margin, n in sides
+    )
 
 
 def diameter_mm(volume_ml):

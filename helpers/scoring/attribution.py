@@ -173,7 +173,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
     return {
         "oracle_liver_dice": dice_at(reference >= 1, [run_threshold])[run_threshold],
         "oracle_threshold_dice": at[best], "best_threshold": best,
-    } | {column(t): at[t] for t in ORACLE_THRESHOLDS}  # fmt: skip
+    } | {column(t): at[t] for t in ORACLE_THRESHOLDS}
 
 
 def _dice(likely, truth, hu, voxels, rules, spacing_mm):

@@ -19,7 +19,7 @@ COUNTED = {
 TEXTS = (
     "failed", "lost_by", "place", "kind", "false_positive_type", "outcome", "split", "run", "group",
     "note",
-)  # fmt: skip
+)
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
 EMPTY_BOX = (slice(0, 1),) * 3  # one voxel, where there is nothing to measure
 FALSE_SLICES_MIN_ML = 0.05  # 05 drops smaller ones by default; others' masks may be full of specks
@@ -98,7 +98,7 @@ def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
         "rvd_lits_official": lits_official, "rvd_2017": table_of_2017,
         "assd_mm": distances.assd_mm(), "rmsd_mm": distances.rmsd_mm(),
         "msd_mm": distances.msd_mm(), "hd95_mm": distances.hd95_mm(),
-    }  # fmt: skip
+    }
     values |= {f"surface_dice_{mm:g}mm": distances.surface_dice(mm) for mm in tolerances_mm}
     values |= {"reference_ml": r * voxel_ml, "prediction_ml": p * voxel_ml}
     values |= {"reference_voxels": r, "prediction_voxels": p, "both_voxels": both}
@@ -113,7 +113,7 @@ def _together(row, confusion):
         "macro_jaccard": (row["liver_jaccard"] + row["tumour_jaccard"]) / 2,
         "burden_reference": truth, "burden_prediction": predicted,
         "burden_error": predicted - truth,
-    }  # fmt: skip
+    }
 
 
 def _slices(case, confusion):
@@ -186,7 +186,7 @@ def false_slices_by_case(cases, lesions, slices):
     kinds = {
         "any": predicted, "sizeable": predicted[predicted.volume_ml >= FALSE_SLICES_MIN_ML],
         "false": predicted[predicted.kind == "false"],
-    }  # fmt: skip
+    }
     failed = cases.case[cases.failed.fillna("").astype(str) != ""]
     number = free.groupby("case").size()
     out = cases.assign(tumour_free_slices=cases.case.map(number).fillna(0).astype(int))

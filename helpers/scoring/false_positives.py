@@ -49,7 +49,7 @@ def measure(lesions, reference, liver_tree, spacing_mm, hu=None):
         "elongation": _elongation(lesions, spacing_mm),
         "edge_mm": _edge_mm(lesions, liver_tree, spacing_mm),
         "outside": lesions.mean(reference[at] == 0),
-    }  # fmt: skip
+    }
 
 
 def _elongation(lesions, spacing_mm):

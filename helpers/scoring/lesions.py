@@ -107,7 +107,7 @@ class CaseLesions:
             "true_positives_iou50": int(match.true_positive.sum()),
             "true_positives_any": int((~false).sum()), "false_lesions": int(false.sum()),
             "false_ml": float(match.voxels[1][false].sum() * voxel_ml),
-        }  # fmt: skip
+        }
         for name, least in (("50", 0.5), ("any", 0.0)):
             counted = zip(("tp", "fp", "fn"), matching.lits_official_detections(table, least))
             columns |= {f"lits_official_{kind}_{name}": number for kind, number in counted}
@@ -145,7 +145,7 @@ class CaseLesions:
             "depth_mm": depth_mm,
             "place": [_place(*pair) for pair in zip(depth_mm, diameter_mm, strict=True)],
             "contrast_hu": contrast_hu, **verdicts, **measured,
-        }  # fmt: skip
+        }
 
 
 def _place(depth_mm, diameter_mm):

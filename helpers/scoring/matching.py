@@ -75,12 +75,12 @@ class Matching:
         kind = np.select(
             [~hit, ~found, merged & split, merged, split],
             [none, "poor", f"{merge} and split", merge, "split"], good,
-        )  # fmt: skip
+        )
         return {
             "group": group, "iou": self.iou_of_group(side),
             "dice": 2 * both / (self.voxels[side] + against[group]),
             "found_iou50": found, "found_any": hit, "kind": kind,
-        }  # fmt: skip
+        }
 
 
 def overlaps(reference, prediction):

@@ -198,4 +198,4 @@ def uncertainty_summary(cases, table):
         "uncertainty.auc_of_doubt": uncertainty_roc(table, "doubt")[2],
         "uncertainty.spearman": rho, "uncertainty.spearman.p": p, "uncertainty.cases": n,
         "uncertainty.rule": UNCERTAINTY_RULE,
-    }  # fmt: skip
+    }

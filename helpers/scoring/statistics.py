@@ -8,7 +8,7 @@ RESAMPLES, SEED = 4000, 7
 MEASURES = {
     "liver_dice": "liver Dice", "tumour_dice": "tumour Dice", "macro_dice": "mean of both",
     "lesions_found_iou50": "lesions found, IoU > 0.5", "false_lesions": "false lesions",
-}  # fmt: skip
+}
 
 
 def mean(total, cases):

@@ -10,7 +10,15 @@ import pandas as pd
 from helpers import files
 from helpers.scoring import attribution, case_scores, false_positives, lesions, probabilities
 from helpers.scoring.probabilities import curve
-from helpers.scoring.statistics import bootstrap_ci, flat, mean_with_ci, patients, plain, ratio, side_by_side
+from helpers.scoring.statistics import (
+    bootstrap_ci,
+    flat,
+    mean_with_ci,
+    patients,
+    plain,
+    ratio,
+    side_by_side,
+)
 
 DISTANCES = ("assd_mm", "rmsd_mm", "msd_mm", "hd95_mm")
 RULES = {
@@ -53,7 +61,7 @@ def summarise(cases, lesion_table, slice_table, levels, spreads):
         "cases.count": len(cases), "cases.with_tumour": int(with_tumour.sum()),
         "cases.tumour_free": int((~with_tumour).sum()), "cases.failed": int(failed.sum()),
         "cases.failed_names": cases.case[failed].astype(str).tolist(),
-    }  # fmt: skip
+    }
     for organ in ("liver", "tumour"):
         out |= _organ(cases, organ, failed)
     whose = patients(cases)

@@ -1,27 +1,33 @@
-"""Which scans belong together: those of one patient, those of one hospital, those of a given test set."""
+"""Which scans belong together: those of one patient, those of one hospital, those of a given test
+set.
+"""
 
 import re
 
 import pandas as pd
 
 LITS_NAME = re.compile(r"(?:volume-|liver_)(\d+)")
-IRCADB = range(28, 49)  # about 20 LiTS scans between these come from the public set 3D-IRCADb; which ones is disputed
+# about 20 LiTS scans between these come from the public set 3D-IRCADb; which ones is disputed
+IRCADB = range(28, 49)
 
 
 def patient_groups(cases, groups_csv="", pattern="", duplicate_pairs=None):
     """Which patient each case belongs to: by all sources; what any of them joins stays together.
 
     cases            names.
-    groups_csv       a file with columns case and group; it wins over the pattern for the cases that it names.
+    groups_csv       a file with columns case and group; it wins over the pattern for the cases that
+                     it names.
     pattern          a regular expression whose first group in the case's name is the patient.
     duplicate_pairs  those of `same_patient`: both of a pair are one patient.
     returns          dict case -> group; a case that no source names is a patient of its own.
-    Raises ValueError when the file lacks a column or says two things of one case, or the pattern has no group.
+    Raises ValueError when the file lacks a column or says two things of one case, or the pattern
+    has no group.
     """
     named = _named(groups_csv) if groups_csv else {}
     compiled = re.compile(pattern) if pattern else None
     if compiled and compiled.groups < 1:
-        raise ValueError(f"group_pattern {pattern!r}: needs a group in parentheses that catches the patient")
+        raise ValueError(f"group_pattern {pattern!r}: needs a group in parentheses that catches "
+                         "the patient")
     groups = {}
     for case in cases:
         match = compiled.search(case) if compiled else None
@@ -35,7 +41,9 @@ def patient_groups(cases, groups_csv="", pattern="", duplicate_pairs=None):
 
 
 def same_patient(pairs, groups_csv=""):
-    """The `duplicates.duplicate_pairs` that are one patient: not near-duplicates to which groups_csv gives two groups."""
+    """The `duplicates.duplicate_pairs` that are one patient: not near-duplicates to which
+    groups_csv gives two groups.
+    """
     named = _named(groups_csv) if groups_csv else {}
     a, b = pairs.case.map(named), pairs.other.map(named)
     return pairs[~((pairs.kind == "near-duplicate") & a.notna() & b.notna() & (a != b))]
@@ -44,25 +52,32 @@ def same_patient(pairs, groups_csv=""):
 def _named(groups_csv):
     """dict case -> group of a file; rows without a group say nothing."""
     table = read_cases(groups_csv, ("case", "group"))
-    twice = table.case[table.duplicated("case", keep=False) & ~table.duplicated(["case", "group"], keep=False)]
+    twice = table.case[table.duplicated("case", keep=False)
+                       & ~table.duplicated(["case", "group"], keep=False)]
     if len(twice):
         raise ValueError(f"{groups_csv}: puts {twice.iloc[0]} into two groups; leave one")
     return {case: group for case, group in zip(table.case, table.group, strict=True) if group}
 
 
 def read_cases(path, columns=("case",)):
-    """A CSV that names cases, all as text without blanks around; raises ValueError when it lacks a column."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    """A CSV that names cases, all as text without blanks around; raises ValueError when it lacks a
+    column.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                        skipinitialspace=True)
     if not set(columns) <= set(table.columns):
-        raise ValueError(f"{path}: needs the columns {' and '.join(columns)}, has {list(table.columns)}")
+        raise ValueError(f"{path}: needs the columns {' and '.join(columns)}, has "
+                         f"{list(table.columns)}")
     return table.apply(lambda column: column.str.strip())
 
 
 def ircadb_block(cases):
-    """The cases that LiTS took over from 3D-IRCADb, when the data set looks like LiTS; else an empty list.
+    """The cases that LiTS took over from 3D-IRCADb, when the data set looks like LiTS; else an
+    empty list.
 
-    They are scans of one hospital, so they belong on one side of any split. Names alone could be chance: of the scans that
-    carry a spacing, half or more must have the 1 × 1 × 1 mm that these have in LiTS.
+    They are scans of one hospital, so they belong on one side of any split. Names alone could be
+    chance: of the scans that carry a spacing, half or more must have the 1 × 1 × 1 mm that these
+    have in LiTS.
 
     cases   DataFrame with the columns case, layout and spacing_z_mm, spacing_y_mm, spacing_x_mm.
     """
@@ -79,5 +94,6 @@ def read_test(test_csv, cases):
     named = sorted(set(read_cases(test_csv).case))
     unknown = [case for case in named if case not in set(cases)]
     if unknown:
-        print(f"{test_csv}: {len(unknown)} of its cases aren't there, or can't be learnt from: {', '.join(unknown[:8])}")
+        print(f"{test_csv}: {len(unknown)} of its cases aren't there, or can't be learnt from: "
+              f"{', '.join(unknown[:8])}")
     return named

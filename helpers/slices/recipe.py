@@ -83,7 +83,10 @@ def liver_box(liver, spacing_mm, margin_mm=15.0, roi_spacing_mm=0.0):
     rows, columns = (end - start for start, end in box[1:])
     if not roi_spacing_mm:
         return Grid(tuple(box), (rows, columns), (rows, columns))
-    shape = tuple(max(8, round(n * mm / roi_spacing_mm)) for n, mm in zip((rows, columns), spacing_mm[1:], strict=True))
+    shape = tuple(
+        max(8, round(n * mm / roi_spacing_mm))
+        for n, mm in zip((rows, columns), spacing_mm[1:], strict=True)
+    )
     return Grid(tuple(box), shape, shape)
 
 
@@ -139,12 +142,15 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, "windows", tuple(tuple(float(v) for v in w) for w in self.windows))
-        if not 1 <= len(self.windows) <= 3 or any(len(w) != 2 or w[0] >= w[1] for w in self.windows):
-            raise ValueError(f"windows {self.windows}: one to three pairs (low, high) in HU are needed")
+        if (not 1 <= len(self.windows) <= 3
+            or any(len(w) != 2 or w[0] >= w[1] for w in self.windows)):
+            raise ValueError(f"windows {self.windows}: one to three pairs (low, high) in HU are "
+                             "needed")
         if self.normalise not in ("min-max", "z-score"):
             raise ValueError(f"normalise {self.normalise!r}: choose 'min-max' or 'z-score'")
         if self.size % 32 or not 64 <= self.size <= 1024:
-            raise ValueError(f"size {self.size}: a multiple of 32 from 64 to 1024 is needed (256, 384, 512)")
+            raise ValueError(f"size {self.size}: a multiple of 32 from 64 to 1024 is needed (256, "
+                             "384, 512)")
 
     def as_dict(self):
         return json.loads(json.dumps(asdict(self)))

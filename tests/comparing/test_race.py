@@ -13,7 +13,14 @@ import torch
 from conftest import command
 
 from helpers import files, jobs, runs
-from helpers.comparing import baseline_recipes, race, race_curve, race_entrants, race_ours, race_rules
+from helpers.comparing import (
+    baseline_recipes,
+    race,
+    race_curve,
+    race_entrants,
+    race_ours,
+    race_rules,
+)
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 from helpers.scans import reading
 from helpers.scans.volume import Volume
