@@ -54,7 +54,9 @@ class Entrant:
         return float(trainer.train_step(next(trainer.dataloader_train))["loss"])
 
     def predict(self, volume):
-        """Labels uint8 (z, y, x); of one view, as all in the race predict: four would take longer."""
+        """Labels uint8 (z, y, x); of one view, as all in the race predict: four would take
+        longer.
+        """
         trainer = self.trainer
         predictor = predictor_of(
             trainer.network,
