@@ -14,7 +14,7 @@ test: .venv/ready-for-tests  ## everything that can be checked in minutes
 lab: .venv/ready             ## JupyterLab at notebook 01
 	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
 
-proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input; writes reports/proof.md; goes on where it stopped
+proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input; writes reports/proof.md; resumes where it stopped
 	$(BIN)/python tests/proof/kills.py
 	$(BIN)/python tests/proof/troubles.py
 	$(BIN)/python tests/proof/inputs.py

@@ -14,17 +14,15 @@ ROOMS = {
              "volume",
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists patients pixels recipe splits store",
-    "cascade": "architectures cohort decisions inference liver networks pipeline precision rules "
-               "tumour unet_variants weights",
-    "learning": "augmentation batches checkpoints examples losses machine plans schedules shapes "
-                "sittings synthetic "
-    "train_step training validation",
-    "scoring": "attribution case_scores false_positives lesions matching metrics probabilities "
-    "run_scores sentences statistics summary",
+    "cascade": "architectures cohort decisions inference liver networks pipeline precision "
+               "rules tumour unet_variants weights",
+    "learning": "augmentation batches checkpoints examples losses machine plans schedules "
+                "shapes sittings synthetic train_step training validation",
+    "scoring": "attribution case_scores false_positives lesions matching metrics "
+               "probabilities run_scores sentences statistics summary",
     "looking": "figures lesion_charts overlays plots report viewer",
     "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_entrants "
-                 "race_ours race_rules timing "
-    "trial_figures trial_scores trials",
+                 "race_ours race_rules timing trial_figures trial_scores trials",
 }
 NAMES = {
     "runs": "HERE Run",

@@ -38,7 +38,7 @@ class Job:
         return steps.name_of(self.notebook, self.part, self.parameters.get("trial", ""))
 
     def stage(self, run):
-        """The Stage that the notebook will begin: whether it is up to date, and if not, why."""
+        """The Step that the notebook will begin: whether it is up to date, and if not, why."""
         return steps.Step(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
 
     def report(self, run):
@@ -76,7 +76,7 @@ def carried_out(job, run):
 
 def _outcome(job, stage, out, error):
     if isinstance(error, KeyboardInterrupt):
-        print(f"{job.name}: stopped by {error}; run again to go on", file=sys.stderr)
+        print(f"{job.name}: stopped by {error}; run again to resume", file=sys.stderr)
         return PAUSED
     # the executed notebook, which is not written whole
     if isinstance(error, OSError) and error.filename in (None, str(out)):
@@ -160,7 +160,7 @@ def told(error):
     if name:
         return f"{name}: {error.evalue}" if name != "ValueError" else str(error.evalue)
     if "Kernel died" in str(error) or type(error).__name__ == "DeadKernelError":
-        return "Its kernel died, most often for want of memory; run again to go on"
+        return "Its kernel died, most often for want of memory; run again to resume"
     return f"{type(error).__name__}: {error}"
 
 

@@ -4,7 +4,7 @@ import ast
 
 from helpers import files
 
-# parameters that had another name until version 0.1
+# parameters that had another name in version 0.1
 RENAMED = {
     "rounds": "epochs", "rounds_counted": "epochs_counted", "evenness": "patient_balance",
     "mirrored": "flip_tta",

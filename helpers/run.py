@@ -36,7 +36,7 @@ def main(words=None):
         if code != DONE:
             return code
         if asked_to_end and job is not jobs[-1]:
-            print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to go on",
+            print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to resume",
                   file=sys.stderr)
             return PAUSED
     report = run.reports / "report.html"

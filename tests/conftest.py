@@ -50,6 +50,6 @@ def tiny(tmp_path_factory, worker_id):
 
 @pytest.fixture
 def tiny_run(tiny, monkeypatch):
-    """paths.Run of the tiny run, for tests that read what it wrote."""
+    """Run of the tiny run, for tests that read what it wrote."""
     monkeypatch.setattr(runs, "ROOT", tiny[0])
     return runs.Run("tiny")

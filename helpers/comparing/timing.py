@@ -37,7 +37,7 @@ def side_by_side(variants, rounds):
 def summarised(seconds, items=1):
     """Medians of `side_by_side` and how sure they are; the others are compared with the first.
 
-    items    pieces of work a call, such as the slices of a batch.
+    items    work items a call, such as the slices of a batch.
     returns  DataFrame, a row a variant: seconds, items_per_second, low and high (quartiles of the
              latter), times_slower (the median of the ratios within each round).
     """

@@ -57,7 +57,7 @@ class Trial:
             return False
         if reasons := step.changes():
             changes = f"was trained otherwise than is asked for now: {'; '.join(reasons)}"
-            raise ValueError(f"{self.folder}: {changes}; delete it to go on")
+            raise ValueError(f"{self.folder}: {changes}; delete it to resume")
         return True
 
     def train(self, until=math.inf):

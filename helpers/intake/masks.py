@@ -107,7 +107,8 @@ def _components(liver, labels, voxel_ml):
     largest = sizes.max() / sizes.sum()
     others = ", ".join(f"{size * voxel_ml:.2g}" for size in sorted(sizes, reverse=True)[1:4])
     more = " …" if count > 4 else ""
-    text = f"{count} pieces; the largest holds {_percent(largest)}, the others {others}{more} ml"
+    text = f"{count} components; the largest holds {_percent(largest)}, "
+    text += f"the others {others}{more} ml"
     findings = [("liver-islands", text)]
     if outside := int((healthy == 0).sum()):
         ml = sizes[healthy == 0].sum() * voxel_ml

@@ -106,7 +106,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     workers  processes; 1 stays in this one, None takes one for each core. One that dies costs its
              own case only.
     flips    dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
-    folder   where each finished case is kept, so that an interrupted intake goes on; None keeps
+    folder   where each finished case is kept, so that an interrupted intake resumes; None keeps
              nothing.
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
     Raises ValueError for a window, a channel or a flip that can't be.

@@ -117,7 +117,7 @@ FINDINGS = {
                     "add the liver as 1"),
     "tumour-outside": ("ok", "tumours lie outside the liver",
                        "look at them: stray clicks, or metastases elsewhere?"),
-    "liver-islands": ("ok", "the liver's mask has several pieces",
+    "liver-islands": ("ok", "the liver's mask has several components",
                       "small ones are stray clicks: remove them"),
     # between cases; both of a pair stay on one side of the split
     "duplicate-image": ("ok", "the same voxels as another case",

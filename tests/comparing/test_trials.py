@@ -139,10 +139,10 @@ def test_a_finished_trial_is_left_alone_and_one_of_other_lists_is_named(own_root
     trained.done([trial.weights])
     assert finished() and finished(device="cpu", save_seconds=3.0)
     for change, reason in (({"width": 32}, "width was 0, is 32"), ({"options": {}}, "options was {'levels': 3}, is {}")):
-        with pytest.raises(ValueError, match=f"was trained otherwise than is asked for now: {reason}; delete it to go on"):
+        with pytest.raises(ValueError, match=f"was trained otherwise than is asked for now: {reason}; delete it to resume"):
             finished(**change)
     files.write_text(run.lists / "val.csv", "case,z\n1,2\n")
-    with pytest.raises(ValueError, match=r"val.csv has changed; delete it to go on"):
+    with pytest.raises(ValueError, match=r"val.csv has changed; delete it to resume"):
         finished()
     trial.weights.unlink()  # as it says
     assert not finished()

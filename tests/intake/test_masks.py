@@ -47,7 +47,7 @@ def test_tumour_that_touches_liver_by_an_edge_is_not_outside():
     findings = dict(masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels))[1])
     # ten voxels hang together, one of 0.01 ml lies apart
     assert findings == {
-        "liver-islands": "2 pieces; the largest holds 90.9%, the others 0.01 ml",
+        "liver-islands": "2 components; the largest holds 90.9%, the others 0.01 ml",
         "tumour-outside": "1 without a voxel of liver beside them, 0.01 ml",
     }
 

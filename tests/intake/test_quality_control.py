@@ -180,7 +180,7 @@ SPOILT = [
     ("no-tumour", "ok", lambda f: write(f, labels=np.minimum(label_array(), 1)), "no tumour"),
     ("tumour-only", "ok", lambda f: write(f, labels=(label_array() == 2) * np.uint8(2)), "tumours and no liver"),
     ("tumour-outside", "ok", spoil_outside, "1 without a voxel of liver beside them, 0.08 ml"),
-    ("liver-islands", "ok", spoil_islands, "2 pieces; the largest holds 99.8%, the others 0.01 ml"),  # 600 of 601 voxels
+    ("liver-islands", "ok", spoil_islands, "2 components; the largest holds 99.8%, the others 0.01 ml"),  # 600 of 601 voxels
     ("spacing-1-1-1", "ok", lambda f: write(f, scan_array(), label_array(), np.eye(4), np.eye(4)), "don't trust millimetres"),
     ("one-slice", "ok", lambda f: write(f, scan_array()[..., 3:4], label_array()[..., 3:4]), "single slice"),
 ]

@@ -9,9 +9,10 @@ from helpers.looking import plots, viewer
 
 @pytest.fixture(autouse=True)
 def no_window(monkeypatch):
-    import matplotlib
+    import matplotlib.pyplot
 
     matplotlib.use("agg")
+    matplotlib.pyplot.close("all")  # what tests before it left open
 
 
 def shown(widget):

@@ -1,4 +1,4 @@
-"""What the doctor's look at a scan of full size costs, beside nibabel and a SHA-256 of the same files, into reports/proof.md."""
+"""What quality control's look at a scan of full size costs, beside nibabel and a SHA-256 of the same files, into reports/proof.md."""
 
 import contextlib
 import hashlib
@@ -76,7 +76,7 @@ def main():
         peaks = [peak_gib(function, files) for function in (loaded, examined)]
     wall, cpu = ([ours[k] / plain[k] for plain, ours in both] for k in (0, 1))
     rows = [[name, *(f"{statistics.median(pair[who][k] for pair in both):.2f} s" for k in (0, 1)), f"{peaks[who]:.2f} GiB"]
-            for who, name in enumerate(("nibabel's load and SHA-256", "`doctor.examine`"))]  # fmt: skip
+            for who, name in enumerate(("nibabel's load and SHA-256", "`quality_control.examine`"))]  # fmt: skip
     middle = [f"{statistics.median(ratios):.2f}" for ratios in (wall, cpu)]
     rows.append(["ratio, median of the pairs", *middle, f"{peaks[1] / peaks[0]:.2f}"])
     text = f"""

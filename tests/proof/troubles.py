@@ -354,7 +354,7 @@ def paused_extended(bench):
 
 
 @case("fewer epochs than are done")
-def fewer_rounds(bench):
+def fewer_epochs(bench):
     bench.afresh()
     bench.sat(chunk_steps=60)
     code, text = bench.sat(epochs=1)
