@@ -120,8 +120,8 @@ def draw_lesions(body, liver, level):
         radii = np.exp(rng.normal(0, 0.13, 3))
         field = np.linalg.norm(apart / (radii / radii.prod() ** (1 / 3)), axis=-1) - size_mm / 2
         field += 0.06 * size_mm * draw_waves(rng, near, max(0.6 * size_mm, 4)) * (size_mm > 8)
-        kind = rng.choice(["plain", "rim", "necrotic"],
-                          p=[0.65, 0.2, 0.15]) if size_mm > 18 else "plain"
+        kinds = ["plain", "rim", "necrotic"]
+        kind = rng.choice(kinds, p=[0.65, 0.2, 0.15]) if size_mm > 18 else "plain"
         if nth == 0 and kind == "rim":
             kind = "plain"  # a rim lifts the mean, and this one is promised to be seen
         share = body.paint(field, level + contrast, vary(1.5, 3.5), liver[box], box)

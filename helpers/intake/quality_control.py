@@ -37,8 +37,10 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
     row, digests, findings, histograms, lesions = _begun(case, **how), {}, [], [], []
     try:
         data = _bytes(case.image, digests)
-        volume = reading.read_scan(case.image, window,
-                                   channel) if data is None else read_volume(case.image, data)
+        if data is None:
+            volume = reading.read_scan(case.image, window, channel)
+        else:
+            volume = read_volume(case.image, data)
         del data  # before the mask is read: memory holds one scan
         volume = flipped(volume, flip)
         of_scan, low, high, counts = scan_findings(case, volume)
@@ -67,9 +69,10 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
                 findings += mirrored or ([("liver-hu", f"median {middle:.0f}")]
                                          if not -50 <= middle <= 250 else [])
         trusted = labels if not row.get("mask_flip_proposed") else None
-        turned, row["flip_proposed"] = (checks.orientation(volume, low, high, trusted) if in_hu
-                                        else ([], ""))
-        findings += turned
+        row["flip_proposed"] = ""
+        if in_hu:
+            turned, row["flip_proposed"] = checks.orientation(volume, low, high, trusted)
+            findings += turned
     # whatever a bad file makes a reader do, it must not cost the other cases
     except Exception as error:
         findings.append(_fault(error, case))
@@ -131,8 +134,8 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
                                  [("killed", f"it ended with {result.how}")]), [], []
             results[to_do[k]] = result
             bar.update()
-    rows, histograms, lesions = zip(*(results[k] for k in range(len(cases))),
-                                    strict=True) if cases else ((), (), ())
+    in_order = [results[k] for k in range(len(cases))]
+    rows, histograms, lesions = zip(*in_order, strict=True) if cases else ((), (), ())
     return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
 
 

@@ -79,10 +79,10 @@ def differ(one, other, shape):
     """
     if not np.isfinite(other).all():
         return "the other is not finite"
-    apart_mm = float(np.linalg.norm(corners_mm(one, shape) - corners_mm(other, shape),
-                                    axis=0).max())
-    return (f"corners by up to {apart_mm:.3g} mm"
-            if apart_mm > 0.5 * np.linalg.norm(one[:3, :3], axis=0).min() else "")
+    apart = corners_mm(one, shape) - corners_mm(other, shape)
+    apart_mm = float(np.linalg.norm(apart, axis=0).max())
+    half_a_voxel_mm = 0.5 * np.linalg.norm(one[:3, :3], axis=0).min()
+    return f"corners by up to {apart_mm:.3g} mm" if apart_mm > half_a_voxel_mm else ""
 
 
 def check_affine(affine, path):

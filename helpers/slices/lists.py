@@ -170,8 +170,8 @@ def _by_side(cases):
     counts = cases.groupby("split").agg(patients=("group", "nunique"), cases=("case", "nunique"))
     free = (cases.tumour_slices == 0).groupby(cases.split).sum().rename("tumour_free")
     table = counts.join(free).join(sums).reindex([s for s in SPLITS if s in counts.index])
-    return table.astype(dict.fromkeys(table.columns.drop("tumour_ml"),
-                                      int)).round({"tumour_ml": 1}).reset_index()
+    whole = dict.fromkeys(table.columns.drop("tumour_ml"), int)
+    return table.astype(whole).round({"tumour_ml": 1}).reset_index()
 
 
 def read_lists(folder):
