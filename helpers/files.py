@@ -127,3 +127,8 @@ def sha256(path):
     """Hex digest of a file's bytes, read in blocks."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def short_hash(path):
+    """The first 16 digits of `sha256`: what settings, cards and stamps keep of a file."""
+    return sha256(path)[:16]

@@ -77,7 +77,7 @@ def signature(path):
     if not path.exists():
         return "missing"
     stat = path.stat()
-    return (files.sha256(path)[:16] if stat.st_size < HASHED_BYTES
+    return (files.short_hash(path) if stat.st_size < HASHED_BYTES
             else f"{stat.st_size}-{stat.st_mtime_ns}")
 
 

@@ -4,9 +4,8 @@ import re
 
 from helpers import files
 
-NOT_EXPORTED = (
-    "notebook-only"  # tag of a cell that the page leaves out; "new-page" begins one in print
-)
+# tag of a cell that the page leaves out; "new-page" begins a page in print
+NOT_EXPORTED = "notebook-only"
 TILES_STYLE = """
 .report-head p { color: #5b6875; margin: 4px 0 }
 .report-head .only { border: 1px solid; color: #D55E00; border-radius: 3px; padding: 1px 8px }

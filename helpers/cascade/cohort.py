@@ -27,7 +27,7 @@ class Cohort:
     save_probabilities: bool
 
     def __post_init__(self):
-        hashes = [files.sha256(file)[:16] for file in self.weights]
+        hashes = [files.short_hash(file) for file in self.weights]
         self.origin = {"rules": str(self.rules), "weights": hashes}
         self.origin["probabilities"] = self.save_probabilities
 

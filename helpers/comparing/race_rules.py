@@ -65,7 +65,7 @@ class Race:
         now = {"columns": COLUMNS, "moments": self.moments}
         now |= {"scans": dict(zip(cases.case, cases.bytes, strict=True))}
         for path in (folder / "split.csv", folder / "recipe.json", *training_files(folder)):
-            now[path.name] = files.sha256(path)[:16]
+            now[path.name] = files.short_hash(path)
         if not file.is_file():
             files.write_json(file, now)
         if differs := origins.differing(origins.recorded(file), now):

@@ -55,7 +55,7 @@ class StageData:
 
     def hashes(self):
         """What belongs to a training's settings: it never continues with other slices."""
-        listed = {path.name: files.sha256(path)[:16] for path in self.list_files}
+        listed = {path.name: files.short_hash(path) for path in self.list_files}
         scans = hashlib.sha256("".join(map(files.sha256, self.scan_files)).encode()).hexdigest()
         return {"lists": listed, "scans": scans[:16]}
 
@@ -149,7 +149,7 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
     cases = {
         "training": sorted({case for chunk in batches.chunks for case in chunk.case}),
         "validation": sorted(data.val.case.unique()),
-        "split": files.sha256(run.lists / "split.csv")[:16],
+        "split": files.short_hash(run.lists / "split.csv"),
     }
     card = {"stage": data.stage, "network": architecture, "neighbours": batches.neighbours}
     card |= {"norm": data.norm, "recipe": data.recipe.as_dict(), "run": run.name, "data": cases}
@@ -158,7 +158,7 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
     made_with |= {"accumulate": given["accumulate"]}
     if data.stage == "tumour":
         liver = liver_weights(run)
-        made_with["liver"] = files.sha256(liver)[:16] if liver.is_file() else ""
+        made_with["liver"] = files.short_hash(liver) if liver.is_file() else ""
     total_steps = chosen["epochs"] * batches.steps_per_epoch
     return Plan(
         settings,

@@ -160,7 +160,7 @@ def predicted_regions(run, rows, liver, recipe):
     """
     folder = run.stores / "tumour_predicted"
     rules = pipeline.Rules()
-    weights = files.sha256(run.checkpoints / "liver" / "final.safetensors")[:16]
+    weights = files.short_hash(run.checkpoints / "liver" / "final.safetensors")
     origin = f"{weights}-{rules}"
     named = {"desc": "regions from predicted livers", "unit": "case"}
     for _, row in tqdm(rows.iterrows(), total=len(rows), **named):
