@@ -21,8 +21,9 @@ ROOMS = {
     "scoring": "attribution case_scores false_positives lesions matching metrics "
                "probabilities run_scores sentences statistics summary",
     "looking": "figures lesion_charts overlays plots report viewer",
-    "comparing": "baseline_recipes baselines benchmark nnunet race race_curve race_entrants "
-                 "race_ours race_rules timing trial_figures trial_scores trials",
+    "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
+                 "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
+                 "trial_figures trial_scores trials",
 }
 NAMES = {
     "runs": "HERE Run",

@@ -1,0 +1,84 @@
+"""Which rules of the cascade gain on scans that they were not chosen on."""
+
+import numpy as np
+import pandas as pd
+
+from helpers.cascade import pipeline
+from helpers.comparing import site_scores
+from helpers.scoring.statistics import paired_difference
+
+AS_IT_IS = "as it is"
+# rules that are judged when none are named, one change at a time
+CHANGES = (
+    "max_fat_fraction=1", "neck_widths_mm=()", "min_peak_probability=0.8",
+    "min_peak_probability=0.5", "tumour_threshold=0.3", "tumour_threshold=0.4",
+    "tumour_threshold=0.6", "smooth_mm=0", "liver_threshold=0.3", "liver_threshold=0.4",
+    "min_lesion_ml=0.2", "max_fat_fraction=1 tumour_threshold=0.3 min_peak_probability=0.5",
+)
+
+
+def tried(scan, networks, settings):
+    """A sites.Scan under every setting: a list of rows, dicts of setting, site, case, group,
+    `site_scores.overlaps`, and false_ml, predicted tumour where there is none, nan elsewhere.
+
+    settings  dict of name -> Rules, AS_IT_IS the first.
+    """
+    volume, reference = scan.read()
+    rows, free = [], not (reference == 2).any()
+    for name, rules in settings.items():
+        labels = pipeline.segment(volume, networks, rules).labels
+        row = {"setting": name} | site_scores.overlaps(reference, labels)
+        row |= {part: getattr(scan, part) for part in ("site", "case", "group")}
+        ml = float(np.count_nonzero(labels == 2) * volume.voxel_ml)
+        rows.append(row | {"false_ml": ml if free else np.nan})
+    return rows
+
+
+def held_out(rows, by, names, equally="scans"):
+    """Choose the best of some settings without one site, measure it there; each site in turn.
+
+    Where there is one site only, one patient is left out instead.
+    rows     of `tried`; by: the column that is to be high; names: the settings, the first stays
+             unless another is better.
+    equally  "scans": each scan counts alike when choosing; "sites": each site.
+    returns  DataFrame left_out, chosen, gain (over the first setting, mean of what was left out),
+             scans.
+    Raises ValueError where nothing can be left out.
+    """
+    table = rows.pivot(index=["site", "group", "case"], columns="setting", values=by)[list(names)]
+    unit = "site" if rows.site.nunique() > 1 else "group"
+    units = table.index.get_level_values(unit)
+    if units.nunique() < 2:
+        raise ValueError("rules are chosen on some patients and measured on others; there is one")
+    out = []
+    for left_out in units.unique():
+        others, left = table[units != left_out], table[units == left_out]
+        mean = others.groupby("site").mean().mean() if equally == "sites" else others.mean()
+        chosen = mean.idxmax()  # of equal ones the first
+        gain = (left[chosen] - left[names[0]]).mean()
+        out.append({"left_out": left_out, "chosen": chosen, "gain": gain, "scans": len(left)})
+    return pd.DataFrame(out)
+
+
+def judged(rows, by, equally="scans"):
+    """A row a setting: mean of `by` over all scans and false ml over those without tumour; the
+    difference from AS_IT_IS with its 95 % interval, scans better and worse; what choosing between
+    the two gains on scans that weren't chosen on, held_out, and how often it was chosen.
+    """
+    default, out = rows[rows.setting == AS_IT_IS], []
+    for name, changed in rows.groupby("setting", sort=False):
+        row = {"setting": name, "mean": changed[by].mean(), "false_ml": changed.false_ml.mean()}
+        if name != AS_IT_IS:
+            paired = paired_difference(default, changed, by)
+            row |= {"difference": paired["mean"]}
+            row |= {key: paired[key] for key in ("low", "high", "better", "worse")}
+            folds = held_out(rows, by, [AS_IT_IS, name], equally)
+            row["held_out"] = mean_gain(folds, equally)
+            row["chosen"] = f"{(folds.chosen == name).sum()} of {len(folds)}"
+        out.append(row)
+    return pd.DataFrame(out)
+
+
+def mean_gain(folds, equally="scans"):
+    """The mean gain of `held_out`, each scan or each site equally."""
+    return float(np.average(folds.gain, weights=folds.scans if equally == "scans" else None))
