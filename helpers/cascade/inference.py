@@ -22,7 +22,8 @@ def kept_by_gate(gate, whole, rules):
     every = range(len(whole))
     if gate is None:
         return every, []
-    probability = probability_of_rows(gate, whole, every, 4 * rules.batch_size, whole.step) / PEAK
+    rows = probability_of_rows(gate, whole, every, 4 * rules.batch_size, whole.step, whole.breaks)
+    probability = rows / PEAK
     sigma = rules.gate_smooth_mm / whole.spacing_mm[0]
     smooth = ndimage.gaussian_filter1d(probability, sigma) if sigma else probability
     kept = np.flatnonzero(smooth >= rules.gate_threshold)
@@ -46,7 +47,8 @@ def probability(trained, slices, rows=None, batch_size=8, tta_std=None):
     rows = range(len(slices)) if rows is None else rows
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
-        planes = stacks(slices, batch, trained.card["neighbours"], slices.step)  # (B, C, y, x)
+        neighbours = trained.card["neighbours"]
+        planes = stacks(slices, batch, neighbours, slices.step, slices.breaks)  # (B, C, y, x)
         if tta_std is None:
             slices.put_back(answers(trained, planes), batch, out)
         else:
@@ -56,22 +58,23 @@ def probability(trained, slices, rows=None, batch_size=8, tta_std=None):
     return out
 
 
-def probability_of_rows(trained, image, rows, batch_size=8, step=1):
+def probability_of_rows(trained, image, rows, batch_size=8, step=1, breaks=()):
     """What a network says of some rows of a stack, in the stack's own pixels.
 
-    image    uint8 (z, windows, y, x), an array or recipe.Slices; step: distance of the neighbours.
+    image    uint8 (z, windows, y, x), an array or recipe.Slices; step: distance of the neighbours;
+             breaks: as `pixels.stacked` takes them.
     returns  uint8 (len(rows), y, x), or (len(rows),) from the gate; 255 is certain.
     Raises FloatingPointError when the network gives NaN or Inf.
     """
     neighbours, starts = trained.card["neighbours"], range(0, len(rows), batch_size)
-    batches = (stacks(image, rows[k : k + batch_size], neighbours, step) for k in starts)
+    batches = (stacks(image, rows[k : k + batch_size], neighbours, step, breaks) for k in starts)
     out = [answers(trained, planes) for planes in batches]
     return np.concatenate(out) if out else np.zeros((0, *image.shape[2:]), np.uint8)
 
 
-def stacks(image, rows, neighbours, step):
+def stacks(image, rows, neighbours, step, breaks):
     """Rows with their neighbours as channels: uint8 (B, C, y, x)."""
-    return np.stack([stacked(image, k, neighbours, step) for k in rows])
+    return np.stack([stacked(image, k, neighbours, step, breaks) for k in rows])
 
 
 @torch.inference_mode()

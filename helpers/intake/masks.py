@@ -10,6 +10,8 @@ from helpers.scans import affines, nifti, reading
 from helpers.scans.labels import alignment, place_mask, standard_labels
 from helpers.scans.volume import box_of, diameter_mm, turned_over, widened
 
+OF_TUMOUR = ("tumour_ml", "lesions", "tumour_slices", "tumour_hu")
+
 
 def read_and_place(case, volume, data=None, mask_flip=""):
     """The labels of a case on its scan's grid.
@@ -62,8 +64,11 @@ def box_with_margin(labels, margin=0):
     return (slice(0, 1),) * 3 if box is None else widened(box, [margin] * 3, labels.shape)
 
 
-def mask_findings(name, volume, labels, box):
-    """What a mask says: (columns of cases.csv, findings, histogram rows, a row per lesion)."""
+def mask_findings(name, volume, labels, box, tumour_unknown=False):
+    """What a mask says: (columns of cases.csv, findings, histogram rows, a row per lesion).
+
+    tumour_unknown  the mask takes tumours for liver, so that none in it says nothing.
+    """
     hu, labels = volume.hu[box], labels[box]
     liver, tumour = labels >= 1, labels == 2
     liver_voxels, tumour_voxels = int(np.count_nonzero(liver)), int(np.count_nonzero(tumour))
@@ -87,6 +92,9 @@ def mask_findings(name, volume, labels, box):
     findings = _components(liver, labels, volume.voxel_ml) if liver_voxels > tumour_voxels else []
     if not liver_voxels:
         findings.append(("no-liver", ""))
+    elif tumour_unknown:
+        findings.append(("tumour-unknown", ""))
+        columns = {name: value for name, value in columns.items() if name not in OF_TUMOUR}
     elif not tumour_voxels:
         findings.append(("no-tumour", ""))
     elif liver_voxels == tumour_voxels:

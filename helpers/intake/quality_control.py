@@ -13,27 +13,30 @@ from tqdm import tqdm
 
 from helpers import runs
 from helpers.intake import case_table, checks, duplicates, masks
+from helpers.parameters import unknown
 from helpers.processes import WorkerDied, parallel_map
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.findings import FINDINGS, verdict_of
 from helpers.scans.volume import flipped, read_volume, turned_over, with_likely_spacing
 
-RULES = 4  # raise when a finding or a measure changes, so that kept results are looked at again
+RULES = 5  # raise when a finding or a measure changes, so that kept results are looked at again
 # findings that say that grey values have another meaning
 NOT_HU = {"constant", "not-hu", "not-rescaled"}
 
 
-def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
+def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_unknown=False):
     """Read one case and say what it is.
 
     case     folder.Case.
     window   HU that grey 0 and 255 of 2-D slices stand for; `channel` of a colour picture.
     flip     axes ("x", "yz" …) along which scan and mask are turned over on request; `mask_flip`
              the mask alone.
+    tumour_unknown  the mask takes tumours for liver.
     returns  (row of cases.csv as dict, histogram rows, lesion rows). Never raises for bad data: the
              verdict says it.
     """
     how = {"window": window, "channel": channel, "flip": flip, "mask_flip": mask_flip}
+    how |= {"tumour_unknown": tumour_unknown}
     row, digests, findings, histograms, lesions = _begun(case, **how), {}, [], [], []
     try:
         data = _bytes(case.image, digests)
@@ -59,7 +62,9 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip=""):
             labels, of_mask, box = masks.read_and_place(
                 case, volume, _bytes(case.mask, digests), mask_flip
             )
-            columns, measured, rows, lesions = masks.mask_findings(case.name, volume, labels, box)
+            columns, measured, rows, lesions = masks.mask_findings(
+                case.name, volume, labels, box, tumour_unknown
+            )
             row, findings, histograms = (row | columns, findings + of_mask + measured,
                                          histograms + rows)
             if columns["liver_slices"] and in_hu:
@@ -102,7 +107,7 @@ def _fault(error, case):
 
 
 def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None,
-                folder=None):
+                folder=None, by_folder=None):
     """`examine` for many cases on all cores, with a progress bar; the results keep the order of the
     cases.
 
@@ -111,10 +116,12 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     flips    dict case -> axes to turn scan and mask over along; `mask_flips` the mask alone.
     folder   where each finished case is kept, so that an interrupted intake resumes; None keeps
              nothing.
+    by_folder  dict of a folder's name -> what is read otherwise in it, a dict with some of window,
+             channel and tumour_unknown of `examine`.
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
-    Raises ValueError for a window, a channel or a flip that can't be.
+    Raises ValueError for a window, a channel, a flip or a folder that can't be.
     """
-    items = _checked(cases, window, channel, flips or {}, mask_flips or {})
+    items = _checked(cases, window, channel, flips or {}, mask_flips or {}, by_folder or {})
     look, results = partial(_looked_at, folder=folder), {}
     for number, (case, how) in enumerate(items):
         if folder and (result := case_table.recall(folder, case, _settings(how))):
@@ -146,21 +153,32 @@ def compared(rows):
             for row in rows]
 
 
-def _checked(cases, window, channel, flips, mask_flips):
+def _checked(cases, window, channel, flips, mask_flips, by_folder):
     """A tuple (case, how it is read: the keywords of `examine`) for every case."""
-    if not window[1] > window[0] or channel not in (0, 1, 2):
-        raise ValueError(f"window {window}, channel {channel}: the window rises, and the channel "
-                         "is 0 blue, 1 green or 2 red")
+    how = {"window": window, "channel": channel, "tumour_unknown": False}
+    for name, changes in by_folder.items():
+        if strange := sorted(set(changes) - set(how)):
+            raise ValueError(unknown(strange[0], sorted(how), f"by_folder: {name} has no"))
+        if not any(name in case.image.parts for case in cases):
+            raise ValueError(f"by_folder: no scan lies in a folder {name}")
+    for changes in ({}, *by_folder.values()):
+        (low, high), channel = (how | changes)["window"], (how | changes)["channel"]
+        if not high > low or channel not in (0, 1, 2):
+            raise ValueError(f"window {(low, high)}, channel {channel}: the window rises, and the "
+                             "channel is 0 blue, 1 green or 2 red")
     for name, turns in (("flips", flips), ("mask_flips", mask_flips)):
-        if unknown := sorted(set(turns) - {case.name for case in cases}):
-            raise ValueError(f"{name}: there is no case {', '.join(unknown)}")
+        if strange := sorted(set(turns) - {case.name for case in cases}):
+            raise ValueError(f"{name}: there is no case {', '.join(strange)}")
         for axes in turns.values():
             turned_over(np.zeros((1, 1, 1)), axes)
-    how = {"window": window, "channel": channel}
-    return [
-        (case, how | {"flip": flips.get(case.name, ""), "mask_flip": mask_flips.get(case.name, "")})
-        for case in cases
-    ]
+    items = []
+    for case in cases:
+        of_case = how | {"flip": flips.get(case.name, "")}
+        of_case |= {"mask_flip": mask_flips.get(case.name, "")}
+        for name in set(by_folder).intersection(case.image.parts):
+            of_case |= by_folder[name]
+        items.append((case, of_case))
+    return items
 
 
 def _looked_at(item, folder):
@@ -186,14 +204,15 @@ def _settings(how):
     return {"rules": RULES} | how
 
 
-def _changing_voxels(case, window, channel, flip, mask_flip):
+def _changing_voxels(case, window, channel, flip, mask_flip, tumour_unknown):
     """The settings that change the voxels of this case: with its bytes they decide whether a store
     is still right.
     """
-    return [flip, mask_flip, *((*window, channel) if case.layout == "2-D slices" else ())]
+    of_pictures = (*window, channel) if case.layout == "2-D slices" else ()
+    return [flip, mask_flip, *of_pictures, *(["tumour-unknown"] if tumour_unknown else [])]
 
 
-def _begun(case, window, channel, flip, mask_flip):
+def _begun(case, window, channel, flip, mask_flip, tumour_unknown):
     """The columns of a row that are known before anything is read."""
     return {
         "case": case.name, "layout": case.layout, "image": runs.relative(case.image),
@@ -233,7 +252,9 @@ def _grid(volume, case):
         )
     steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
-        findings.append(("slices-missing", f"{np.count_nonzero(steps > steps.min())} gaps"))
+        gaps = f"{np.count_nonzero(steps > steps.min())} gaps"
+        lone = "; most slices have no neighbour and stand for themselves"
+        findings.append(("slices-missing", gaps + (lone if volume.is_scattered else "")))
     return [*findings, ("spacing-stand-in",
                         "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
 

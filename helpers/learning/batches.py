@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from helpers.learning import augmentation, synthetic
+from helpers.scans.labels import UNKNOWN
 from helpers.slices.pixels import normalised, stacked
 from helpers.slices.store import Store, step_of
 
@@ -97,9 +98,12 @@ class Batches:
         planes, labels, step = self.cut(row, rng)
         if self.stage == "gate":
             return planes, np.array([row.liver_px > 0], dtype=np.uint8)
+        unknown = labels == UNKNOWN
+        labels = np.where(unknown, np.uint8(1), labels)  # lesions are painted there as anywhere
         if self.augmentation.synthesises and (labels == 1).any():
             scale = synthetic.scale_of(self.store.meta(row.case), self.neighbours, step)
             planes, labels = self._synthesised(planes, labels, scale, donors, rng)
+        labels = np.where(unknown & (labels == 1), np.uint8(UNKNOWN), labels)
         return planes, target_of(labels, self.stage, self.classes)[None]
 
     def cut(self, row, rng):
@@ -108,12 +112,12 @@ class Batches:
         returns  (planes uint8 (C, y, x), labels uint8 (y, x) of the slice itself, how many slices
                  away its neighbours are).
         """
-        image, mask = self.store.image(row.case), self.store.mask(row.case)
+        mask = self.store.mask(row.case)
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
         size = self.patch or mask.shape[1]
         centre = self._centre(mask[k], size, rng)
         matrix = augmentation.affine_matrix(self.augmentation, centre, size, rng)
-        planes = stacked(image, k, self.neighbours, step)  # (C, y, x)
+        planes = self._planes(row.case, k, step)  # (C, y, x)
         if self.augmentation.liver_level and rng.random() < 0.5:
             change = 255 * rng.uniform(-1, 1) * self.augmentation.liver_level
             sigma = rng.uniform(0.7, 2.0)
@@ -123,9 +127,15 @@ class Batches:
         labels = augmentation.warp(mask[k], matrix, size, cv2.INTER_NEAREST)
         return np.stack(warped), labels, step
 
+    def _planes(self, case, k, step):
+        """Slice k and its neighbours, uint8 (C, y, x)."""
+        breaks = self.store.breaks(case)
+        return stacked(self.store.image(case), k, self.neighbours, step, breaks)
+
     def _labels_near(self, case, k, step):
         """Labels uint8 (C, y, x) of slice k and its neighbours, one for each channel."""
-        labels = stacked(self.store.mask(case)[:, None], k, self.neighbours, step)
+        masks, breaks = self.store.mask(case)[:, None], self.store.breaks(case)
+        labels = stacked(masks, k, self.neighbours, step, breaks)
         return np.repeat(labels, self.store.image(case).shape[1], axis=0)
 
     def _step(self, case, rng):
@@ -159,7 +169,7 @@ class Batches:
             return None
         row = rows.iloc[self._shuffled(rows.case, np.arange(len(rows)), rng)[0]]
         k, step = row.z - self.store.first_z(row.case), self._step(row.case, rng)
-        planes = stacked(self.store.image(row.case), k, self.neighbours, step)
+        planes = self._planes(row.case, k, step)
         return synthetic.donor_from(planes, self._labels_near(row.case, k, step), rng)
 
     def _centre(self, mask, size, rng):
@@ -184,10 +194,15 @@ def one_lesion(mask, rng):
 
 
 def target_of(mask, stage, classes=1):
-    """What a stage learns from labels 0/1/2: all liver, or tumour; with three classes both."""
+    """What a stage learns from labels 0/1/2: all liver, or tumour; with three classes both.
+
+    Where the mask is UNKNOWN, liver that may be tumour, so is the target: no loss counts it.
+    """
     if classes > 1:
         return mask
-    return (mask >= 1 if stage == "liver" else mask == 2).astype(np.uint8)
+    if stage == "liver":
+        return (mask >= 1).astype(np.uint8)
+    return np.where(mask == UNKNOWN, mask, mask == 2).astype(np.uint8)
 
 
 def drawn_balance(batches, steps):

@@ -3,6 +3,10 @@
 import torch
 from torch import nn
 
+from helpers.scans.labels import UNKNOWN
+
+SURE = 30.0  # a logit whose probability is 1, for float32
+
 
 def loss_named(name, classes=1, class_weights=()):
     """A loss for logits (B, classes, H, W) and targets (B, 1, H, W) of whole numbers; the gate's
@@ -10,6 +14,7 @@ def loss_named(name, classes=1, class_weights=()):
 
     name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over
                    the whole batch, because a single slice without tumour would make it jump.
+    Where the target is UNKNOWN nothing is learnt, whatever the logits are.
     class_weights  one a class; with a binary head a single number that weighs the foreground. Empty
                    for none.
     Raises ValueError for an unknown name, a wrong number of weights, and weights for a loss that
@@ -37,4 +42,19 @@ def loss_named(name, classes=1, class_weights=()):
         raise ValueError(f"loss {name!r}: choose one of {', '.join(known)}")
     chosen = known[name]()
 
-    return lambda logits, target: chosen.to(logits.device)(logits.float(), target.float())
+    def loss_of(logits, target):
+        logits, target = known_alone(logits.float(), target)
+        return chosen.to(logits.device)(logits, target.float())
+
+    return loss_of
+
+
+def known_alone(logits, target):
+    """(logits, target) in which every UNKNOWN pixel is background and answered so: no loss, no
+    gradient.
+    """
+    unknown = target == UNKNOWN  # (B, 1, H, W)
+    surely_background = torch.full_like(logits, -SURE)
+    if logits.shape[1] > 1:
+        surely_background[:, 0] = SURE
+    return torch.where(unknown, surely_background, logits), target.masked_fill(unknown, 0)

@@ -23,7 +23,8 @@ def validation_slices(data, fabric):
     """
     if data.stage != "tumour":
         return data.store, data.val
-    slices, liver_weights = data.val[data.val.kind != "empty"], plans.liver_weights(data.run)
+    shown = data.val.kind.isin(["tumour", "liver"])  # not where tumour is unknown
+    slices, liver_weights = data.val[shown], plans.liver_weights(data.run)
     if not liver_weights.is_file():
         return data.store, slices
     cases = case_table.read_table(data.run.lists / "cases.csv")
@@ -77,7 +78,8 @@ def _validate_gate(trained, pixels, slices):
     for case, rows in slices.groupby("case"):
         step = store.step_of(pixels, case)
         image, z = pixels.image(case), rows.z.to_numpy()
-        predicted = inference.probability_of_rows(trained, image, z, 32, step) > 127
+        near = {"step": step, "breaks": pixels.breaks(case)}
+        predicted = inference.probability_of_rows(trained, image, z, 32, **near) > 127
         shows_liver = rows.liver_px.to_numpy() > 0
         by_case[case] = float((predicted == shows_liver).mean())
         for side in (True, False):
@@ -104,7 +106,9 @@ def _validate_masks(trained, pixels, slices, stage, threshold):
         reference_px = in_scan[~inside_box].sum()
         ks = k_of_rows[inside_box]
         image, step = pixels.image(case), store.step_of(pixels, case)
-        probability = inference.probability_of_rows(trained, image, ks, step=step)
+        probability = inference.probability_of_rows(
+            trained, image, ks, step=step, breaks=pixels.breaks(case)
+        )
         for k, least, plane in zip(ks, in_scan[inside_box], probability, strict=True):
             target, counts = target_and_inside(mask[k], stage, pixels.is_marked(case))
             predicted = (plane >= threshold * PEAK) & counts
@@ -127,7 +131,8 @@ def masks_at(trained, pixels, case, z):
     if trained.card["stage"] == "gate":
         return target, None
     image, step = pixels.image(case), store.step_of(pixels, case)
-    probability = inference.probability_of_rows(trained, image, [k], step=step)[0]
+    near = {"step": step, "breaks": pixels.breaks(case)}
+    probability = inference.probability_of_rows(trained, image, [k], **near)[0]
     return target, counts & (probability > 127)
 
 

@@ -1,5 +1,5 @@
 """Label files: onto the grid of their scan, and from the values of a file to 0 background, 1 liver,
-2 tumour.
+2 tumour, 3 liver of which nobody said where it is tumour.
 """
 
 import numpy as np
@@ -7,6 +7,8 @@ import numpy as np
 from helpers.scans import affines, nifti
 from helpers.scans.findings import Unfit
 from helpers.scans.volume import to_canonical
+
+UNKNOWN = 3  # liver or tumour: the mask doesn't distinguish them
 
 
 def read_mask(path, like):

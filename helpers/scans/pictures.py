@@ -16,8 +16,9 @@ from helpers.scans import names, nifti
 from helpers.scans.findings import Unfit
 from helpers.scans.volume import HU_RANGE, in_our_axes
 
-# (z, y, x) for 2-D slices, which carry no spacing; z for slices whose numbers grow by 1
-STAND_IN_MM = (1.5, 0.75, 0.75)
+# for 2-D slices, which carry no spacing: between slices whose numbers grow by 1, and along the
+# longer edge of a picture, whatever its pixels
+STAND_IN_MM, FIELD_MM = 1.5, 384.0
 MOST_STEP = 4  # slices are taken to be no further apart than so many, whatever their numbers
 NAME = re.compile(
     r"(?P<volume>.+?)_(?:(?P<word>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
@@ -138,9 +139,10 @@ def stack(files, window, channel=1):
     """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window`
     in HU.
 
-    The spacing is STAND_IN_MM, along z times the smallest step between slice numbers, because
-    pictures carry none: millimetres are approximate. So a scan of which every second slice was kept
-    is as long as the whole scan.
+    The spacing is a stand-in, STAND_IN_MM times the smallest step between slice numbers and
+    FIELD_MM by the number of pixels, because pictures carry none: millimetres are approximate. So a
+    scan of which every second slice was kept is as long as the whole scan. Slices whose numbers
+    differ by more than twice the smallest step aren't neighbours: between them the Volume `breaks`.
     Raises Unfit when a picture can't be read or differs in shape from the first, or two carry one
     slice number.
     """
@@ -162,9 +164,10 @@ def stack(files, window, channel=1):
                         f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
     hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255)
                  + low).clip(*HU_RANGE).astype(np.int16)
-    dz, dy, dx = STAND_IN_MM
-    dz *= min(*steps, MOST_STEP) if steps else 1
-    return in_our_axes(hu, (dz, dy, dx), Path(files[0]))
+    step = min(*steps, MOST_STEP) if steps else 1
+    breaks = [k for k, gap in enumerate(steps, start=1) if gap > 2 * step]
+    edge_mm = FIELD_MM / max(hu.shape[1:])
+    return in_our_axes(hu, (STAND_IN_MM * step, edge_mm, edge_mm), Path(files[0]), breaks)
 
 
 def read_labels(mask, like):

@@ -7,7 +7,7 @@ import numpy as np
 from helpers import runs
 from helpers.scans import dicom, folder, names, pictures, series
 from helpers.scans.folder import Case
-from helpers.scans.labels import read_mask, standard_labels
+from helpers.scans.labels import UNKNOWN, read_mask, standard_labels
 from helpers.scans.volume import flipped, read_volume, turned_over
 
 
@@ -68,7 +68,7 @@ def read_row_scan(row):
 
 def read_row(row):
     """(Volume, labels or None) of one row of cases.csv, labels brought to 0 background, 1 liver, 2
-    tumour.
+    tumour; 3 for liver whose tumours aren't known.
 
     row   as in `read_row_scan`; its column `mask_flip` turns the labels over once more.
     """
@@ -77,4 +77,15 @@ def read_row(row):
     if not isinstance(mask, str) or not mask:
         return volume, None
     labels = turned_over(read_labels(runs.absolute(mask), volume), row.get("mask_flip", "") or "")
-    return volume, np.ascontiguousarray(standard_labels(labels)[0])
+    labels = np.ascontiguousarray(standard_labels(labels)[0])
+    return volume, with_unknown(labels) if tumour_unknown(row) else labels
+
+
+def tumour_unknown(row):
+    """True for a row of cases.csv whose mask takes tumours for liver."""
+    return "tumour-unknown" in str(row["findings"]).split()
+
+
+def with_unknown(labels):
+    """Labels whose liver is UNKNOWN: it may be tumour."""
+    return np.where(labels == 1, np.uint8(UNKNOWN), labels)

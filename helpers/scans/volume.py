@@ -35,6 +35,7 @@ class Volume:
     flip        axes ("x", "xy" …) along which `hu` was turned over on request, because the file's
                 header is wrong about them.
     notes       what the reader noticed and mended: (code of findings.FINDINGS, text) each.
+    breaks      slices whose lower neighbour is missing: there a new stretch begins.
     """
 
     hu: np.ndarray
@@ -46,18 +47,25 @@ class Volume:
     clipped: int = 0
     flip: str = ""
     notes: tuple = ()
+    breaks: tuple = ()
 
     @property
     def voxel_ml(self):
         return float(np.prod(self.spacing_mm)) / 1000.0
 
+    @property
+    def is_scattered(self):
+        """True for single slices, most of which have no neighbour: they are no liver's volume."""
+        return 2 * (len(self.breaks) + 1) > len(self.hu)
 
-def in_our_axes(hu, spacing_mm, path=None):
+
+def in_our_axes(hu, spacing_mm, path=None, breaks=()):
     """The Volume of an array int16 (z, y, x) whose file has our own axes: its array is `hu` turned
     to (x, y, z), nothing else.
     """
     z, y, x = spacing_mm
-    return Volume(hu, (z, y, x), np.diag([-x, -y, z, 1.0]), hu.shape[::-1], "LPS", path)
+    affine = np.diag([-x, -y, z, 1.0])
+    return Volume(hu, (z, y, x), affine, hu.shape[::-1], "LPS", path, breaks=tuple(breaks))
 
 
 def with_likely_spacing(volume):
@@ -116,8 +124,10 @@ def flipped(volume, flip):
     """
     if not flip:
         return volume
+    breaks = tuple(len(volume.hu) - k for k in reversed(volume.breaks))
     return replace(volume, hu=np.ascontiguousarray(turned_over(volume.hu, flip)),
-                   flip=both_flips(volume.flip, flip))
+                   flip=both_flips(volume.flip, flip),
+                   breaks=breaks if "z" in flip else volume.breaks)
 
 
 def read_volume(path, data=None):

@@ -25,8 +25,8 @@ def runs_named(text):
 
 
 def cases_of(run, splits):
-    """Rows of the run's cases.csv of the named splits that have a usable reference, with columns
-    split, group, run.
+    """Rows of the run's cases.csv of the named splits that have a usable reference, one that knows
+    where tumour is, with columns split, group, run.
 
     splits  "test", or several with commas, "val,test".
     Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split without such cases.
@@ -46,6 +46,7 @@ def cases_of(run, splits):
         raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
     chosen = cases.drop(columns=["split", "group"], errors="ignore").merge(split, on="case")
     usable = (chosen["mask"] != "") & (chosen["verdict"] != "quarantined")
+    usable &= ~chosen.apply(reading.tumour_unknown, axis=1).astype(bool)
     chosen = chosen[chosen["split"].isin(wanted) & usable].reset_index(drop=True)
     if chosen.empty:
         raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score "

@@ -45,13 +45,16 @@ def fitted(plane, shape, fill=0):
     return out
 
 
-def stacked(image, k, neighbours, step=1):
+def stacked(image, k, neighbours, step=1, breaks=()):
     """Slice k of a store's image (z, windows, y, x) with its neighbours, `step` slices apart.
 
-    returns  (windows · (2 · neighbours + 1), y, x). Beyond the first and last slice the end slice
-             is repeated.
+    breaks   slices at which a new stretch begins: what lies beyond one is no neighbour.
+    returns  (windows · (2 · neighbours + 1), y, x). Beyond the first and last slice of the stretch
+             its end slice is repeated, so a slice without neighbours stands in for them.
     """
-    near = np.clip(k + step * np.arange(-neighbours, neighbours + 1), 0, len(image) - 1)
+    first = max((start for start in breaks if start <= k), default=0)
+    end = min((start for start in breaks if start > k), default=len(image))
+    near = np.clip(k + step * np.arange(-neighbours, neighbours + 1), first, end - 1)
     return image[near].reshape(-1, *image.shape[2:])
 
 

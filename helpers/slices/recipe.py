@@ -47,6 +47,11 @@ class Grid:
         (z0, z1) = self.box[0]
         return np.stack([self.cut(plane, labels, fill) for plane in volume_zyx[z0:z1]])
 
+    def breaks(self, volume):
+        """The rows of the box at which a new stretch of the scan's slices begins."""
+        (first, end) = self.box[0]
+        return [k - first for k in volume.breaks if first < k < end]
+
     @property
     def lost_share(self):
         """Share of the box that the canvas cuts off; 0 when it holds all of it."""
@@ -197,13 +202,15 @@ class Slices:
     rows picks planes. A long scan needs no more memory than a short one: only the planes asked for
     last are kept, because neighbours ask again.
     volume  the scan; grid: where its rows lie; shift: HU added to every slice.
-    step    how many rows away a row's neighbours are.
+    step    how many rows away a row's neighbours are; breaks: rows whose lower neighbour is
+            missing.
     """
 
     def __init__(self, volume, grid, recipe, shift=0, neighbour_mm=NEIGHBOUR_MM, kept_bytes=KEPT):
         first, end = grid.box[0]
         self.grid, self.scan_shape, self.spacing_mm = grid, volume.hu.shape, volume.spacing_mm
         self.step = neighbour_step(volume.spacing_mm, neighbour_mm)
+        self.breaks = grid.breaks(volume)
         self.shape = (end - first, len(recipe.windows), *grid.canvas)
         kept = max(32, kept_bytes // max(1, int(np.prod(self.shape[1:]))))
         self._plane = functools.lru_cache(kept)(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from helpers import files, origins, processes
 from helpers.scans import reading
+from helpers.scans.labels import UNKNOWN
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices.recipe import Grid, check, grid_of, neighbour_step, pixels, reference_shift
 
@@ -32,6 +33,8 @@ def write_case(folder, name, volume, labels, grid, recipe, fingerprint="", liver
     image = np.stack([pixels(plane + shift, grid, recipe) for plane in volume.hu[z0:z1]])
     meta = {"box": grid.box, "shape": grid.shape, "canvas": grid.canvas,
             "spacing_mm": volume.spacing_mm}
+    if breaks := grid.breaks(volume):
+        meta["breaks"] = breaks
     try:
         # from here on until it is back, nothing here is current
         (folder / f"{name}.json").unlink(missing_ok=True)
@@ -109,10 +112,14 @@ class Store:
         return self._open(case)[2]["box"][0][0]
 
     def meta(self, case):
-        """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe, and of which
-        bytes of the scan.
+        """What was written beside the arrays: box, shape, canvas, spacing_mm, recipe, breaks where
+        there are any, and of which bytes of the scan.
         """
         return self._open(case)[2]
+
+    def breaks(self, case):
+        """Rows of the arrays at which a new stretch of neighbouring slices begins."""
+        return self.meta(case).get("breaks", ())
 
     def grid(self, case):
         """The Grid that the case's slices lie on."""
@@ -230,9 +237,10 @@ def fill_case(run, row, recipe):
 
 def describe(case, labels):
     """What every slice of a mask (z, y, x) shows: DataFrame case, z, liver_px, tumour_px, kind
-    (tumour, liver or empty).
+    (tumour, liver, empty, or unknown: liver that may hold tumour).
     """
     liver, tumour = (labels >= 1).sum((1, 2)), (labels == 2).sum((1, 2))
     kind = np.where(tumour > 0, "tumour", np.where(liver > 0, "liver", "empty"))
+    kind = np.where((labels == UNKNOWN).any((1, 2)), "unknown", kind)
     return pd.DataFrame({"case": case, "z": np.arange(len(labels)), "liver_px": liver,
                          "tumour_px": tumour, "kind": kind})
