@@ -208,8 +208,10 @@ def _changing_voxels(case, window, channel, flip, mask_flip, tumour_unknown):
     """The settings that change the voxels of this case: with its bytes they decide whether a store
     is still right.
     """
-    of_pictures = (*window, channel) if case.layout == "2-D slices" else ()
-    return [flip, mask_flip, *of_pictures, *(["tumour-unknown"] if tumour_unknown else [])]
+    how = [flip, mask_flip, *(["tumour-unknown"] if tumour_unknown else [])]
+    if case.layout == "2-D slices":
+        how += [*window, channel, pictures.FAT_HU, pictures.FIELD_MM]
+    return how
 
 
 def _begun(case, window, channel, flip, mask_flip, tumour_unknown):

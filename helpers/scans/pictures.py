@@ -19,6 +19,7 @@ from helpers.scans.volume import HU_RANGE, in_our_axes
 # for 2-D slices, which carry no spacing: between slices whose numbers grow by 1, and along the
 # longer edge of a picture, whatever its pixels
 STAND_IN_MM, FIELD_MM = 1.5, 384.0
+FAT_HU = -100  # what a window cuts off at its dark end is fat or air
 MOST_STEP = 4  # slices are taken to be no further apart than so many, whatever their numbers
 NAME = re.compile(
     r"(?P<volume>.+?)_(?:(?P<word>slice|mask|livermask|lesionmask|tumou?rmask)_)?(?P<z>\d+)"
@@ -137,7 +138,7 @@ def read_grey(path, channel=1):
 
 def stack(files, window, channel=1):
     """Stack 2-D pictures, feet first, into a Volume; grey 0 and 255 stand for the ends of `window`
-    in HU.
+    in HU, but 0, where all that is darker ends, for fat.
 
     The spacing is a stand-in, STAND_IN_MM times the smallest step between slice numbers and
     FIELD_MM by the number of pixels, because pictures carry none: millimetres are approximate. So a
@@ -162,8 +163,10 @@ def stack(files, window, channel=1):
         if plane.shape != planes[0].shape:
             raise Unfit("slices-differ",
                         f"{path}: is {plane.shape}, the first slice of its scan {planes[0].shape}")
-    hu = np.rint(np.stack(planes).astype(np.float32) * ((high - low) / 255)
-                 + low).clip(*HU_RANGE).astype(np.int16)
+    grey = np.stack(planes)
+    hu = np.rint(grey.astype(np.float32) * ((high - low) / 255) + low)
+    hu[grey == 0] = min(low, FAT_HU)
+    hu = hu.clip(*HU_RANGE).astype(np.int16)
     step = min(*steps, MOST_STEP) if steps else 1
     breaks = [k for k, gap in enumerate(steps, start=1) if gap > 2 * step]
     edge_mm = FIELD_MM / max(hu.shape[1:])
