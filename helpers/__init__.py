@@ -17,7 +17,7 @@ ROOMS = {
     "cascade": "architectures cohort decisions inference liver networks pipeline precision "
                "rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples losses machine plans schedules "
-                "shapes sittings synthetic train_step training validation",
+                "shapes sittings synthetic teaching train_step training validation",
     "scoring": "attribution case_scores false_positives lesions matching metrics "
                "probabilities run_scores sentences statistics summary",
     "looking": "figures lesion_charts overlays plots report viewer",

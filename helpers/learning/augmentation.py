@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import cv2
 import numpy as np
 import torch
+from torch.nn import functional
 
 from helpers.parameters import unknown
 
@@ -20,6 +21,8 @@ class Augmentation:
     brightness         and contrast, field (brightness that drifts across a slice), noise: shares of
                        the window; gamma.
     blur               chance of a soft slice.
+    random_convolution chance that a slice is blended, by up to a half, with what a random shallow
+                       network makes of it.
     neighbour_steps    distances from which the neighbours are drawn; 1 is about 3 mm.
     synthetic_lesions  chance that healthy liver gets tumours, a third of it where there are some
                        already.
@@ -39,6 +42,7 @@ class Augmentation:
     noise: float = 0.0
     blur: float = 0.0
     field: float = 0.0
+    random_convolution: float = 0.0
     neighbour_steps: tuple = (1,)
     synthetic_lesions: float = 0.0
     gallbladders: float = 0.0
@@ -127,6 +131,9 @@ def intensity_augmented(image, how, rng):
     if how == NONE:
         return image
     b = len(image)
+    if how.random_convolution:
+        share = rng.uniform(0, 0.5, b) * (rng.random(b) < how.random_convolution)
+        image = random_convolved(image, share, rng)
 
     def drawn(low, high):
         return torch.from_numpy(rng.uniform(low, high, (b, 1, 1, 1)).astype(np.float32))
@@ -138,12 +145,43 @@ def intensity_augmented(image, how, rng):
     image = image + drawn(-how.brightness, how.brightness)
     if how.field:
         corners = rng.uniform(-how.field, how.field, (b, 1, 3, 3)).astype(np.float32)
-        image = image + torch.nn.functional.interpolate(
+        image = image + functional.interpolate(
             torch.from_numpy(corners), image.shape[2:], mode="bilinear", align_corners=True
         )
     image = image.clamp_(0, 1) ** (1 + how.gamma) ** drawn(-1, 1)
-    image = torch.lerp(image, torch.nn.functional.avg_pool2d(image, 3, 1, 1), soft)
+    image = torch.lerp(image, functional.avg_pool2d(image, 3, 1, 1), soft)
     return (image + noise * drawn(0, how.noise)).clamp_(0, 1)
+
+
+def random_convolved(image, share, rng):
+    """Each slice blended with a random shallow network's picture of it, its contrast kept (GIN,
+    Ouyang et al. 2023, arXiv 2111.12525): grey values and texture change, outlines stay.
+
+    image    float32 (B, C, H, W) within 0…1; share: (B,) of the network's picture, 0 for none.
+    returns  float32 of the same shape.
+    """
+    chosen = np.flatnonzero(share)
+    if not len(chosen):
+        return image
+    before = image[chosen] - 0.5
+    x, count = before.transpose(0, 1), len(chosen)  # (C, B, H, W): a group of channels a slice
+    for inside, outside in ((1, 2), (2, 2), (2, 2), (2, 1)):
+        size = int(rng.choice([1, 3]))
+        weight = rng.standard_normal((count * outside, inside, size, size)).astype(np.float32)
+        bias = torch.from_numpy(rng.standard_normal(count * outside).astype(np.float32))
+        x = functional.conv2d(x, torch.from_numpy(weight), bias, padding=size // 2, groups=count)
+        x = functional.leaky_relu(x) if outside > 1 else x
+    x = x.transpose(0, 1)
+
+    def spread(planes):
+        return planes.std((1, 2, 3), keepdim=True) + 1e-6
+
+    x = (x - x.mean((1, 2, 3), keepdim=True)) / spread(x) * spread(before)
+    x = x + before.mean((1, 2, 3), keepdim=True)
+    blended = torch.lerp(before, x, torch.from_numpy(share[chosen]).float()[:, None, None, None])
+    out = image.clone()
+    out[chosen] = (blended * (spread(before) / spread(blended)) + 0.5).clamp(0, 1)
+    return out
 
 
 def shift_liver_intensity(planes, livers, change, sigma):
