@@ -83,7 +83,7 @@ def read_row(row):
 
 def tumour_unknown(row):
     """True for a row of cases.csv whose mask takes tumours for liver."""
-    return "tumour-unknown" in str(row["findings"]).split()
+    return "tumour-unknown" in str(row.get("findings", "")).split()
 
 
 def with_unknown(labels):

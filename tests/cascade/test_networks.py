@@ -6,6 +6,7 @@ import torch
 
 from helpers.cascade import networks, precision, weights
 from helpers.learning import losses
+from helpers.scans.labels import UNKNOWN
 
 
 @pytest.mark.parametrize("levels, width, classes, unshuffle", [(1, 2, 1, 1), (3, 4, 3, 1), (5, 2, 1, 1), (3, 4, 3, 2)])
@@ -173,3 +174,23 @@ def test_half_precision_is_taken_for_the_processor_time_it_saves(monkeypatch, un
 
     monkeypatch.setattr(precision, "half_precision_supported", lambda device: units)
     assert precision.fastest_precision(Net(1, 1, 1), torch.zeros(1, 1, 4, 4), torch.device("cpu")) == chosen
+
+
+@pytest.mark.parametrize("name", ["bce", "bce+dice", "dice", "focal", "tversky"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_nothing_is_learnt_where_the_target_is_unknown(name, classes):
+    """Whatever the logits are there, the loss is the same, and its gradient zero; elsewhere it isn't."""
+    if name == "bce" and classes > 1:
+        pytest.skip("a binary loss")
+    target = torch.tensor([[[[0, 1, UNKNOWN, UNKNOWN]]]])
+    loss_of, losses_of = losses.loss_named(name, classes), []
+    for there in (-3.0, 5.0):
+        logits = torch.zeros(1, classes, 1, 4)
+        logits[..., 2:] = there
+        logits[:, -1, :, 0] = 0.5
+        logits.requires_grad_()
+        loss = loss_of(logits, target)
+        loss.backward()
+        losses_of.append(float(loss))
+        assert logits.grad[..., 2:].abs().max() == 0 and logits.grad[..., :2].abs().max() > 0
+    assert losses_of[0] == losses_of[1]

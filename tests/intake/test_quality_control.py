@@ -15,6 +15,7 @@ from helpers import files
 from helpers.intake import case_table, quality_control
 from helpers.scans import findings, reading
 from helpers.scans.folder import Case, cases_in
+from helpers.scans.labels import UNKNOWN
 from helpers.scans.volume import read_volume, write_mask
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
@@ -334,3 +335,32 @@ def test_table_of_quarantined_cases_only_has_all_columns(tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"")
     table = case_table.table(quality_control.examine_all(cases_in(tmp_path), workers=1)[0])
     assert list(table.columns) == list(case_table.COLUMNS) and table.verdict.tolist() == ["quarantined"]
+
+
+def test_a_folder_may_be_read_otherwise(tmp_path):
+    """Pictures of two hospitals below one folder: windows differ, and one's masks take tumours for liver."""
+    for name, volume in (("ours", 0), ("theirs", 1)):
+        (tmp_path / name).mkdir()
+        pictures(tmp_path / name, (1, 2, 3), 1)
+        for kind in ("images", "masks"):
+            for file in (tmp_path / name / kind).iterdir():
+                file.rename(file.with_name(file.name.replace("volume-0", f"volume-{volume}")))
+    theirs = {"window": [0, 255], "tumour_unknown": True}
+    rows, _, lesions = quality_control.examine_all(cases_in(tmp_path), workers=1, by_folder={"theirs": theirs})
+    ours, theirs = case_table.table(rows).to_dict("records")
+    assert "no-tumour" in ours["findings"] and ours["tumour_ml"] == 0 and "tumour-unknown" not in ours["findings"]
+    assert "tumour-unknown" in theirs["findings"].split() and np.isnan(theirs["tumour_ml"]) and theirs["verdict"] == "ok"
+    (volume, labels), (_, known) = reading.read_row(theirs), reading.read_row(ours)
+    assert volume.hu.max() == 90 and np.unique(labels).tolist() == [0, UNKNOWN] and np.unique(known).tolist() == [0, 1]
+    assert theirs["liver_ml"] == ours["liver_ml"] > 0 and theirs["bytes"] != ours["bytes"]
+
+
+@pytest.mark.parametrize(("by_folder", "message"), [
+    ({"nowhere": {"channel": 0}}, "no scan lies in a folder nowhere"), ({"data": {"windows": 0}}, "windows"),
+    ({"data": {"window": [5, 5]}}, "the window rises"), ({"data": {"channel": 7}}, "channel 7"),
+])
+def test_what_a_folder_is_read_by_is_checked(tmp_path, by_folder, message):
+    (tmp_path / "data").mkdir()
+    pictures(tmp_path / "data", (1,), 1)
+    with pytest.raises(ValueError, match=message):
+        quality_control.examine_all(cases_in(tmp_path), workers=1, by_folder=by_folder)

@@ -3,6 +3,7 @@ promised.
 """
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 
 from helpers.learning import augmentation
 from helpers.learning.batches import Batches, drawn_balance
+from helpers.scans.labels import UNKNOWN
 from helpers.slices import lists, store
 
 WITH_ALL = dataclasses.replace(augmentation.WIDE, flips=True, liver_level=0.3)
@@ -130,3 +132,61 @@ def test_three_classes_keep_their_labels(made):
 def test_missing_lists_say_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run 02_filtering first"):
         lists.read_lists(tmp_path)
+
+
+@pytest.fixture
+def unknown(made, tmp_path):
+    """The same, but nobody said where tumour is in the liver of case b."""
+    for case in "ab":
+        meta = json.loads((tmp_path / f"{case}.json").read_text())
+        meta |= {"shape": [64, 64], "recipe": {"windows": [[-40, 160]]}}
+        (tmp_path / f"{case}.json").write_text(json.dumps(meta))
+    mask = np.load(tmp_path / "b.mask.npy")
+    np.save(tmp_path / "b.mask.npy", np.where(mask == 1, np.uint8(UNKNOWN), mask))
+    return made
+
+
+def test_liver_whose_tumours_are_unknown_is_liver_and_no_healthy_one(unknown):
+    for row, target in zip(unknown().rows(0).itertuples(), unknown()(0)[1], strict=True):
+        assert int(target.sum()) == (32 * 32 if 1 <= row.z <= 4 else 0) and target.max() <= 1
+    tumour = unknown("tumour")
+    for step in range(3):
+        for row, target in zip(tumour.rows(step).itertuples(), tumour(step)[1], strict=True):
+            lesion = 64 if row.kind == "tumour" else 0
+            assert int((target == 1).sum()) == lesion
+            assert int((target == UNKNOWN).sum()) == (32 * 32 - lesion if row.case == "b" else 0)
+
+
+def test_what_is_painted_into_an_unknown_liver_is_known(unknown):
+    how = augmentation.Augmentation(synthetic_lesions=1.0)
+    batches, painted = unknown("tumour", how), 0
+    for step in range(6):
+        for row, target in zip(batches.rows(step).itertuples(), batches(step)[1], strict=True):
+            if row.case == "b" and row.kind == "liver":
+                painted += int((target == 1).sum())
+                assert int((target == 1).sum() + (target == UNKNOWN).sum()) == 32 * 32
+            elif row.case == "a":
+                assert not (target == UNKNOWN).any()
+    assert painted > 100
+
+
+def test_slices_without_neighbours_stand_for_themselves(made, tmp_path):
+    meta = tmp_path / "a.json"
+    meta.write_text(meta.read_text().replace("{", '{"breaks": [1, 2, 3, 4, 5], ', 1))
+    image, _ = made()(0)
+    for row, x in zip(made().rows(0).itertuples(), image, strict=True):
+        base, reach = {"a": (10, 0), "b": (110, 1)}[row.case]
+        near = np.clip([row.z - reach, row.z, row.z + reach], 0, 5)
+        assert torch.allclose(x[:, 0, 0] * 255, torch.tensor(base + near, dtype=torch.float32))
+
+
+def test_random_convolutions_change_grey_values_and_keep_level_and_contrast():
+    image = torch.from_numpy(np.random.default_rng(0).random((4, 3, 32, 32)).astype(np.float32)) * 0.4 + 0.3
+    share = np.array([0.0, 0.5, 0.0, 0.5])
+    out = augmentation.random_convolved(image, share, np.random.default_rng(1))
+    again = augmentation.random_convolved(image, share, np.random.default_rng(1))
+    assert torch.equal(out, again) and torch.equal(out[[0, 2]], image[[0, 2]])
+    for k in (1, 3):
+        assert float((out[k] - image[k]).abs().mean()) > 0.02
+        assert float(out[k].std()) == pytest.approx(float(image[k].std()), rel=0.05)
+        assert float(out[k].mean()) == pytest.approx(float(image[k].mean()), abs=0.05)

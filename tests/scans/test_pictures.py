@@ -8,7 +8,7 @@ import pytest
 
 from helpers.scans import pictures, reading
 from helpers.scans.folder import cases_in, scan_folder
-from helpers.scans.volume import HU_RANGE
+from helpers.scans.volume import HU_RANGE, flipped
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -38,7 +38,7 @@ def test_slices_become_volumes_feet_first(slices):
     first, second = cases_in(slices)
     assert (first.name, first.layout, second.name, second.mask) == ("volume-3", "2-D slices", "volume-33", None)
     volume = reading.read_scan(first.image, (-40, 160), 1)
-    assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == (1.5, 0.75, 0.75)
+    assert volume.hu.shape == (4, 8, 6) and volume.axes == "LPS" and volume.spacing_mm == (1.5, 48.0, 48.0)
     # grey g of 255 stands for g * 200 / 255 - 40 HU: 2 -> -38.4, 9 -> -32.9, 10 -> -32.2, 11 -> -31.4, 255 -> 160
     assert volume.hu[:, 5, 5].tolist() == [-38, -33, -32, -31] and volume.hu[0, 0, 0] == 160
     assert reading.read_scan(first.image, (0, 255), 0).hu[0, 5, 5] == 100
@@ -52,7 +52,7 @@ def test_slices_are_as_far_apart_as_their_numbers_say(tmp_path, numbers, z_mm):
     for z in numbers:
         picture(tmp_path / f"volume-3_slice_{z}.png", np.zeros((8, 6), np.uint8))
     volume = reading.read_scan(tmp_path / f"volume-3_slice_{numbers[0]}.png")
-    assert volume.spacing_mm == (z_mm, 0.75, 0.75) and volume.affine[2, 2] == z_mm
+    assert volume.spacing_mm == (z_mm, 48.0, 48.0) and volume.affine[2, 2] == z_mm
 
 
 def test_mask_missing_for_a_slice_is_named(slices):
@@ -200,3 +200,35 @@ def test_masks_of_the_training_part_do_not_go_to_the_test_part(tmp_path):
         picture(tmp_path / name, plane)
     (case,), ignored = scan_folder(tmp_path)
     assert case.mask is None and [p.parent.name for p in ignored["pictures that aren't slices of a scan"]] == ["masks"]
+
+
+def numbered(folder, numbers, grey=100):
+    """A stack of pictures 512 × 384, slice z of one grey value."""
+    for z in numbers:
+        picture(folder / f"volume-3_slice_{z}.png", np.full((384, 512), grey, np.uint8))
+    return reading.read_scan(folder / f"volume-3_slice_{numbers[0]}.png")
+
+
+def test_slices_far_apart_are_no_neighbours(tmp_path):
+    """Numbers 1 2 3 | 8 9 | 40: a gap of one missing slice still is a neighbour, a wider one isn't."""
+    volume = numbered(tmp_path, (1, 2, 4, 8, 9, 40))
+    assert volume.breaks == (3, 5) and not volume.is_scattered
+    assert flipped(volume, "z").breaks == (1, 3) and flipped(volume, "x").breaks == (3, 5)
+
+
+def test_single_slices_are_scattered(tmp_path):
+    assert numbered(tmp_path, (1, 20, 21, 60, 90)).is_scattered  # four stretches of five slices
+
+
+def test_a_picture_is_as_wide_as_a_patient_whatever_its_pixels(tmp_path):
+    assert numbered(tmp_path, (1, 2)).spacing_mm == (1.5, 0.75, 0.75)
+    picture(tmp_path / "small" / "volume-3_slice_1.png", np.zeros((256, 256), np.uint8))
+    assert reading.read_scan(tmp_path / "small" / "volume-3_slice_1.png").spacing_mm[1:] == (1.5, 1.5)
+
+
+def test_what_a_window_cuts_off_at_its_dark_end_is_fat(tmp_path):
+    """Windowed again from −40 HU, fat and air must be black, although this picture ends at 0 HU."""
+    plane = np.array([[0, 1, 255, 128]], np.uint8).repeat(4, 0)
+    path = picture(tmp_path / "volume-3_slice_1.png", plane)
+    assert reading.read_scan(path, (0, 255)).hu[0, 0].tolist() == [-100, 1, 255, 128]
+    assert reading.read_scan(path, (-1000, 20)).hu[0, 0, 0] == -1000

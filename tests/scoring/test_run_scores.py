@@ -182,3 +182,11 @@ def test_dice_by_volume_needs_no_tumour():
     drawn = figures.dice_by_volume(cases)
     assert drawn.axes[0].get_title(loc="left") == "0 cases with tumour"
     plots.save_figure(drawn)
+
+
+def test_a_reference_that_takes_tumours_for_liver_is_no_reference(folds):
+    file = folds[0].lists / "cases.csv"
+    rows = pd.read_csv(file, keep_default_na=False)
+    rows.loc[rows.case == "volume-0", "findings"] += " tumour-unknown"
+    files.write_csv(file, rows)
+    assert run_scores.cases_of(folds[0], "val").case.tolist() == ["volume-1"]

@@ -1,5 +1,6 @@
 """Windows, grids and stores: what goes into a slice store comes out of it again."""
 
+import dataclasses
 import os
 
 import nibabel as nib
@@ -9,8 +10,9 @@ import pytest
 from helpers import processes, runs
 from helpers.intake import case_table, phantom, quality_control
 from helpers.scans.folder import cases_in
+from helpers.scans.labels import UNKNOWN
 from helpers.scans.volume import Volume
-from helpers.slices import store
+from helpers.slices import recipe, store
 from helpers.slices.pixels import fitted, stacked, windowed
 from helpers.slices.recipe import Recipe, check, grid_of, liver_box, pixels, whole_grid
 
@@ -246,3 +248,30 @@ def test_a_full_disk_leaves_no_half_file_and_is_said(scans):
 def test_names_that_look_like_numbers_stay_text(scans):
     rows = rows_of(scans)[:1].assign(case="007")
     assert [set(store.fill(RUN, rows, RECIPE, 1).case) for _ in range(2)] == [{"007"}, {"007"}]
+
+
+def test_beyond_a_break_lies_no_neighbour():
+    """Rows 0 1 | 2 | 3 4: each stretch repeats its own end slices, a single slice itself."""
+    image = np.arange(5, dtype=np.uint8)[:, None, None, None]
+    near = [stacked(image, k, 1, 1, (2, 3))[:, 0, 0].tolist() for k in range(5)]
+    assert near == [[0, 0, 1], [0, 1, 1], [2, 2, 2], [3, 3, 4], [3, 4, 4]]
+    assert stacked(image, 3, 1, 2, (2, 3))[:, 0, 0].tolist() == [3, 3, 4]
+
+
+def test_breaks_are_those_of_the_box(tmp_path):
+    volume = dataclasses.replace(volume_of(np.zeros((8, 64, 64), np.int16), (3, 1, 1)), breaks=(1, 4, 7))
+    labels = np.zeros((8, 64, 64), np.uint8)
+    labels[3:6, 20:40, 20:40] = 1
+    grid = liver_box(labels >= 1, (3, 1, 1), margin_mm=3)  # slices 2 to 6
+    store.write_case(tmp_path, "v", volume, labels, grid, Recipe(size=64), "abc", labels >= 1)
+    read = store.Store(tmp_path)
+    assert list(read.breaks("v")) == [2] and read.first_z("v") == 2
+    region = recipe.liver_region(volume, labels >= 1, Recipe(size=64, roi_margin_mm=3))
+    assert list(region.breaks) == [2]
+
+
+def test_slices_of_a_mask_that_takes_tumours_for_liver_are_unknown():
+    labels = np.zeros((3, 4, 4), np.uint8)
+    labels[1], labels[2, 0] = UNKNOWN, 1
+    assert store.describe("v", labels).kind.tolist() == ["empty", "unknown", "liver"]
+    assert store.describe("v", labels).liver_px.tolist() == [0, 16, 4]
