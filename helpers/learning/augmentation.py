@@ -141,16 +141,18 @@ def intensity_augmented(image, how, rng):
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noise = torch.randn(image.shape, generator=generator)
     soft = drawn(0, 1) * (drawn(0, 1) < how.blur)
-    image = (image - 0.5) * (1 + drawn(-how.contrast, how.contrast)) + 0.5
-    image = image + drawn(-how.brightness, how.brightness)
+    image = (image - 0.5).mul_(1 + drawn(-how.contrast, how.contrast)).add_(0.5)
+    image.add_(drawn(-how.brightness, how.brightness))
     if how.field:
         corners = rng.uniform(-how.field, how.field, (b, 1, 3, 3)).astype(np.float32)
-        image = image + functional.interpolate(
+        image.add_(functional.interpolate(
             torch.from_numpy(corners), image.shape[2:], mode="bilinear", align_corners=True
-        )
-    image = image.clamp_(0, 1) ** (1 + how.gamma) ** drawn(-1, 1)
-    image = torch.lerp(image, functional.avg_pool2d(image, 3, 1, 1), soft)
-    return (image + noise * drawn(0, how.noise)).clamp_(0, 1)
+        ))
+    image.clamp_(0, 1).pow_((1 + how.gamma) ** drawn(-1, 1))
+    blurred = soft.flatten().nonzero().flatten()
+    sharp = image[blurred]
+    image[blurred] = torch.lerp(sharp, functional.avg_pool2d(sharp, 3, 1, 1), soft[blurred])
+    return image.add_(noise.mul_(drawn(0, how.noise))).clamp_(0, 1)
 
 
 def random_convolved(image, share, rng):
