@@ -148,14 +148,8 @@ def read_reference(path, scan=None):
 
 def _note(path, grid):
     """A warning when a prediction lies elsewhere in the room than the voxels it was scored with."""
-    import nibabel as nib
-
-    try:
-        header = nib.load(path)
-        mask_grid = header.affine, header.shape[:3]
-    except nib.filebasedimages.ImageFileError:  # packed otherwise than its name says
-        array, affine, _ = nifti.load(path)
-        mask_grid = affine, array.shape
+    header, _ = nifti.read_header(path)
+    mask_grid = affines.in_force(header)[0], header.get_data_shape()[:3]
     boxes = [affines.extent_mm(*where) for where in (mask_grid, (grid.affine, grid.file_shape))]
     apart = float(np.abs(boxes[0] - boxes[1]).max())
     if apart <= 0.5 * min(grid.spacing_mm):

@@ -92,12 +92,12 @@ class Place:
         path.write_bytes(how(path.read_bytes()))
         return self.image
 
-    def header(self, shape=SHAPE, **fields):
+    def header(self, voxels_at=352, **fields):
         """Write the scan as .nii with fields of its header overwritten."""
         head = nib.Nifti1Image(self.hu, AFFINE).header
         for name, value in fields.items():
             head[name] = value
-        head["magic"], head["vox_offset"] = b"n+1", 352
+        head["magic"], head["vox_offset"] = b"n+1", voxels_at
         self.save()
         self.image.unlink()
         path = self.folder / f"volume-{self.number}.nii"
@@ -479,6 +479,36 @@ def nan_affine(at):
 @kind("spacing 0", code="spacing-absurd")
 def no_spacing(at):
     return at.header(sform_code=0, qform_code=0, pixdim=[1, 6, 0, 8, 0, 0, 0, 0])
+
+
+@kind("qfac 0 and no sform", "repaired", "header-mended", 0)
+def no_qfac(at):
+    return at.header(sform_code=0, qform_code=1, pixdim=[0, 6, 6, 8, 0, 0, 0, 0])
+
+
+@kind("a quaternion that is 1.000001 long", "repaired", "header-mended", 0)
+def long_quaternion(at):
+    return at.header(sform_code=0, qform_code=1, quatern_b=0, quatern_c=0, quatern_d=1.000001)
+
+
+@kind("an sform of zeros beside a good qform", "repaired", "forms-differ", 0)
+def zero_sform(at):
+    return at.header(sform_code=1, qform_code=1, srow_x=0, srow_y=0, srow_z=0)
+
+
+@kind("a negative spacing and no sform", "repaired", "header-mended", 0)
+def negative_spacing(at):
+    return at.header(sform_code=0, qform_code=1, pixdim=[1, -6, 6, 8, 0, 0, 0, 0])
+
+
+@kind("slope 1 and an intercept of NaN", "repaired", "header-mended", 0)
+def no_intercept(at):
+    return at.header(scl_slope=1, scl_inter=np.nan)
+
+
+@kind("voxels that begin at byte 348, within the header", code="not-nifti")
+def early_voxels(at):
+    return at.header(voxels_at=348)
 
 
 @kind("spacing in micrometres", code="spacing-absurd")

@@ -28,7 +28,8 @@ def read_and_place(case, volume, data=None, mask_flip=""):
     else:
         array, affine, notes = nifti.load(case.mask, data)
         # the grid is the scan's, whatever the mask says
-        findings += [note for note in notes if note[0] == "wrong-ending"]
+        findings += [(code, f"of the mask, {text}" if code == "header-mended" else text)
+                     for code, text in notes if code in ("wrong-ending", "header-mended")]
         labels = place_mask(array, affine, volume, case.mask)
         findings += _odd_grid(array.shape, affine, volume)
         if array.dtype.kind == "f" and (off := np.abs(array - np.rint(array)).max()) > 0:

@@ -17,26 +17,32 @@ def axes_of(affine):
 
 def in_force(header, notes=()):
     """The affine of a NIfTI header and what is odd about it: sform before qform before the bare
-    spacing, as in nibabel.
+    spacing, as in nibabel; but the qform before an sform that gives no voxel a place.
 
+    header    as `nifti.read_header` mends it.
     returns   (affine float64 (4, 4), notes: those given and (code, text) of what was noticed).
     Raises nothing for a bad affine: `check_affine` does, because a mask may do without.
     """
     edges = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-    with np.errstate(all="ignore"):
-        forms = {"sform": header.get_sform(coded=True), "qform": _qform(header)}
-    used = [(name, form) for name, (form, code) in forms.items() if code > 0]
     notes = list(notes)
-    # nibabel would take the amount, or raise
-    if not (edges > 0).all() and (not used or used[0][0] == "qform"):
-        return np.diag([*np.maximum(edges, 0), 1.0]), tuple(notes)
+    with np.errstate(all="ignore"):
+        forms = {"sform": header.get_sform(coded=True), "qform": _qform(header, notes)}
+    coded = [(name, form) for name, (form, code) in forms.items() if code > 0]
+    used = sorted(coded, key=lambda item: not usable(item[1]))  # stable: of equals the sform
+    # nibabel would take 1 mm for a spacing of 0
+    if not (edges != 0).all() and (not used or used[0][0] == "qform"):
+        return np.diag([*edges, 1.0]), tuple(notes)
     if not used:
         text = "sform_code and qform_code are 0, pixdim is {:g} × {:g} × {:g}".format(*edges)
         return np.asarray(header.get_base_affine(), dtype=np.float64), (*notes, ("no-affine", text))
     name, affine = used[0]
+    if name == "sform":  # whatever it says of spacing
+        notes = [note for note in notes if not note[1].startswith("pixdim")]
     if usable(affine):
         for other, form in used[1:]:
-            if apart := differ(affine, form, header.get_data_shape()):
+            if not usable(form):
+                notes.append(("forms-differ", f"{other}: {_fault(form)[1]}; {name} is used"))
+            elif apart := differ(affine, form, header.get_data_shape()):
                 notes.append(("forms-differ",
                               f"{name} and {other} differ, {apart}; {name} is used"))
         form_edges = np.linalg.norm(affine[:3, :3], axis=0)
@@ -50,9 +56,20 @@ def in_force(header, notes=()):
     return np.asarray(affine, dtype=np.float64), tuple(notes)
 
 
-def _qform(header):
-    """(affine, code) of the qform; an affine of NaN where its quaternion is none."""
+def _qform(header, notes):
+    """(affine, code) of the qform; an affine of NaN where its quaternion is none.
+
+    One that is too long by up to 1 %, by rounding, is brought to 1, and `notes` grow.
+    """
     code = int(header["qform_code"])
+    quaternion = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
+    length = float(np.linalg.norm(quaternion))
+    if code > 0 and 1 < length <= 1.01:
+        header = header.copy()
+        for axis, value in zip("bcd", quaternion / length, strict=True):
+            header[f"quatern_{axis}"] = value
+        if length > 1 + 1e-7:
+            notes.append(("header-mended", f"its quaternion is {length:.7g} long; brought to 1"))
     try:
         return (header.get_qform(), code) if code > 0 else (None, 0)
     except Exception:  # nibabel's HeaderDataError, or an error of linear algebra

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.batteryrunners import BatteryRunner
 
 from helpers.scans import affines
 from helpers.scans.findings import Unfit
@@ -17,8 +18,8 @@ PIECE = 1 << 18  # bytes that are decompressed at a time
 HEADER = 540  # bytes of the longer one, NIfTI-2
 
 
-def read_bytes(path):
-    """The bytes of a file as they are on disk.
+def read_bytes(path, size=-1):
+    """The bytes of a file as they are on disk; the first `size` of them, all for -1.
 
     Raises Unfit: "missing", "no-file" (a folder, a pipe, a device), "no-access" (permissions, a
     disk's fault) or "empty-file".
@@ -31,7 +32,7 @@ def read_bytes(path):
                     f"{path}: is a {'folder' if path.is_dir() else 'pipe or device'}, no file")
     try:
         with open(path, "rb") as handle:
-            data = handle.read()
+            data = handle.read(size)
     except OSError as error:
         raise Unfit("no-access", f"{path}: {error.strerror or error}") from error
     if not data:
@@ -58,7 +59,7 @@ def load(path, data=None):
         how, ending = ("compressed", ".nii.gz") if packed else ("not compressed", ".nii")
         notes.append(("wrong-ending", f"{path.name} is {how}; name it {ending}"))
     start = _inflate(data, HEADER, path, whole=False) if packed else data[:HEADER]
-    header = _header(start, path)
+    header, mended = _header(bytes(start), path)
     shape, kind, offset = (header.get_data_shape(), header.get_data_dtype(),
                            int(header.get_data_offset()))
     count = int(np.prod(shape, dtype=object))
@@ -71,29 +72,53 @@ def load(path, data=None):
         raise Unfit("truncated",
                     f"{path}: is damaged, it ends after {share}; copy or download it again")
     array = np.frombuffer(content, kind, count, offset).reshape((*shape, 1)[:3], order="F")
-    return _scaled(array, header, path), *affines.in_force(header, notes)
+    return _scaled(array, header), *affines.in_force(header, notes + mended)
+
+
+def read_header(path):
+    """(header, notes) of a NIfTI file by its first bytes, as `load` reads it.
+
+    Raises Unfit, naming the file, where there is none that can be read.
+    """
+    path = Path(path)
+    data = read_bytes(path, 1 << 16)
+    if data.startswith(b"\x1f\x8b"):
+        data = bytes(_inflate(data, HEADER, path, whole=False))
+    return _header(data[:HEADER], path)
 
 
 def _header(start, path):
-    """The header as nibabel reads it. Raises Unfit "not-nifti" where the bytes are none."""
-    size = min(int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
-    form = {348: nib.Nifti1Header, 540: nib.Nifti2Header}.get(size)
+    """The header with nibabel's repairs, and notes of them. Raises Unfit "not-nifti" where the
+    bytes are none.
+    """
+    form = nib.Nifti2Header if start[4:7] in (b"n+2", b"ni2") else nib.Nifti1Header
     try:
-        if form is None:
-            raise ValueError(f"it begins with {bytes(start[:8])!r}")
-        header = form.from_fileobj(io.BytesIO(start), check=False)
-        header.get_data_dtype()
-        if not header["magic"].item().startswith(b"n+"):
+        if form is nib.Nifti1Header and start[344:347] not in (b"n+1", b"ni1"):
+            raise ValueError(f"it begins with {start[:8]!r}")
+        raw = form.from_fileobj(io.BytesIO(start), check=False)
+        if raw["magic"].item().startswith(b"ni"):
             raise ValueError("its voxels lie in another file, a pair .hdr and .img; convert it to "
                              ".nii.gz")
-        if header.get_data_offset() < size:
+        if raw.get_data_offset() < form.single_vox_offset:
             raise ValueError("its voxels would begin within its header, at byte "
-                             f"{header.get_data_offset()}")
+                             f"{raw.get_data_offset()}")
+        header, reports = BatteryRunner(form._get_checks()).check_fix(raw.copy())
+        if fatal := [report.problem_msg for report in reports if report.problem_level >= 40]:
+            raise ValueError("; ".join(fatal))
+        header.get_data_dtype()
         if any(n < 0 for n in header["dim"][1 : 1 + max(0, min(7, int(header["dim"][0])))]):
             raise ValueError(f"its dimensions are {header['dim'].tolist()}")
     except Exception as error:  # nibabel raises a handful of types here; all mean the same
         raise Unfit("not-nifti", f"{path}: is damaged, or no NIfTI file: {error}") from error
-    return header
+    # nibabel would take 1 mm for them
+    header["pixdim"][1:4][raw["pixdim"][1:4] == 0] = 0
+    repairs = [f"{report.problem_msg}; {report.fix_msg}" for report in reports
+               if report.problem_level >= 20 and not report.problem_msg.startswith("vox offset")]
+    slope, intercept = header["scl_slope"].item(), header["scl_inter"].item()
+    if slope and np.isfinite(slope) and not np.isfinite(intercept):
+        header["scl_inter"] = 0  # nibabel would raise
+        repairs.append(f"its intercept is {intercept:g}; taken as 0")
+    return header, [("header-mended", text) for text in repairs]
 
 
 def _inflate(data, size, path, whole=True):
@@ -130,15 +155,11 @@ def _share(count, needed):
     return f"{count:,} of {needed:,} bytes, {100 * count // needed}%"
 
 
-def _scaled(array, header, path):
+def _scaled(array, header):
     """The values with slope and intercept applied, float32; as they are where the header has
     none.
     """
-    try:
-        slope, intercept = header.get_slope_inter()
-    except Exception as error:
-        raise Unfit("not-nifti",
-                    f"{path}: its slope and intercept can't be read: {error}") from error
+    slope, intercept = header.get_slope_inter()
     if slope is None or (slope, intercept) == (1.0, 0.0) or array.dtype.kind not in "iuf":
         return array
     scaled = array.astype(np.float32)

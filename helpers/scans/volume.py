@@ -2,7 +2,6 @@
 the scan's grid.
 """
 
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -208,8 +207,8 @@ def is_own_mask(path):
     others, damaged ones too.
     """
     try:
-        return nib.load(path).header["descrip"].item() == MADE_BY
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, KeyError):
+        return nifti.read_header(path)[0]["descrip"].item() == MADE_BY
+    except Unfit:
         return False
 
 

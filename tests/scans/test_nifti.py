@@ -170,7 +170,7 @@ def test_what_cannot_be_opened_is_told_apart(tmp_path, monkeypatch):
 
 
 def with_header(path, **fields):
-    """A scan of 3 × 3 × 3 whose header is written as given: sform, qform (matrix, code), and pixdim."""
+    """A scan of 3 × 3 × 3 whose header is written as given: sform and qform (matrices), the three of pixdim, any field."""
     header = nib.Nifti1Header()
     header.set_data_shape((3, 3, 3))
     header.set_data_dtype(np.int16)
@@ -180,7 +180,9 @@ def with_header(path, **fields):
         if form in fields:
             getattr(header, f"set_{form}")(fields[form], code=1)
     if "pixdim" in fields:
-        header["pixdim"][1:4] = fields["pixdim"]
+        header["pixdim"][1:4] = fields.pop("pixdim")
+    for name in fields.keys() - {"sform", "qform"}:
+        header[name] = fields[name]
     path.write_bytes(header.binaryblock + bytes(4) + np.zeros(27, np.int16).tobytes())
     return path
 
@@ -209,10 +211,15 @@ NAN = np.where(np.eye(4) > 0, np.nan, 0.0)
         ({"sform": np.diag([1.0, 1.0, 0.0, 1.0])}, "spacing-absurd", "1 × 1 × 0 mm"),
         ({"sform": np.diag([1.0, 1.0, 500.0, 1.0])}, "spacing-absurd", "1 × 1 × 500 mm"),
         ({"sform": np.diag([0.0007, 0.0007, 0.005, 1.0])}, "spacing-absurd", "0.0007"),  # metres
-        ({"pixdim": (2, -1.5, 4)}, "spacing-absurd", "2 × 0 × 4 mm"),
         ({"pixdim": (2, 0, 4)}, "spacing-absurd", "2 × 0 × 4 mm"),
         ({"pixdim": (2, np.nan, 4)}, "affine-nan", "NaN"),
-        ({"qform": AFFINE, "pixdim": (2, -1.5, 4)}, "spacing-absurd", "2 × 0 × 4 mm"),
+        ({"qform": AFFINE, "pixdim": (2, 0, 4)}, "spacing-absurd", "2 × 0 × 4 mm"),
+        ({"qform": AFFINE, "quatern_d": 1.1}, "affine-nan", "NaN"),
+        ({"sform": np.zeros((4, 4))}, "spacing-absurd", "0 × 0 × 0 mm"),
+        ({"vox_offset": 348}, "not-nifti", "within its header, at byte 348"),
+        ({"vox_offset": np.nan}, "not-nifti", "NaN"),
+        ({"magic": b"n+7"}, "not-nifti", "it begins with"),
+        ({"datatype": 999}, "not-nifti", "data code 999 not recognized"),
         ({"sform": sheared(20)}, "sheared", "a tilt of 20.0°"),
     ],
 )
@@ -244,6 +251,59 @@ def test_two_grids_in_one_header_are_named_and_the_sform_is_taken(tmp_path):
     volume = read_volume(with_header(tmp_path / "scan.nii", sform=AFFINE, pixdim=(1, 1, 1)))
     assert volume.notes == (("forms-differ", "pixdim says 1 × 1 × 1 mm, sform 2 × 1.5 × 4 mm; sform is used"),)
     assert read_volume(with_header(tmp_path / "scan.nii", sform=AFFINE, qform=AFFINE)).notes == ()
+
+
+QFORM = {"qform": AFFINE, "pixdim": (2, 1.5, 4)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "note"),
+    [
+        (QFORM | {"qfac": 0}, "header-mended", "setting qfac to 1"),
+        (QFORM | {"qfac": 2}, "header-mended", "setting qfac to 1"),
+        (QFORM | {"qfac": np.nan}, "header-mended", "setting qfac to 1"),
+        (QFORM | {"quatern_d": 1.000001}, "header-mended", "quaternion is 1.000001 long; brought to 1"),
+        (QFORM | {"quatern_d": 1.009}, "header-mended", "quaternion is 1.009 long"),
+        (QFORM | {"pixdim": (2, -1.5, 4)}, "header-mended", "abs of pixdim"),
+        (QFORM | {"sform": np.zeros((4, 4))}, "forms-differ", "sform: its affine is absurd, edges of 0 × 0 × 0 mm; qform is used"),
+        (QFORM | {"sform": NAN}, "forms-differ", "sform: its affine holds NaN or infinite values; qform is used"),
+        ({"sform": AFFINE, "qform": AFFINE, "quatern_d": 1.5}, "forms-differ", "qform: its affine holds NaN or infinite values; sform"),
+        (QFORM | {"sform_code": 7}, "header-mended", "sform_code 7 not valid"),
+        (QFORM | {"sizeof_hdr": 0}, "header-mended", "sizeof_hdr should be 348"),
+        (QFORM | {"scl_slope": 1, "scl_inter": np.nan}, "header-mended", "its intercept is nan; taken as 0"),
+        (QFORM | {"scl_slope": 1, "scl_inter": -np.inf}, "header-mended", "its intercept is -inf; taken as 0"),
+    ],
+)
+def test_headers_with_a_value_that_cannot_be_are_read_with_a_note(tmp_path, fields, code, note):
+    """To the grid and the values that nibabel gives, where it gives any, and to the ones that were meant where it raises."""
+    path, fields = tmp_path / "scan.nii", dict(fields)
+    qfac, size = fields.pop("qfac", 1), fields.pop("sizeof_hdr", 348)
+    data = bytearray(with_header(path, **fields).read_bytes())
+    data[:4], data[76:80] = struct.pack("<i", size), struct.pack("<f", qfac)
+    path.write_bytes(data)
+    volume = read_volume(path)
+    assert [(c, note in text) for c, text in volume.notes] == [(code, True)], volume.notes
+    assert np.allclose(volume.affine, AFFINE, atol=1e-3) and (volume.hu == 0).all()
+    try:
+        theirs = nib.load(path)
+    except Exception:  # it raises a handful of types for the quaternion and the intercept
+        return
+    assert code == "forms-differ" or np.allclose(theirs.affine, volume.affine)
+
+
+def test_a_negative_spacing_without_forms_is_its_amount(tmp_path):
+    volume = read_volume(with_header(tmp_path / "scan.nii", pixdim=(2, -1.5, 4)))
+    assert [code for code, _ in volume.notes] == ["header-mended", "no-affine"] and volume.spacing_mm == (4.0, 1.5, 2.0)
+    assert np.array_equal(volume.affine, nib.load(tmp_path / "scan.nii").affine)
+
+
+def test_the_header_alone_is_read_by_the_same_rules(tmp_path):
+    path = saved(tmp_path / "scan.nii.gz", noise((60, 60, 60)))  # more than the bytes that are looked at
+    header, notes = nifti.read_header(path)
+    assert header.get_data_shape() == (60, 60, 60) and notes == []
+    path.write_bytes(path.read_bytes()[:90])
+    with pytest.raises(Unfit, match="scan.nii.gz"):
+        nifti.read_header(path)
 
 
 def test_codes_are_rows_of_the_table():
