@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -20,7 +21,8 @@ def files_below(folder, closed=lambda error: None):
     """Every file below a folder but hidden ones; linked folders are followed, each folder is
     visited once.
 
-    closed  called with the OSError of a folder that can't be opened.
+    closed  called with the OSError of a folder that can't be opened; with one of errno EILSEQ for
+            files and folders whose name is no text: no list, log or message could hold them.
     """
     visited = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=closed):
@@ -28,8 +30,21 @@ def files_below(folder, closed=lambda error: None):
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+        for name in filter(not_text, [*folders, *files]):
+            closed(OSError(errno.EILSEQ, "its name is no UTF-8", os.path.join(parent, name)))
+        folders[:] = [name for name in folders if not (name.startswith(".") or not_text(name))]
+        yield from (Path(parent, name) for name in files
+                    if not (name.startswith(".") or not_text(name)))
+
+
+def not_text(name):
+    """True for a file's name whose bytes are no text: Python keeps them as halves of characters."""
+    return re.search("[\ud800-\udfff]", str(name)) is not None
+
+
+def as_text(name):
+    """A name that can be printed and written: bytes that are no text become \\xff."""
+    return os.fsencode(name).decode(errors="backslashreplace") if not_text(name) else str(name)
 
 
 @contextlib.contextmanager

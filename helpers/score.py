@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from helpers import jobs
-from helpers.files import files_below
+from helpers.files import as_text, files_below
 from helpers.scans import affines, labels, names, nifti, volume
+from helpers.scans.findings import in_words
 from helpers.scoring import case_scores, run_scores, summary
 
 DONE, FAILED = 0, 1
@@ -22,24 +24,22 @@ PREFIX = re.compile(
 
 
 def names_in(folder):
-    """The NIfTI files below a folder, dict of file name without ending to path.
+    """The NIfTI files below a folder, dict of file name without ending to the paths that have it.
 
-    Raises FileNotFoundError for a missing folder, ValueError for one that holds a name twice.
+    What can't be listed is printed. Raises FileNotFoundError for a missing folder.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    paths = {}
-    for path in sorted(files_below(folder)):
+    paths = defaultdict(list)
+    for path in sorted(files_below(folder, _print_closed)):
         if path.name.lower().endswith(names.NIFTI):
-            name = names.stem(path)
-            if name in paths:
-                raise ValueError(
-                    f"{folder}: holds {name} twice, {paths[name].name} and "
-                    f"{path.relative_to(folder)}; keep one"
-                )
-            paths[name] = path
+            paths[names.stem(path)].append(path)
     return paths
+
+
+def _print_closed(error):
+    print(f"helpers.score: left out, {as_text(error.filename)}: {error.strerror}", file=sys.stderr)
 
 
 def partner(name, files, what=""):
@@ -47,12 +47,14 @@ def partner(name, files, what=""):
     ("segmentation-3", "volume-3", "3"), or the same but for words that mean scan or mask ("a_seg",
     "segmentation-a").
 
-    Raises ValueError when several files have that number.
+    files   as `names_in` gives them.
+    Raises ValueError when several files have that number or name.
     """
     if name in files:
-        return files[name]
+        return _only(files[name], name)
     for without in (lambda text: PREFIX.sub("", text), names.place):
-        same = [path for other, path in files.items() if without(other) == without(name)]
+        same = [path for other, paths in files.items() if without(other) == without(name)
+                for path in paths]
         if len(same) > 1:
             both = " and ".join(path.name for path in same)
             raise ValueError(f"{name}: {both} could both be its {what}; name one {name}")
@@ -61,11 +63,18 @@ def partner(name, files, what=""):
     return None
 
 
+def _only(paths, name):
+    if len(paths) > 1:
+        raise ValueError(f"{name}: is there twice, {paths[0]} and {paths[1]}; keep one")
+    return paths[0]
+
+
 def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     """What there is to score: a list of (case, reference, prediction or None, scan or None).
 
     A folder of LiTS pairs holds scans beside masks: there only "segmentation-…" are references.
-    Raises FileNotFoundError or ValueError with one sentence.
+    Where several files could be one of the three, a sentence stands in the prediction's place.
+    Raises FileNotFoundError or ValueError with one sentence when there is nothing to score.
     """
     references, predictions = names_in(reference_dir), names_in(prediction_dir)
     if any(name.lower().startswith("segmentation") for name in references):
@@ -82,16 +91,21 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
         name: path for name, path in scans.items() if not name.lower().startswith("segmentation")
     }
     jobs = []
-    for name, path in references.items():
-        jobs.append((name, path, partner(name, predictions, "prediction"),
-                     partner(name, scans, "scan")))
-    used = {prediction for _, _, prediction, _ in jobs if prediction}
+    for name, paths in references.items():
+        try:
+            jobs.append((name, _only(paths, name), partner(name, predictions, "prediction"),
+                         partner(name, scans, "scan")))
+        except ValueError as error:
+            jobs.append((name, paths[0], str(error), None))
+    used = {prediction for _, _, prediction, _ in jobs if isinstance(prediction, Path)}
     if not used:
         raise ValueError(
-            f"{prediction_dir}: holds no prediction for any of the {len(jobs)} references, "
+            next((unclear for _, _, unclear, _ in jobs if unclear), "")
+            or f"{prediction_dir}: holds no prediction for any of the {len(jobs)} references, "
             f"{jobs[0][1].name} for one"
         )
-    spare = sorted(path.name for path in predictions.values() if path not in used)
+    spare = sorted(path.name for paths in predictions.values() for path in paths
+                   if path not in used)
     if spare:
         shown = ", ".join(spare[:5]) + (" …" if len(spare) > 5 else "")
         print(f"helpers.score: left out, no reference: {shown}", file=sys.stderr)
@@ -105,23 +119,27 @@ def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     failed  why the prediction isn't to be read at all: the case counts as failed.
     """
     case, reference_path, prediction_path, scan_path = job
+    if isinstance(prediction_path, str):
+        return prediction_path
     try:
         scan = volume.read_volume(scan_path) if scan_path else None
         grid, reference = read_reference(reference_path, scan)
-    except ValueError as error:
-        return str(error)
-    prediction, refused = None, bool(failed)
+    except Exception as error:  # whatever a bad file makes a reader do, it costs its case only
+        return in_words(error, reference_path)
+    prediction, refused, note = None, bool(failed), ""
     if not failed and prediction_path:
         try:
             prediction = run_scores.read_prediction(prediction_path, grid)
-        except ValueError as error:
-            failed, refused = str(error), "the mask has shape" not in str(error)
+            note = _note(prediction_path, grid)
+        except Exception as error:
+            failed = in_words(error, prediction_path)
+            refused = "the mask has shape" not in failed
     elif not failed:
         failed = "there is no prediction"
     hu = scan.hu if scan else None
     scored, _ = case_scores.score(case, reference, prediction, grid.spacing_mm, grid.affine, hu,
                                   tolerances_mm, failed)
-    scored.row |= {"note": "" if failed else _note(prediction_path, grid), "refused": refused}
+    scored.row |= {"note": note, "refused": refused}
     return scored
 
 

@@ -389,6 +389,29 @@ def nearly_the_same(at):
     return at.save()
 
 
+@kind("a mask whose name is no UTF-8", "ok", "no-labels", 0)
+def mask_of_other_letters(at):
+    at.save()
+    os.rename(at.mask, os.fsencode(at.folder) + b"/segmentation-\xf6.nii.gz")
+    return at.image
+
+
+@kind("a scan whose name is no UTF-8", "left out", "named in another encoding than UTF-8", 0, 0)
+def scan_of_other_letters(at):
+    at.save()
+    at.mask.unlink()
+    path = os.fsencode(at.folder) + b"/gr\xf6\xdfe.nii.gz"
+    os.rename(at.image, path)
+    return Path(os.fsdecode(path))
+
+
+@kind("a folder whose name is no UTF-8", "left out", "named in another encoding than UTF-8", 0, 0)
+def folder_of_other_letters(at):
+    path = os.fsencode(at.folder) + b"/M\xfcller"
+    os.mkdir(path)
+    return at.save(image=Path(os.fsdecode(path), "volume-7.nii.gz"), mask=Path(os.fsdecode(path), "segmentation-7.nii.gz"))
+
+
 # ---- shape and type ----
 
 

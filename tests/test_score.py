@@ -1,8 +1,11 @@
 """`python -m helpers.score` on folders of masks as people have them."""
 
+import gzip
 import json
 import os
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 
@@ -234,3 +237,79 @@ def test_a_scorer_that_is_killed_costs_its_own_case(folders, tmp_path, capsys, m
     assert values["cases.failed_names"] == ["segmentation-1"] and len(values["cases.not_scored"]) == 1
     whole = read(tmp_path / "all")[0].loc["segmentation-0"]
     assert cases.loc["segmentation-0"].to_dict() == pytest.approx(whole.to_dict(), nan_ok=True)
+
+
+def spoil_offset(path):
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[108:112] = struct.pack("<f", 348)
+    path.write_bytes(gzip.compress(bytes(data)))
+
+
+def spoil_type(path):
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[70:72] = struct.pack("<h", 999)
+    path.write_bytes(gzip.compress(bytes(data)))
+
+
+def spoil_axis(path):
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[42:44] = struct.pack("<h", -40)
+    path.write_bytes(gzip.compress(bytes(data)))
+
+
+SPOILT = [spoil_offset, spoil_type, spoil_axis, lambda path: path.write_bytes(b""), lambda path: (path.unlink(), path.mkdir())]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("whose", ["references", "predictions"])
+def test_a_file_that_can_not_be_read_costs_its_case_only(folders, tmp_path, capsys, spoil, whose):
+    spoil(tmp_path / whose / "segmentation-1.nii.gz")
+    code = run(*folders, out=tmp_path / "out")
+    message = capsys.readouterr().err
+    cases, _ = read(tmp_path / "out")
+    assert "Traceback" not in message and cases.tumour_dice["segmentation-0"] == 1 and cases.tumour_dice["segmentation-2"] == 0.625
+    gone = (tmp_path / whose / "segmentation-1.nii.gz").is_dir()  # no file: a prediction that is missing, a case that isn't there
+    assert gone or code == 1 and "segmentation-1.nii.gz" in message
+
+
+def test_a_reader_that_fails_in_its_own_way_costs_its_case_only(folders, tmp_path, capsys, monkeypatch):
+    def stumble(path, *more):
+        if path.name == "segmentation-1.nii.gz" and path.parent.name == "predictions":
+            raise ZeroDivisionError("a reader's own fault")
+        return read_prediction(path, *more)
+
+    read_prediction = score.run_scores.read_prediction
+    monkeypatch.setattr(score.run_scores, "read_prediction", stumble)
+    assert run(*folders, out=tmp_path / "out") == 1
+    assert "segmentation-1.nii.gz: can't be read (ZeroDivisionError: a reader's own fault)" in capsys.readouterr().err
+    assert read(tmp_path / "out")[0].tumour_dice.tolist() == [1, 0, 0.625]
+
+
+def test_names_that_are_there_twice_or_are_no_text_cost_their_case_only(folders, tmp_path, capsys):
+    r, p = folders
+    shutil.copy(p / "segmentation-1.nii.gz", p / "prediction-1.nii.gz")  # both have the number: the same name wins
+    (p / "again").mkdir()
+    shutil.copy(p / "segmentation-2.nii.gz", p / "again" / "segmentation-2.nii.gz")
+    os.rename(p / "prediction-1.nii.gz", os.fsencode(p) + b"/gr\xf6\xdfe.nii.gz")
+    assert run(r, p, out=tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "segmentation-2: is there twice" in message and "gr\\xf6\\xdfe.nii.gz: its name is no UTF-8" in message
+    cases, values = read(tmp_path / "out")
+    assert cases.tumour_dice.to_dict() == {"segmentation-0": 1, "segmentation-1": 0.8125} and len(values["cases.not_scored"]) == 1
+
+
+@pytest.mark.parametrize("fields", [{"sform_code": 1, "srow_x": 0, "srow_y": 0, "srow_z": 0}, {"quatern_d": 1.000001}, {"qfac": 0}])
+def test_headers_that_can_be_mended_are_scored_alike(folders, tmp_path, fields):
+    r, p = folders
+    for folder in (r, p):
+        image = nib.load(folder / "segmentation-0.nii.gz")
+        header, data = image.header, np.asarray(image.dataobj)
+        header["sform_code"], header["qform_code"] = 0, 1
+        for name in fields.keys() - {"qfac"}:
+            header[name] = fields[name]
+        header["pixdim"][0], header["magic"], header["vox_offset"] = fields.get("qfac", 1), b"n+1", 352
+        raw = bytearray(header.binaryblock)
+        (folder / "segmentation-0.nii.gz").write_bytes(gzip.compress(bytes(raw) + bytes(4) + data.tobytes(order="F")))
+    assert run(r, p, out=tmp_path / "out") == 0
+    row = read(tmp_path / "out")[0].loc["segmentation-0"]
+    assert row.tumour_dice == 1 and not isinstance(row.note, str) and row.voxel_ml == pytest.approx(0.8 * 0.8 * 2.5 / 1000)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from helpers import files, origins
 from helpers.cascade import pipeline
 from helpers.runs import Run
+from helpers.scans.findings import in_words
 from helpers.scans.reading import read_row_scan
 from helpers.scans.volume import with_likely_spacing, write_mask, write_on_grid
 
@@ -59,8 +60,8 @@ class Cohort:
         for row in rows.sort_values("tumour_ml", ascending=False).itertuples():
             try:
                 return row, with_likely_spacing(read_row_scan(row))
-            except (ValueError, OSError) as error:
-                reasons.append(f"{row.case}: {error}")
+            except Exception as error:
+                reasons.append(f"{row.case}: {in_words(error, row.image)}")
         raise ValueError(f"none of the {len(rows)} scans can be read; {'; '.join(reasons)}")
 
     def segment(self, row):
@@ -84,10 +85,10 @@ class Cohort:
             log = {"case": case} | self.made_of(row) | result.log.as_dict()
             files.write_json(run_paths.log(case), log)
             write_mask(result.labels, volume, run_paths.prediction(case))
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever one scan does, it costs no other its mask
             if getattr(error, "errno", None) in (*files.FULL, errno.EROFS):
                 raise
-            message = str(error) or "there is not enough memory"
+            message = in_words(error, row.image)
             log = {"case": case, "outcome": "failed", "sentence": message}
             files.write_json(run_paths.log(case), log)
             return message

@@ -112,9 +112,17 @@ def files_of(case):
     """The files that a case is read from, those of its mask last; a path that leads nowhere stands
     for itself.
     """
-    paths = filter(None, (case.image, case.mask))
-    return [file for path in paths
-            for file in (reading.files_of(path) if path.is_file() else [path])]
+    return [file for path in filter(None, (case.image, case.mask)) for file in _beside(path)]
+
+
+def _beside(path):
+    """The files that are read with this one; itself where they can't be listed, as `examine` will
+    say.
+    """
+    try:
+        return reading.files_of(path) if path.is_file() else [path]
+    except Exception:  # whatever a bad file makes a reader do
+        return [path]
 
 
 def fingerprint(case, how, known=()):

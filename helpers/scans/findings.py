@@ -149,6 +149,15 @@ def advised(error):
     return f"{error}; {to_do}" if to_do and to_do not in str(error) else str(error)
 
 
+def in_words(error, path):
+    """The sentence that an error of a reader is, with the file's name, whatever its type."""
+    if isinstance(error, (ValueError, OSError)) and str(error):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{path}: there is not enough memory"
+    return f"{path}: can't be read ({type(error).__name__}: {error})"
+
+
 def verdict_of(codes):
     """The worst verdict of some findings; "ok" for none."""
     return VERDICTS[max((VERDICTS.index(FINDINGS[code][0]) for code in codes), default=0)]

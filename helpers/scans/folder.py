@@ -2,12 +2,13 @@
 each case.
 """
 
+import errno
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.files import files_below
+from helpers.files import as_text, files_below, not_text
 from helpers.scans import names, pictures, series
 
 KINDS = ("NIfTI", "picture", "DICOM")
@@ -56,6 +57,8 @@ def scan_folder(folder):
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds the scans")
+    if not_text(folder.absolute()):
+        raise ValueError(f"{as_text(folder.absolute())}: its name is no UTF-8; rename it")
     kinds, ignored = files_by_kind(folder)
     all_series, others = series.find(kinds["DICOM"])
     masks = [s for s in all_series if names.holds_mask(s.files[0], folder)]
@@ -224,7 +227,8 @@ def files_by_kind(folder):
     """
     kinds, ignored = defaultdict(list), defaultdict(list)
     closed = ignored["closed to you: can't be opened"]
-    for path in files_below(folder, lambda error: closed.append(Path(error.filename))):
+    for path in files_below(folder, lambda error: ignored[_why(error)].append(
+            Path(as_text(error.filename)))):
         try:
             kind = kind_of(path)
         except OSError:
@@ -237,6 +241,12 @@ def files_by_kind(folder):
     for group in (*kinds.values(), *ignored.values()):
         group.sort(key=names.natural)
     return kinds, ignored
+
+
+def _why(error):
+    """Why a file or folder below the given one isn't looked at."""
+    return ("named in another encoding than UTF-8: rename it" if error.errno == errno.EILSEQ
+            else "closed to you: can't be opened")
 
 
 def kind_of(path):

@@ -28,11 +28,12 @@ def stem(path):
 
 
 def shortened(name, most=120):
-    """A name of at most so many bytes; a longer one ends in a sum of all of it, so that two stay
-    two.
+    """A name of at most so many bytes, "_" for what is no text in it; a longer one ends in a sum of
+    all of it, so that two stay two.
 
     File systems allow 255, and the files of a case carry more than its name.
     """
+    name = re.sub("[\ud800-\udfff]", "_", name)
     if len(name.encode()) <= most:
         return name
     kept = name.encode()[: most - 9].decode(errors="ignore")

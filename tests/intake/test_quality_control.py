@@ -303,6 +303,22 @@ def test_a_bad_case_never_costs_the_others(folder, monkeypatch):
     assert {h["case"] for h in histograms} == {lesion["case"] for lesion in lesions} == {"volume-1"}
 
 
+def test_a_case_whose_files_cannot_be_listed_costs_itself(folder, tmp_path, monkeypatch):
+    for kind in ("volume", "segmentation"):
+        shutil.copy(folder / f"{kind}-0.nii.gz", folder / f"{kind}-1.nii.gz")
+    list_files = reading.files_of
+
+    def stumble(path):
+        if path.name == "volume-0.nii.gz":
+            raise KeyError("a tag")
+        return list_files(path)
+
+    monkeypatch.setattr(reading, "files_of", stumble)
+    for _ in range(2):  # also where something was kept of it
+        rows, *_ = quality_control.examine_all(cases_in(folder), workers=1, folder=tmp_path / "kept")
+        assert [row["verdict"] for row in rows] == ["ok", "ok"] and rows[0]["bytes"]
+
+
 def test_two_workers_say_what_one_says(folder):
     shutil.copy(folder / "volume-0.nii.gz", folder / "volume-1.nii.gz")
     cases = cases_in(folder)

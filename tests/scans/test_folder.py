@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -214,3 +215,18 @@ def test_thousands_of_cases_are_paired_in_seconds(tmp_path):
     cases, lonely = _volumes(files, [], tmp_path)
     assert len(_named_once(cases, tmp_path)) == 3000 and not lonely and time.process_time() - began < 20
     assert all(case.mask.name == case.image.name for case in cases)
+
+
+def test_names_that_are_no_utf_8_cost_no_other_case(tmp_path):
+    touched(tmp_path / "volume-1.nii", tmp_path / "segmentation-1.nii")
+    for name in (b"volume-2\xff.nii", b"gr\xf6\xdfe.dcm", b"M\xfcller"):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        os.mkdir(path) if name == b"M\xfcller" else open(path, "wb").close()
+    touched(Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"M\xfcller", b"volume-3.nii"))))
+    cases, ignored = scan_folder(tmp_path)
+    assert [case.name for case in cases] == ["volume-1"]
+    (why, files), = ignored.items()
+    assert "UTF-8: rename it" in why and sorted(file.name for file in files) == [r"M\xfcller", r"gr\xf6\xdfe.dcm", r"volume-2\xff.nii"]
+    assert in_words(ignored).encode()  # can be printed
+    with pytest.raises(ValueError, match=r"M\\xfcller: its name is no UTF-8; rename it"):
+        scan_folder(Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"M\xfcller"))))
