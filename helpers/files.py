@@ -10,11 +10,14 @@ import os
 import re
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 import psutil
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
+NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)  # of a disk that can't flush
+PATIENCE_S = 4.0  # for how long a rename that is denied is tried again
 
 
 def files_below(folder, closed=lambda error: None):
@@ -61,9 +64,9 @@ def written_whole(path):
     try:
         yield beside
         _flush(beside, os.O_RDWR)
-        os.replace(beside, path)
-        # Windows can't open folders, and writes their entries through by itself
-        if os.name != "nt":
+        _put_in_place(beside, path)
+        # the file is whole; Windows and some network drives can't flush a folder
+        with contextlib.suppress(OSError):
             _flush(path.parent, os.O_RDONLY)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(beside)):
@@ -71,15 +74,52 @@ def written_whole(path):
         full = "; make room, then run again" if error.errno in FULL else ""
         raise OSError(error.errno, f"{error.strerror}{full}", str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # who holds it open lets it go some time
+            beside.unlink(missing_ok=True)
 
 
 def _flush(path, mode):
+    """Have what is written go to the disk, where the disk can be asked to."""
     handle = os.open(path, mode)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
     finally:
         os.close(handle)
+
+
+def _put_in_place(beside, path):
+    """Rename a finished file. Windows denies it while a virus scanner, an indexer or a viewer holds
+    one of the two open: it is tried for PATIENCE_S.
+    """
+    wait = 0.05
+    while True:
+        try:
+            return os.replace(beside, path)
+        except PermissionError:
+            if wait > PATIENCE_S / 2:
+                raise
+            time.sleep(wait)
+            wait *= 2
+
+
+def check_writable(path):
+    """Raise OSError, naming it, when no file can be written at `path`: for before the work.
+
+    A file is written to its folder, or where there is none yet to the next above, and removed.
+    """
+    path = Path(path).absolute()
+    folder = next(folder for folder in path.parents if folder.exists())
+    trial = folder / f".{os.getpid()}-{secrets.token_hex(4)}.part.trial"
+    try:
+        trial.write_bytes(b"")
+    except OSError as error:
+        advice = "make room, then run again" if error.errno in FULL else "choose another folder"
+        raise OSError(error.errno, f"{error.strerror}; {advice}", str(path)) from error
+    with contextlib.suppress(OSError):
+        trial.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder):

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -129,12 +130,13 @@ def _papermill(job, run, out, outcome):
 
     import papermill
 
+    kernel = _own_python()
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="(papermill|nbformat|jupyter_client|zmq).*")
     try:
         papermill.execute_notebook(
             runs.NOTEBOOKS / f"{job.notebook}.ipynb", out, job.parameters, kernel_name="python3",
-            cwd=runs.NOTEBOOKS,
+            cwd=runs.NOTEBOOKS, kernel_manager_class=kernel,
             progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
             # or each kernel warns that its port on this machine isn't encrypted
             extra_arguments=["--log-level=ERROR"],
@@ -143,7 +145,29 @@ def _papermill(job, run, out, outcome):
             report_page.export(out, page)
         outcome.append(None)
     except BaseException as error:  # handed to the main thread, which tells it
+        error.kernel_exit = kernel.exit_code
         outcome.append(error)
+
+
+def _own_python():
+    """A class of kernels that run on this very Python and keep their exit code: what is registered
+    as "python3" may belong to another one, which has no helpers.
+    """
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class OwnPython(AsyncKernelManager):
+        exit_code = None
+        kernel_spec = KernelSpec(**get_kernel_dict())
+
+        async def is_alive(self):
+            alive = await super().is_alive()
+            if not alive and self.provisioner is not None:
+                OwnPython.exit_code = await self.provisioner.poll()
+            return alive
+
+    return OwnPython
 
 
 def _end_kernels():
@@ -160,8 +184,19 @@ def told(error):
     if name:
         return f"{name}: {error.evalue}" if name != "ValueError" else str(error.evalue)
     if "Kernel died" in str(error) or type(error).__name__ == "DeadKernelError":
-        return "Its kernel died, most often for want of memory; run again to resume"
+        return _of_dead_kernel(getattr(error, "kernel_exit", None))
     return f"{type(error).__name__}: {error}"
+
+
+def _of_dead_kernel(exit_code):
+    """Why a kernel ended: killed, mostly for want of memory; crashed; or never begun."""
+    if exit_code is None or exit_code == -9:
+        return "Its kernel died, most often for want of memory; run again to resume"
+    if exit_code < 0:
+        return (f"Its kernel crashed within a library ({signal.Signals(-exit_code).name}); run again"
+                " to resume, where it trains with precision='32-true'")
+    return (f"Its kernel ended with exit code {exit_code}: is ipykernel whole in {sys.executable}? "
+            "pip install -r requirements.txt")
 
 
 def write_report(page, values):

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from helpers import files, runs
+from helpers import files, processes, runs
 from helpers.cascade.rules import Rules
 from helpers.intake import checks, quality_control
 from helpers.parameters import of_type, unknown, values_given
@@ -38,6 +38,7 @@ examples:
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
+    processes.print_any_letter()
     options = parsed(words)
     try:
         case = chosen_case(options.input, options.series)
@@ -48,6 +49,7 @@ def main(words=None):
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
+        files.check_writable(out)  # before the networks have their say
         log = predict(case, folder, out, rules, options)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         print("helpers.predict: "

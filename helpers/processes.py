@@ -2,10 +2,51 @@
 
 import concurrent.futures
 import contextlib
+import math
 import multiprocessing
+import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
+
+
+CGROUP = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+
+
+def cores():
+    """How many processors this process may use: those of its affinity (taskset, Slurm), and no more
+    than its control group's quota (Docker's --cpus) pays for.
+    """
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows
+        allowed = os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _quota())))
+
+
+def _quota():
+    """Processors that the control group may use, by the first file that says so; infinity for no
+    limit.
+    """
+    for file in map(Path, CGROUP):
+        try:
+            quota, *period = file.read_text(encoding="ascii").split()
+            period = period or [file.with_name("cpu.cfs_period_us").read_text(encoding="ascii")]
+            return int(quota) / int(period[0]) if int(quota) > 0 else math.inf
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return math.inf
+
+
+def print_any_letter():
+    """Let this process print any letter whatever the terminal's or the file's encoding (Windows with
+    `> log` takes cp1252): what it lacks becomes \\u2500.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @dataclass(frozen=True)

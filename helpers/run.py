@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers import files, runs, steps
-from helpers.jobs import DONE, PAUSED, USAGE, Job, carried_out
+from helpers import files, processes, runs, steps
+from helpers.jobs import DONE, FAILED, PAUSED, USAGE, Job, carried_out
 from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
 from helpers.scans.folder import cases_in
 
@@ -24,6 +24,7 @@ examples:
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
+    processes.print_any_letter()
     try:
         ask = asked(words)
         run = runs.Run(ask.run)
@@ -31,6 +32,12 @@ def main(words=None):
     except (ValueError, FileNotFoundError) as error:
         print(f"helpers.run: {error}", file=sys.stderr)
         return USAGE
+    try:
+        for folder in (run.lists, run.checkpoints, run.reports):
+            files.check_writable(folder / "any")
+    except OSError as error:
+        print(f"helpers.run: {error.filename}: {error.strerror}", file=sys.stderr)
+        return FAILED
     for number, job in enumerate(jobs):
         code, asked_to_end = carried_out(job, run)
         if code != DONE:

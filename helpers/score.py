@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import jobs
-from helpers.files import as_text, files_below
+from helpers import files, jobs, processes
 from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scans.findings import in_words
 from helpers.scoring import case_scores, run_scores, summary
@@ -32,28 +31,28 @@ def names_in(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     paths = defaultdict(list)
-    for path in sorted(files_below(folder, _print_closed)):
+    for path in sorted(files.files_below(folder, _print_closed)):
         if path.name.lower().endswith(names.NIFTI):
             paths[names.stem(path)].append(path)
     return paths
 
 
 def _print_closed(error):
-    print(f"helpers.score: left out, {as_text(error.filename)}: {error.strerror}", file=sys.stderr)
+    print(f"helpers.score: left out, {files.as_text(error.filename)}: {error.strerror}", file=sys.stderr)
 
 
-def partner(name, files, what=""):
+def partner(name, paths_of, what=""):
     """The file that belongs to a reference's name: the same name, or else the same number
     ("segmentation-3", "volume-3", "3"), or the same but for words that mean scan or mask ("a_seg",
     "segmentation-a").
 
-    files   as `names_in` gives them.
+    paths_of   as `names_in` gives them.
     Raises ValueError when several files have that number or name.
     """
-    if name in files:
-        return _only(files[name], name)
+    if name in paths_of:
+        return _only(paths_of[name], name)
     for without in (lambda text: PREFIX.sub("", text), names.place):
-        same = [path for other, paths in files.items() if without(other) == without(name)
+        same = [path for other, paths in paths_of.items() if without(other) == without(name)
                 for path in paths]
         if len(same) > 1:
             both = " and ".join(path.name for path in same)
@@ -177,13 +176,15 @@ def _note(path, grid):
 
 def main(arguments=None):
     """Run the command; returns its exit code."""
+    processes.print_any_letter()
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.workers < 0 or any(mm <= 0 for mm in options.tolerance):
         parser.error("workers must not be negative, tolerances must be above 0")
     try:
         to_score = jobs_of(options.references, options.predictions, options.scans)
-    except (FileNotFoundError, ValueError) as error:
+        files.check_writable(Path(options.output) / "summary.json")
+    except (OSError, ValueError) as error:
         print(f"helpers.score: {error}", file=sys.stderr)
         return FAILED
     work = partial(score_files, tolerances_mm=tuple(options.tolerance))

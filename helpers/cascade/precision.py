@@ -1,11 +1,12 @@
 """On which device and in which precision a network trains and predicts on this machine."""
 
 import copy
+import pickle
 import time
 
 import torch
 
-from helpers import files, origins
+from helpers import files, origins, processes
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -69,13 +70,43 @@ def _step_seconds(network, example, precision):
     return clock() - began
 
 
-def remembered_precision(folder, network, example, device):
-    """`fastest_precision`, measured once a kind of device and remembered in `folder`, so that every
-    sitting computes alike.
+def remembered_precision(folder, network, example, device, wanted="auto"):
+    """The precision that a training takes: the one wanted, or for "auto" the fastest.
+
+    Found out once a kind of device and remembered in `folder`, so that every sitting computes
+    alike. "32-true" where half precision ends the process that tries it, as torch does on some
+    processors.
     """
-    file = folder / "precision.json"
+    if wanted not in ("auto", *HALF) or wanted != "auto" and device.type != "cpu":
+        return wanted
+    file, key = folder / "precision.json", " ".join((device.type, wanted)).removesuffix(" auto")
     known = origins.recorded(file)
-    if device.type not in known:
-        known[device.type] = fastest_precision(network, example, device)
+    if key not in known:
+        known[key] = _tried_apart(network, example, device, wanted)
         files.write_json(file, known)
-    return known[device.type]
+    return known[key]
+
+
+def _tried_apart(network, example, device, wanted):
+    """`remembered_precision` where nothing is remembered: tried in a process of its own, because a
+    crash would take this one along.
+    """
+    trial = network, example, device, wanted
+    if device.type != "cpu" or wanted == "auto" and half_precision_supported(device) == "32-true":
+        return _tried(trial)
+    try:
+        ((_, result),) = processes.parallel_map(_tried, [trial], 1)
+    except (pickle.PicklingError, AttributeError, TypeError):  # a network that can't travel
+        return _tried(trial)
+    if isinstance(result, processes.WorkerDied):
+        print(f"half precision crashes here ({result.how}): 32-true is taken")
+        return "32-true"
+    return result
+
+
+def _tried(trial):
+    network, example, device, wanted = trial
+    if wanted == "auto":
+        return fastest_precision(network, example, device)
+    _step_seconds(copy.deepcopy(network).train(), example, wanted)
+    return wanted

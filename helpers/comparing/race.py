@@ -84,6 +84,7 @@ def entered(name, race):
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
+    processes.print_any_letter()
     plain, known = argparse.RawTextHelpFormatter, ", ".join(NAMES)
     ask = argparse.ArgumentParser(
         "python -m helpers.comparing.race", description=__doc__, formatter_class=plain

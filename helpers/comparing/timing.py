@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import runs
 from helpers.cascade.precision import half_precision_supported
+from helpers.processes import cores
 
 
 def side_by_side(variants, rounds):
@@ -85,7 +86,7 @@ def _resident(process):
 def machine():
     """What seconds depend on: cores, threads, load (processes that want a core), half precision."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+    machine = {"cores": cores(), "threads": torch.get_num_threads(), "load": load}
     return machine | {"half precision": half_precision_supported(torch.device("cpu"))}
 
 

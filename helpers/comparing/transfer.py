@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import files, predict, runs
+from helpers import files, predict, processes, runs
 from helpers.cascade import pipeline
 from helpers.cascade.rules import Rules
 from helpers.comparing import answers, disturbances, rule_trials, site_scores, sites
@@ -41,6 +41,7 @@ LEAST = -0.05  # no disturbance may cost more Dice
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
+    processes.print_any_letter()
     options = parsed(words)
     try:
         rules = Rules(**predict.checked_rules(options.set))

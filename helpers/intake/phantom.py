@@ -2,7 +2,6 @@
 drawn from a seed.
 """
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from helpers.intake.anatomy import (
     keep_largest,
     lay_out,
 )
-from helpers.processes import WorkerDied, parallel_map
+from helpers.processes import WorkerDied, cores, parallel_map
 from helpers.scans import nifti
 from helpers.scans.findings import Unfit
 
@@ -230,7 +229,7 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
     claim(folder, {"seed": seed, "size": size, "version": VERSION})
     missing = [n for n in range(cases) if not all(is_whole(path) for path in find_pair(folder, n))]
     write = partial(write_case, folder, seed=seed, size=size)
-    workers = min(workers or os.cpu_count() or 1, len(missing))
+    workers = min(workers or cores(), len(missing))
     written = (
         parallel_map(write, missing, workers)
         if workers > 1

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from helpers import runs
 from helpers.intake import case_table, checks, duplicates, masks
 from helpers.parameters import unknown
-from helpers.processes import WorkerDied, parallel_map
+from helpers.processes import WorkerDied, cores, parallel_map
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.findings import FINDINGS, verdict_of
 from helpers.scans.volume import flipped, read_volume, turned_over, with_likely_spacing
@@ -132,7 +132,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
         done = (
             enumerate(map(look, waiting))
             if workers == 1
-            else parallel_map(look, waiting, workers or os.cpu_count())
+            else parallel_map(look, waiting, workers or cores())
         )
         for k, result in done:
             if isinstance(result, WorkerDied):

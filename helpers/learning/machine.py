@@ -2,7 +2,6 @@
 description for the card.
 """
 
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
 
 from helpers import __version__, parameters, runs
 from helpers.cascade.precision import device_named, remembered_precision
+from helpers.processes import cores
 
 
 def fabric_for(folder, network, example, *, device="auto", precision="auto", loggers=""):
@@ -21,12 +21,12 @@ def fabric_for(folder, network, example, *, device="auto", precision="auto", log
 
     folder     of the training: the loggers write there, and "auto" remembers the precision measured
                with network and example, an image (B, C, H, W).
-    precision  "32-true", "bf16-mixed", "16-mixed" or "auto"; afterwards `precision_of(fabric)`.
+    precision  "32-true", "bf16-mixed", "16-mixed" or "auto", which takes the fastest; "32-true" in
+               place of one in which this processor crashes. Afterwards `precision_of(fabric)`.
     loggers    a comma list, as `loggers_named` takes it.
     """
     chosen = device_named(device)
-    if precision == "auto":
-        precision = remembered_precision(folder, network, example, chosen)
+    precision = remembered_precision(folder, network, example, chosen, precision)
     made = loggers_named(loggers, folder)
     return Fabric(accelerator=chosen.type, devices=1, precision=precision, loggers=made)
 
@@ -85,7 +85,7 @@ def processor():
     lines = info.read_text(encoding="utf8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {cores()} cores"
 
 
 def commit():

@@ -1,6 +1,5 @@
 """Scores of a run: what notebook 05 predicted for the cases of a split, against references."""
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 from helpers import files
 from helpers.intake import case_table
 from helpers.parameters import listed
-from helpers.processes import WorkerDied, parallel_map
+from helpers.processes import WorkerDied, cores, parallel_map
 from helpers.runs import Run
 from helpers.scans import reading
 from helpers.scans.labels import read_mask
@@ -179,7 +178,7 @@ def score_all(jobs, work, workers=None):
              `failed`.
     returns  list of results; a sentence for a case that ended its process even so.
     """
-    items, workers = [item for _, item in jobs], min(workers or os.cpu_count() or 1, len(jobs))
+    items, workers = [item for _, item in jobs], min(workers or cores(), len(jobs))
     done = parallel_map(work, items, workers) if workers > 1 else enumerate(map(work, items))
     results = dict(tqdm(done, total=len(items), desc="scoring", unit="case"))
     for k in [k for k, result in results.items() if isinstance(result, WorkerDied)]:

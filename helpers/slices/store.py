@@ -3,7 +3,6 @@ read ever after.
 """
 
 import functools
-import os
 import shutil
 
 import numpy as np
@@ -176,7 +175,7 @@ def fill(run, rows, recipe, workers=None):
         done = (
             enumerate(map(work, rows))
             if workers == 1
-            else processes.parallel_map(work, rows, workers or os.cpu_count())
+            else processes.parallel_map(work, rows, workers or processes.cores())
         )
         for k, table in done:
             if isinstance(table, processes.WorkerDied):

@@ -1,5 +1,8 @@
 """Networks learn, keep their shapes, and come back from disk as they went; losses and doors to other libraries."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -153,6 +156,35 @@ def test_precision_is_measured_once_and_remembered(tmp_path):
     assert first in ("32-true", "bf16-mixed")
     (tmp_path / "precision.json").write_text('{"cpu": "kept"}')
     assert precision.remembered_precision(tmp_path, net, example, device) == "kept"
+
+
+class Crashing(torch.nn.Conv2d):
+    """Half precision ends the process that tries it, as conv3d does on some processors."""
+
+    def forward(self, x):
+        if torch.is_autocast_enabled("cpu"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "bf16-mixed", "32-true"])
+def test_half_precision_that_crashes_is_found_out_apart_and_left(monkeypatch, tmp_path, capsys, wanted):
+    monkeypatch.setattr(precision, "half_precision_supported", lambda device: "bf16-mixed")
+    tried = Crashing(1, 1, 1), torch.zeros(1, 1, 4, 4), torch.device("cpu"), wanted
+    assert precision.remembered_precision(tmp_path, *tried) == "32-true"
+    assert ("SIGSEGV" in capsys.readouterr().out) == (wanted != "32-true")
+    monkeypatch.setattr(precision, "_tried_apart", lambda *_: pytest.fail("it is remembered"))
+    assert precision.remembered_precision(tmp_path, *tried) == "32-true"
+
+
+def test_half_precision_that_is_asked_for_and_works_is_taken(tmp_path):
+    class Local(torch.nn.Conv2d):  # of no module: it can't travel to another process
+        pass
+
+    example = torch.zeros(1, 1, 4, 4), torch.device("cpu"), "bf16-mixed"
+    for network in (torch.nn.Conv2d(1, 1, 1), Local(1, 1, 1)):
+        folder = tmp_path / type(network).__name__
+        assert precision.remembered_precision(folder, network, *example) == "bf16-mixed"
 
 
 @pytest.mark.parametrize(
