@@ -75,7 +75,7 @@ class StageData:
         and at most 160.
         """
         cases = self.train_chunks[0].case.unique()
-        edges = [max(self.store.mask(case).shape[1:]) for case in cases]
+        edges = [max(self.store.mask(case).shape[1:]) for case in cases if case in self.store]
         return int(np.clip(np.median(edges) // 32 * 32, 96, 160))
 
 
