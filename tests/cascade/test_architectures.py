@@ -34,7 +34,7 @@ def test_every_network_comes_back_from_disk_as_it_went(name, tmp_path):
     with torch.no_grad():
         said = net(x)
         assert read == card and said.shape == (2, 2, 64, 96)
-        torch.testing.assert_close(again(x), said, rtol=0, atol=1e-4 * float(said.abs().max()))  # channels last adds up otherwise
+        torch.testing.assert_close(again(x), said, rtol=0, atol=3e-3 * float(said.abs().max()))  # kernels are kept in half precision
 
 
 @pytest.mark.parametrize("name", OURS)
