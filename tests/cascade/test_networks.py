@@ -227,6 +227,6 @@ def test_nothing_is_learnt_where_the_target_is_unknown(name, classes):
         logits.requires_grad_()
         loss = loss_of(logits, target)
         loss.backward()
-        losses_of.append(float(loss))
+        losses_of.append(loss.item())
         assert logits.grad[..., 2:].abs().max() == 0 and logits.grad[..., :2].abs().max() > 0
     assert losses_of[0] == losses_of[1]
