@@ -2,9 +2,14 @@
 set.
 """
 
+import difflib
+import io
 import re
+from pathlib import Path
 
 import pandas as pd
+
+from helpers.scans import names
 
 LITS_NAME = re.compile(r"(?:volume-|liver_)(\d+)")
 # about 20 LiTS scans between these come from the public set 3D-IRCADb; which ones is disputed
@@ -20,10 +25,16 @@ def patient_groups(cases, groups_csv="", pattern="", duplicate_pairs=None):
     pattern          a regular expression whose first group in the case's name is the patient.
     duplicate_pairs  those of `same_patient`: both of a pair are one patient.
     returns          dict case -> group; a case that no source names is a patient of its own.
-    Raises ValueError when the file lacks a column or says two things of one case, or the pattern
-    has no group.
+    Raises ValueError when the file lacks a column, says two things of one case or means cases by
+    other names than theirs, or the pattern has no group.
     """
     named = _named(groups_csv) if groups_csv else {}
+    absent = checked_names(groups_csv, named, cases)
+    if absent and len(absent) == len(named):
+        raise ValueError(f"{groups_csv}: none of its {len(named)} names is a case, {absent[0]!r} "
+                         f"for one; a case here is {next(iter(cases), None)!r}")
+    if absent:
+        print(f"{groups_csv}: {len(absent)} of its cases aren't there: {', '.join(absent[:8])}")
     compiled = re.compile(pattern) if pattern else None
     if compiled and compiled.groups < 1:
         raise ValueError(f"group_pattern {pattern!r}: needs a group in parentheses that catches "
@@ -63,12 +74,66 @@ def read_cases(path, columns=("case",)):
     """A CSV that names cases, all as text without blanks around; raises ValueError when it lacks a
     column.
     """
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                        skipinitialspace=True)
+    text = _decoded(Path(path).read_bytes())
+    header = text.partition("\n")[0]
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False,
+                            sep=max(",;\t", key=header.count), skipinitialspace=True)
+    except ValueError as error:  # pandas' own errors are some
+        raise ValueError(f"{path}: can't be read as a table ({error})") from error
+    table.columns = table.columns.str.strip()
     if not set(columns) <= set(table.columns):
         raise ValueError(f"{path}: needs the columns {' and '.join(columns)}, has "
                          f"{list(table.columns)}")
     return table.apply(lambda column: column.str.strip())
+
+
+def _decoded(data):
+    """The text of a file as spreadsheets and editors save it: UTF-8, UTF-16, or Windows' cp1252."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
+
+
+def checked_names(path, named, cases):
+    """The names in a list that no case has, sorted.
+
+    Raises ValueError where one of them is likely to mean a case that the list doesn't name: the
+    same words and numbers written otherwise (7 for 007, volume-3.nii.gz), or a slip in its letters.
+    """
+    cases = set(cases)
+    absent = sorted(set(named) - cases)
+    free = {case: _plain(case) for case in sorted(cases - set(named))}
+    meant = {name: case for name in absent if (case := _likeliest(name, free))}
+    if meant:
+        shown = ", ".join(f"{name!r} (perhaps {case!r})" for name, case in list(meant.items())[:8])
+        raise ValueError(f"{path}: {len(absent)} of its {len(set(named))} names fit no case: {shown}"
+                         f"{' …' if len(meant) > 8 else ''}; write them as cases.csv does; a "
+                         "spreadsheet keeps leading zeros in columns of the type text only")
+    return absent
+
+
+def _likeliest(name, free):
+    """The case that a name means, of those in `free`, a dict case -> `_plain` of it; or None."""
+    plain = _plain(name)
+    same = [case for case, words in free.items() if words == plain]
+    numbers = [word for word in plain if isinstance(word, int)]
+    alike = [case for case, words in free.items()
+             if [word for word in words if isinstance(word, int)] == numbers]
+    return next(iter(same or difflib.get_close_matches(name, alike, 1, cutoff=0.75)), None)
+
+
+def _plain(name):
+    """Words and numbers of a name, without ending, folders, capitals, and words for scan or mask."""
+    stem = re.sub(r"(\.(nii(\.gz)?|dcm|png|jpe?g|0))+$", "", re.split(r"[/\\]", name.casefold())[-1])
+    words = re.findall(r"\d+|[^\W\d_]+", stem)
+    return [int(word) if word.isdecimal() else word for word in words
+            if word not in names.SCAN | names.MASK]
 
 
 def ircadb_block(cases):
@@ -90,10 +155,12 @@ def ircadb_block(cases):
 
 
 def read_test(test_csv, cases):
-    """The cases that a given test set names, sorted; prints those that aren't among `cases` now."""
+    """The cases that a given test set names, sorted; prints those that aren't among `cases` now.
+
+    Raises ValueError where some are likely to mean cases by other names than theirs.
+    """
     named = sorted(set(read_cases(test_csv).case))
-    unknown = [case for case in named if case not in set(cases)]
-    if unknown:
+    if unknown := checked_names(test_csv, named, cases):
         print(f"{test_csv}: {len(unknown)} of its cases aren't there, or can't be learnt from: "
               f"{', '.join(unknown[:8])}")
     return named

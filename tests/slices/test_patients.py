@@ -62,3 +62,47 @@ def lits(names, spacing, layout="LiTS pairs"):
 ])  # fmt: skip
 def test_the_block_from_3d_ircadb(cases, block):
     assert patients.ircadb_block(cases) == block
+
+
+@pytest.mark.parametrize(("listed", "cases", "meant"), [
+    (["7", "8"], ["007", "008", "101"], {"7": "007", "8": "008"}),  # a spreadsheet took the zeros
+    (["7.0", "101"], ["007", "101"], {"7.0": "007"}),
+    (["volume-3.nii.gz"], ["volume-3", "volume-33"], {"volume-3.nii.gz": "volume-3"}),
+    (["segmentation-3", "volume-4"], ["volume-3", "volume-4"], {"segmentation-3": "volume-3"}),
+    (["scans/P_12", "p_13"], ["P_12", "P_13"], {"scans/P_12": "P_12", "p_13": "P_13"}),
+    (["Müller 2", "x"], ["Müller_2", "x"], {"Müller 2": "Müller_2"}),
+    (["livre_2", "liver_3"], ["liver_2", "liver_3"], {"livre_2": "liver_2"}),  # a slip
+])
+def test_a_list_that_means_cases_by_other_names_is_refused(tmp_path, listed, cases, meant):
+    file = tmp_path / "g.csv"
+    file.write_text("case,group\n" + "".join(f"{name},p\n" for name in listed), encoding="utf8")
+    for read in (lambda: patients.patient_groups(cases, file), lambda: patients.read_test(file, cases)):
+        with pytest.raises(ValueError, match="write them as cases.csv does") as raised:
+            read()
+        assert all(f"{name!r} (perhaps {case!r})" in str(raised.value) for name, case in meant.items()), raised.value
+        assert f"{len(meant)} of its {len(listed)} names fit no case" in str(raised.value)
+
+
+def test_a_list_of_more_cases_than_there_are_is_taken(tmp_path, capsys):
+    file = tmp_path / "g.csv"
+    file.write_text("case,group\n" + "".join(f"volume-{n},p{n // 2}\n" for n in range(131)))
+    groups = patients.patient_groups(["volume-4", "volume-5", "mine"], file)
+    assert groups == {"volume-4": "p2", "volume-5": "p2", "mine": "mine"}
+    assert "129 of its cases aren't there" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="none of its 131 names is a case, 'volume-0' for one; a case here is 'mine'"):
+        patients.patient_groups(["mine"], file)
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "latin-1"])
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_lists_are_read_as_spreadsheets_save_them(tmp_path, encoding, between):
+    file, text = tmp_path / "g.csv", f"case{between}group\r\nMüller{between}p\r\n007{between} p\r\n"
+    file.write_bytes((b"\xff\xfe" if encoding == "utf-16-le" else b"") + text.encode(encoding))
+    assert patients.patient_groups(["Müller", "007"], file) == {"Müller": "p", "007": "p"}
+
+
+def test_a_list_that_is_no_table_is_named(tmp_path):
+    for data in (b"", b"case,group\n\"a,b\n"):
+        (tmp_path / "g.csv").write_bytes(data)
+        with pytest.raises(ValueError, match=r"g\.csv"):
+            patients.patient_groups(["a"], tmp_path / "g.csv")
