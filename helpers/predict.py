@@ -185,6 +185,7 @@ def sound_scan(case, options):
     What was repaired or looks odd is printed. Raises Unfit for a scan that can't be used.
     """
     if names.is_picture(case.image):
+        print(f"helpers.predict: {case.image}: {FINDINGS['spacing-stand-in'][1]}", file=sys.stderr)
         return _read(lambda: pictures.stack([case.image], options.window, options.channel),
                      case), None
     volume = _read(lambda: reading.read_scan(case.image), case)

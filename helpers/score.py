@@ -13,7 +13,7 @@ import numpy as np
 from helpers import files, jobs, processes
 from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scans.findings import in_words
-from helpers.scoring import case_scores, run_scores, summary
+from helpers.scoring import case_scores, run_scores, sentences, summary
 
 DONE, FAILED = 0, 1
 PREFIX = re.compile(
@@ -226,6 +226,10 @@ def _write(options, scored, unusable):
               f"{values[f'{organ}.dice_global']:.3f}")
     if options.report:
         jobs.write_report(folder / "report.html", {"scores_dir": str(folder)})
+    if message := sentences.stand_in(values):
+        print(f"helpers.score: {message.removeprefix('; ')}"
+              + ("" if options.scans else "; --scans takes geometry from the scans"),
+              file=sys.stderr)
     where = Path(options.output) / ("report.html" if options.report else "summary.json")
     with_report = "" if options.report else " (with --report figures and a page to read, too)"
     print(f"{values['cases.count']} cases, {values['cases.failed']} failed: {where}{with_report}")

@@ -544,6 +544,17 @@ def stand_in(at):
     return at.save(affine=np.diag([-1.0, -1.0, 1.0, 1.0]))
 
 
+@kind("1 × 1 × 1 mm that would make the body 480 mm wide", "ok", "spacing-1-1-1", 0)
+def wide_stand_in(at):
+    large, small = (np.kron(a, np.ones((12, 12, 1), a.dtype)) for a in (at.hu, at.labels))
+    return at.save(large, small, np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
+@kind("1 × 1 × 1 mm because nothing was filled in", "repaired", "spacing-1-1-1", 0)
+def nothing_filled_in(at):
+    return at.header(sform_code=0, qform_code=0, pixdim=[1, 1, 1, 1, 0, 0, 0, 0])
+
+
 @kind("axes that aren't at right angles", code="sheared")
 def sheared(at):
     return at.save(affine=AFFINE + np.array([[0, 0, 0, 0], [0, 0, 3, 0], [0] * 4, [0] * 4]))

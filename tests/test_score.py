@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from helpers import score
+from helpers.scoring import sentences
 
 AFFINE = np.diag([-0.8, -0.8, 2.5, 1.0])  # LPS
 
@@ -313,3 +314,27 @@ def test_headers_that_can_be_mended_are_scored_alike(folders, tmp_path, fields):
     assert run(r, p, out=tmp_path / "out") == 0
     row = read(tmp_path / "out")[0].loc["segmentation-0"]
     assert row.tumour_dice == 1 and not isinstance(row.note, str) and row.voxel_ml == pytest.approx(0.8 * 0.8 * 2.5 / 1000)
+
+
+@pytest.mark.parametrize(("affine", "named"), [(np.eye(4), True), (np.diag([-1.0, -1.0, 1.0, 1.0]), True), (AFFINE, False)])
+def test_millimetres_that_are_a_stand_in_are_said(tmp_path, capsys, affine, named):
+    """1 × 1 × 1 mm in masks alone: nothing says that it is true."""
+    for folder in ("r", "p"):
+        save(tmp_path / folder, "a.nii.gz", labels(), affine)
+    assert run(tmp_path / "r", tmp_path / "p", out=tmp_path / "out") == 0
+    cases, values = read(tmp_path / "out")
+    assert ("the spacing of 1 is a stand-in" in (message := capsys.readouterr().err)) == named and ("--scans" in message) == named
+    assert values["cases.stand_in_mm"] == ["a"] * named and cases.stand_in_mm.tolist() == [named]
+    assert ("surface Dice aren't true" in sentences.scored_cases(values)) == named
+
+
+@pytest.mark.parametrize(("width", "named"), [(120, False), (450, True)])
+def test_a_body_as_wide_as_bodies_are_makes_one_millimetre_true(tmp_path, width, named):
+    hu = np.full((512, 40, 6), -1000, np.int16)
+    hu[20 : 20 + width, 5:35] = 50
+    mask = np.uint8(hu > 0)
+    for folder in ("r", "p"):
+        save(tmp_path / folder, "a.nii.gz", mask, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    save(tmp_path / "s", "a.nii.gz", hu, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    assert run(tmp_path / "r", tmp_path / "p", "--scans", tmp_path / "s", out=tmp_path / "out") == 0
+    assert read(tmp_path / "out")[1]["cases.stand_in_mm"] == ["a"] * named

@@ -17,7 +17,13 @@ from helpers.parameters import unknown
 from helpers.processes import WorkerDied, cores, parallel_map
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.findings import FINDINGS, verdict_of
-from helpers.scans.volume import flipped, read_volume, turned_over, with_likely_spacing
+from helpers.scans.volume import (
+    body_width_mm,
+    flipped,
+    read_volume,
+    turned_over,
+    with_likely_spacing,
+)
 
 RULES = 5  # raise when a finding or a measure changes, so that kept results are looked at again
 # findings that say that grey values have another meaning
@@ -246,12 +252,13 @@ def _geometry(volume):
 def _grid(volume, case):
     findings = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
     if case.layout != "2-D slices":
+        if not np.allclose(volume.spacing_mm, 1, atol=1e-6):
+            return findings
         likely = with_likely_spacing(volume).spacing_mm
-        text = ("too wide for a scanner: networks take {2} × {1} × {0} mm".format(*likely)
-                if likely != volume.spacing_mm else "")
-        return findings + (
-            [("spacing-1-1-1", text)] if np.allclose(volume.spacing_mm, 1, atol=1e-6) else []
-        )
+        text = f"the body would be {body_width_mm(volume.hu, volume.spacing_mm):.0f} mm wide"
+        text += (", too wide: networks take {2} × {1} × {0} mm".format(*likely)
+                 if likely != volume.spacing_mm else ", which can be")
+        return [*findings, ("spacing-1-1-1", text)]
     steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
     if len(steps) and steps.max() > steps.min():
         gaps = f"{np.count_nonzero(steps > steps.min())} gaps"

@@ -14,8 +14,7 @@ from helpers.scans.findings import Unfit
 
 CANONICAL = ("L", "P", "S")  # x to the patient's left, y to the back, z to the head
 HU_RANGE = (-1100, 4000)  # outside lies no tissue; values are clipped there and counted
-# pixels along a slice as scanners make them; at 1 mm it would be wider than their usual field
-MATRIX = (512, 768, 1024)
+WIDEST_MM = 400.0  # of a body: few are wider, and pixels of 0.8 mm taken for 1 mm make most so
 LIKELY_MM = (2.0, 0.75, 0.75)  # (z, y, x) of a voxel, common in abdominal scans
 # in the header of masks: they may be written anew, those of others may not
 MADE_BY = b"Cascade Liver CT"
@@ -71,12 +70,36 @@ def with_likely_spacing(volume):
     """The Volume with the edges that networks and rules go by: its own, or LIKELY_MM where 1 × 1 ×
     1 mm can't be true.
 
-    It hardly can on slices of a scanner's own matrix: LiTS carries it in its 3D-IRCADb scans, whose
-    true edges were lost. A scan that was resampled to 1 mm has another number of pixels. What is
-    measured in mm of finished masks keeps to the header, as others do.
+    It hardly can where the body would be wider than WIDEST_MM: LiTS carries it in its 3D-IRCADb
+    scans, whose true edges were lost. What is measured in mm of finished masks keeps to the header,
+    as others do.
     """
-    stand_in = np.allclose(volume.spacing_mm, 1, atol=1e-6) and max(volume.hu.shape[1:]) in MATRIX
+    stand_in = is_stand_in(volume.spacing_mm, volume.hu)
     return replace(volume, spacing_mm=LIKELY_MM) if stand_in else volume
+
+
+def is_stand_in(spacing_mm, hu=None):
+    """True for 1 × 1 × 1 mm in whose place the true edges are missing: where the body would be wider
+    than WIDEST_MM, or, without hu, always, because most often it is.
+
+    hu   int16 (z, y, x) or None.
+    """
+    return bool(np.allclose(spacing_mm, 1, atol=1e-6)
+                and (hu is None or body_width_mm(hu, spacing_mm) > WIDEST_MM))
+
+
+def body_width_mm(hu, spacing_mm):
+    """How far the body reaches from left to right, but for 2 % of its voxels; 0 without any.
+
+    hu   int16 (z, y, x); of a window's values those above its lower end are body.
+    """
+    thin = hu[:: max(1, len(hu) // 32), ::4]
+    low = int(thin.min())
+    columns = np.cumsum((thin > (-300 if low < -300 else low + 5)).sum((0, 1)))
+    if not columns[-1]:
+        return 0.0
+    first, last = np.searchsorted(columns, (0.01 * columns[-1], 0.99 * columns[-1]))
+    return float((last - first + 1) * spacing_mm[2])
 
 
 def _orientation(affine, back=False):

@@ -67,6 +67,7 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None,
     slices, diagonal = len(reference), float(np.linalg.norm(np.array(reference.shape) * spacing_mm))
     row = {"case": case, "failed": failed, "slices": slices}
     row |= {"voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
+    row |= {"stand_in_mm": volume.is_stand_in(spacing_mm, hu)}
     box = volume.box_of(reference, prediction) or EMPTY_BOX
     labels, hu = (reference[box], prediction[box]), None if hu is None else hu[box]
     confusion = np.zeros((slices, 3, 3), np.int64)

@@ -124,6 +124,7 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
         failed
     )
     scored.row |= {name: row[name] for name in ("split", "group", "run")} | {"note": note}
+    scored.row["stand_in_mm"] |= row["layout"] == "2-D slices"
     if evidence and not failed and evidence.log.get("outcome") != "failed":
         _explain(scored, lesions, reference, prediction, evidence, volume)
     return scored

@@ -33,7 +33,14 @@ def scored_cases(values):
     )
     unusable = len(values.get("cases.not_scored", ()))
     more = f", {unusable} not scored because their reference can't be used" if unusable else ""
-    return f"{n} cases, {with_tumour} with tumour, {failed} failed{more}"
+    return f"{n} cases, {with_tumour} with tumour, {failed} failed{more}{stand_in(values)}"
+
+
+def stand_in(values):
+    """What there is to say of millimetres that the files only seem to give; "" for nothing."""
+    count = len(values.get("cases.stand_in_mm", ()))
+    return (f"; the spacing of {count} is a stand-in (1 × 1 × 1 mm, or none in pictures): their "
+            "millimetres, millilitres and surface Dice aren't true" if count else "")
 
 
 def in_plain_words(values, cases):

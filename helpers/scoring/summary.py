@@ -61,6 +61,7 @@ def summarise(cases, lesion_table, slice_table, levels, spreads):
         "cases.count": len(cases), "cases.with_tumour": int(with_tumour.sum()),
         "cases.tumour_free": int((~with_tumour).sum()), "cases.failed": int(failed.sum()),
         "cases.failed_names": cases.case[failed].astype(str).tolist(),
+        "cases.stand_in_mm": cases.case[cases.get("stand_in_mm", failed & False)].tolist(),
     }
     for organ in ("liver", "tumour"):
         out |= _organ(cases, organ, failed)

@@ -10,14 +10,18 @@ import pytest
 
 from helpers.scans.labels import alignment, read_mask
 from helpers.scans.volume import (
+    LIKELY_MM,
     MADE_BY,
+    body_width_mm,
     flipped,
     in_our_axes,
+    is_stand_in,
     read_volume,
     to_canonical,
     to_file_axes,
     turned_over,
     volume_from_array,
+    with_likely_spacing,
     write_mask,
 )
 
@@ -276,3 +280,26 @@ def test_a_file_in_our_axes_holds_the_same_array_turned():
     plain = in_our_axes(array.hu, array.spacing_mm)
     assert plain.spacing_mm == (2.0, 1.0, 0.5) and nib.aff2axcodes(plain.affine) == ("L", "P", "S")
     assert np.array_equal(to_file_axes(plain.hu, plain.affine), array.hu.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(("pixels", "width", "edge_mm", "stand_in"), [
+    (512, 314, 1.0, False),  # truly 1 mm: a body as bodies are, whatever the number of pixels
+    (512, 450, 1.0, True),  # 3D-IRCADb in LiTS
+    (500, 450, 1.0, True),  # cropped or padded, so no scanner's own matrix
+    (768, 700, 1.0, True),
+    (256, 210, 1.0, False),
+    (512, 450, 0.75, False),
+])
+@pytest.mark.parametrize("air", [-1000, -40])  # Hounsfield units, and a window's
+def test_one_millimetre_is_believed_by_the_bodys_width(pixels, width, edge_mm, stand_in, air):
+    hu = np.full((5, 40, pixels), air, np.int16)
+    hu[:, 5:35, 20 : 20 + width] = 60
+    volume = in_our_axes(hu, (edge_mm,) * 3)
+    assert body_width_mm(hu, volume.spacing_mm) == pytest.approx(width * edge_mm, rel=0.03)
+    assert is_stand_in(volume.spacing_mm, hu) == stand_in
+    assert with_likely_spacing(volume).spacing_mm == (LIKELY_MM if stand_in else (edge_mm,) * 3)
+
+
+def test_without_a_scan_one_millimetre_is_a_stand_in():
+    assert is_stand_in((1, 1, 1)) and not is_stand_in((1, 1, 1.5)) and not is_stand_in((2, 0.7, 0.7))
+    assert body_width_mm(np.full((3, 8, 8), -1000, np.int16), (1, 1, 1)) == 0
