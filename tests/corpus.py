@@ -307,6 +307,18 @@ def mask_of_the_same_name(at):
     return at.paired("same.nii.gz")
 
 
+@kind("img0001 and label0001", "ok", "", 0)
+def numbered_names(at):
+    return at.save(image=at.folder / "img0001.nii.gz", mask=at.folder / "label0001.nii.gz")
+
+
+@kind("one file an organ, one folder down", "repaired", "labels-mapped", 0)
+def one_file_an_organ(at):
+    (at.folder / "segmentations").mkdir()
+    at.save(labels=np.uint8(at.labels == 2), image=at.folder / "ct.nii.gz", mask=at.folder / "segmentations" / "liver_tumor.nii.gz")
+    return at.save(labels=np.uint8(at.labels >= 1), image=at.folder / "ct.nii.gz", mask=at.folder / "segmentations" / "liver.nii.gz")
+
+
 @kind("a mask that is a link to the scan", code="labels-unexpected", predicts=0)
 def mask_is_the_scan(at):
     at.save()
@@ -824,6 +836,15 @@ def picture_sizes(at):
 def picture_without_mask(at):
     path = at.pictures()
     at.picture_path("masks", 9).unlink()
+    return path
+
+
+@kind("pictures: masks of three classes as JPEG", code="labels-unexpected", predicts=0)
+def picture_jpeg_masks(at):
+    path = at.pictures()
+    for z in range(8, 12):
+        at.picture_path("masks", z).unlink()
+        at.picture("masks", z, np.array([0, 127, 255], np.uint8)[at.labels[:, :, z].T], "jpg")
     return path
 
 

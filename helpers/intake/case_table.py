@@ -112,15 +112,15 @@ def files_of(case):
     """The files that a case is read from, those of its mask last; a path that leads nowhere stands
     for itself.
     """
-    return [file for path in filter(None, (case.image, case.mask)) for file in _beside(path)]
+    return [*_beside(case.image), *(_beside(case.mask, mask=True) if case.mask else [])]
 
 
-def _beside(path):
+def _beside(path, mask=False):
     """The files that are read with this one; itself where they can't be listed, as `examine` will
     say.
     """
     try:
-        return reading.files_of(path) if path.is_file() else [path]
+        return reading.files_of(path, mask) if path.is_file() else [path]
     except Exception:  # whatever a bad file makes a reader do
         return [path]
 

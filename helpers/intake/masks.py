@@ -7,6 +7,7 @@ import numpy as np
 
 from helpers.intake import checks
 from helpers.scans import affines, nifti, reading
+from helpers.scans.names import is_picture
 from helpers.scans.labels import alignment, place_mask, standard_labels
 from helpers.scans.volume import box_of, diameter_mm, turned_over, widened
 
@@ -25,6 +26,8 @@ def read_and_place(case, volume, data=None, mask_flip=""):
     findings = []
     if data is None:
         labels = reading.read_labels(case.mask, volume)
+        if len(parts := reading.files_of(case.mask, mask=True)) > 1 and not is_picture(case.mask):
+            findings.append(("labels-mapped", " and ".join(part.name for part in parts) + " joined"))
     else:
         array, affine, notes = nifti.load(case.mask, data)
         # the grid is the scan's, whatever the mask says

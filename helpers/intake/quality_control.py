@@ -66,7 +66,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
             findings.append(("no-labels", ""))
         else:
             labels, of_mask, box = masks.read_and_place(
-                case, volume, _bytes(case.mask, digests), mask_flip
+                case, volume, _bytes(case.mask, digests, mask=True), mask_flip
             )
             columns, measured, rows, lesions = masks.mask_findings(
                 case.name, volume, labels, box, tumour_unknown
@@ -229,11 +229,12 @@ def _begun(case, window, channel, flip, mask_flip, tumour_unknown):
     }
 
 
-def _bytes(path, digests):
+def _bytes(path, digests, mask=False):
     """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading.
-    None for other files.
+    None for other files, and for masks of several.
     """
-    if not path.name.lower().endswith(names.NIFTI):
+    if (not path.name.lower().endswith(names.NIFTI)
+            or mask and path.is_file() and len(reading.files_of(path, mask)) > 1):
         return None
     data = nifti.read_bytes(path)
     digests[path] = hashlib.sha256(data).hexdigest()

@@ -103,8 +103,11 @@ def _volumes(nifti, all_series, root):
                   and names.says_scan(names.stem(m))]:
         # no_mask/volume-3.nii is a scan
         scans, masks, partner = _matched(says | dict.fromkeys(strays, False), named, root)
+    parts = _organ_parts(nifti)
+    partner |= (organs := _organs(nifti, parts, named, partner, root))
+    joined = {file for mask in organs.values() for file in parts[mask]}
     cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path))
-             for path in scans]
+             for path in scans if path not in joined]
     for s, (name, _) in named.items():
         notes = [
             (
@@ -116,7 +119,7 @@ def _volumes(nifti, all_series, root):
         ]
         cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]),
                           tuple(notes if s.elsewhere else ())))
-    lonely, used = [], set(partner.values())
+    lonely, used = [], {file for mask in partner.values() for file in parts.get(mask, [mask])}
     # its scan is missing: a case that says so
     for mask in (mask for mask in masks if mask not in used):
         image = _image_of(mask)
@@ -135,6 +138,46 @@ def _matched(says, named, root):
     keyed = {path: names.keys(path, root) for path in scans}
     keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
     return scans, masks, names.match(keyed, {path: names.keys(path, root) for path in masks})
+
+
+def _organ_parts(nifti):
+    """dict file whose name says an organ -> the masks that it is one of (`names.organ_masks`)."""
+    beside = defaultdict(list)
+    for path in nifti:
+        if names.organ(names.stem(path)):
+            beside[path.parent, names.without_organ(names.stem(path))].append(path)
+    return {path: names.organ_masks(path, group) for group in beside.values() for path in group}
+
+
+def _organs(nifti, parts, named, partner, root):
+    """Masks that hold one organ each: dict scan -> the first of their `parts`.
+
+    A scan has the same name but for the organ, or is
+    the only one in the folder above: p7/ct.nii.gz with p7/segmentations/liver.nii.gz and
+    liver_tumor.nii.gz. A liver alone counts in a folder that says mask: elsewhere "liver" is a name.
+    """
+    taken = {*partner, *partner.values()}
+    free = {path: path.parent for path in nifti if path not in taken
+            and not names.organ(names.stem(path)) and not names.holds_mask(path, root)}
+    free |= {s.files[0]: s.folder for s in named if s.files[0] not in taken}
+    of_place, of_folder = defaultdict(list), defaultdict(list)
+    for scan, folder in free.items():
+        keys = next((keys for s, (_, keys) in named.items() if s.files[0] == scan), None)
+        for key in keys or {names.place(*scan.relative_to(root).parts[:-1], names.stem(scan))}:
+            of_place[key].append(scan)
+        of_folder[folder].append(scan)
+    joined = {}
+    for path, together in parts.items():
+        alone = len(together) == 1
+        if path != together[0] or path in taken or alone and not names.holds_mask(path, root):
+            continue
+        rest = names.without_organ(names.stem(path))
+        scans = of_place[names.place(*path.relative_to(root).parts[:-1], *rest)]
+        if not scans and not rest:
+            scans = of_folder[path.parent.parent]
+        if len(scans) == 1 and scans[0] not in joined:
+            joined[scans[0]] = path
+    return joined
 
 
 def _name(path):

@@ -15,6 +15,9 @@ SCAN = {"volume", "volumes", "vol", "image", "images", "imaging", "img", "imgs",
 MASK = {"mask", "masks", "label", "labels", "labelled", "labeled", "seg", "segs", "segmentation",
         "segmentations"}
 MASK |= {"annotation", "annotations", "gt"}
+# one word of a mask that holds one organ: "liver", "tumor", "livertumor01"
+LIVER = re.compile(r"(liver|hepar)(mask)?")
+TUMOUR = re.compile(r"(liver)?(tumou?rs?|lesions?|metastas[ei]s|mets)(mask)?\d*")
 
 
 def is_picture(path):
@@ -46,9 +49,17 @@ def natural(path):
 
 
 def words(text):
-    """The words of a name in small letters: "train_imagesTr" gives train, images, tr."""
-    return [w for w in re.split(r"[\s._-]+",
-                                re.sub(r"(images|labels)(tr|ts)$", r"\1-\2", text.lower())) if w]
+    """The words of a name in small letters: "train_imagesTr" gives train, images, tr; "img0001"
+    img, 0001.
+    """
+    apart = re.sub(r"(images|labels)(tr|ts)$", r"\1-\2", text.lower())
+    return [w for word in re.split(r"[\s._-]+", apart) for w in _numbered(word) if w]
+
+
+def _numbered(word):
+    """A word, or two where a number follows one for scan or mask without a sign between."""
+    match = re.fullmatch(r"([a-z]+)(\d+)", word)
+    return match.groups() if match and match[1] in SCAN | MASK else (word,)
 
 
 def says_mask(text):
@@ -82,6 +93,34 @@ def place(*parts):
     """
     kept = ("-".join(word for word in words(text) if word not in SCAN | MASK) for text in parts)
     return tuple(text for text in kept if text)
+
+
+def organ(text):
+    """ "liver" or "tumour" for the name of a mask that holds only that; "" for other names."""
+    its_words = words(text)
+    return ("tumour" if any(map(TUMOUR.fullmatch, its_words))
+            else "liver" if any(map(LIVER.fullmatch, its_words)) else "")
+
+
+def without_organ(text):
+    """What is left of a name without the words for organ, scan and mask."""
+    return place("-".join(word for word in words(text)
+                          if not (LIVER.fullmatch(word) or TUMOUR.fullmatch(word))))
+
+
+def organ_masks(mask, beside=None):
+    """The masks beside a NIfTI mask that hold an organ each and belong to it, the liver's first;
+    itself alone where it isn't one of several.
+
+    beside   the files to look among; None for all of its folder.
+    """
+    if not organ(stem(mask)):
+        return [mask]
+    rest = without_organ(stem(mask))
+    beside = [path for path in beside or mask.parent.iterdir() if path.name.lower().endswith(NIFTI)
+              and organ(stem(path)) and without_organ(stem(path)) == rest]
+    beside.sort(key=lambda path: (organ(stem(path)), natural(path)))
+    return beside if {organ(stem(path)) for path in beside} == {"liver", "tumour"} else [mask]
 
 
 def lits_number(text):

@@ -6,6 +6,7 @@ import numpy as np
 
 from helpers import runs
 from helpers.scans import dicom, folder, names, pictures, series
+from helpers.scans.findings import Unfit
 from helpers.scans.folder import Case
 from helpers.scans.labels import UNKNOWN, read_mask, standard_labels
 from helpers.scans.volume import flipped, read_volume, turned_over
@@ -23,9 +24,11 @@ def case_of(file):
                 file, None)
 
 
-def files_of(path):
-    """All files that a case's image or mask consists of, from the one that stands for them."""
+def files_of(path, mask=False):
+    """All files that a case's image consists of, or its mask, from the one that stands for them."""
     path = Path(path)
+    if mask and path.name.lower().endswith(names.NIFTI):
+        return names.organ_masks(path)
     if names.is_picture(path):
         return pictures.pictures_of(path)
     return series.files_of(path)[0] if folder.kind_of(path) == "DICOM" else [path]
@@ -51,7 +54,22 @@ def read_labels(mask, like):
     mask = Path(mask)
     if names.is_picture(mask):
         return turned_over(pictures.read_labels(mask, like), like.flip)
-    return read_mask(mask, like)
+    parts = names.organ_masks(mask)
+    return read_mask(mask, like) if len(parts) == 1 else _joined(parts, like)
+
+
+def _joined(parts, like):
+    """Labels of masks that hold one organ each: 1 where the liver's isn't 0, 2 where the tumour's
+    isn't.
+    """
+    labels = np.zeros(like.hu.shape, np.uint8)
+    for part in parts:
+        mask = read_mask(part, like)
+        if len(values := np.unique(mask[mask > 0])) > 1:
+            raise Unfit("labels-unexpected", f"{part}: holds the values {values[:6].tolist()}; a "
+                        "mask of one organ holds 0 and another one")
+        labels[mask > 0] = 2 if names.organ(names.stem(part)) == "tumour" else 1
+    return labels
 
 
 def read_row_scan(row):

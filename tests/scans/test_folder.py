@@ -230,3 +230,56 @@ def test_names_that_are_no_utf_8_cost_no_other_case(tmp_path):
     assert in_words(ignored).encode()  # can be printed
     with pytest.raises(ValueError, match=r"M\\xfcller: its name is no UTF-8; rename it"):
         scan_folder(Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"M\xfcller"))))
+
+
+@pytest.mark.parametrize(("scan", "masks"), [
+    ("images/img0001.nii.gz", ["labels/label0001.nii.gz"]),
+    ("img0001.nii.gz", ["label0001.nii.gz"]),
+    ("CT001.nii.gz", ["Seg001.nii.gz"]),
+    ("scan7.nii.gz", ["mask7.nii.gz"]),
+    ("p1/ct.nii.gz", ["p1/segmentations/liver.nii.gz", "p1/segmentations/liver_tumor.nii.gz"]),  # TotalSegmentator
+    ("p1/ct.nii.gz", ["p1/segmentations/liver.nii.gz"]),
+    ("p1/ct.nii.gz", ["p1/liver.nii.gz", "p1/liver_lesions.nii.gz"]),
+    ("a_ct.nii.gz", ["a_liver.nii.gz", "a_tumour.nii.gz"]),
+    ("images/a.nii.gz", ["masks/a_liver.nii.gz", "masks/a_tumour.nii.gz"]),
+    ("scan001.nii.gz", ["scan001_livermask.nii.gz", "scan001_tumormask.nii.gz"]),
+    ("p1/PATIENT.nii.gz", ["p1/MASKS/liver.nii.gz", "p1/MASKS/livertumor01.nii.gz", "p1/MASKS/livertumor02.nii.gz"]),
+])
+def test_masks_are_paired_by_numbers_and_joined_by_organs(tmp_path, scan, masks):
+    touched(tmp_path / scan, *(tmp_path / mask for mask in masks))
+    (case,), ignored = scan_folder(tmp_path)
+    assert case.image == tmp_path / scan and case.mask == tmp_path / masks[0] and not ignored
+    assert reading.files_of(case.mask, mask=True) == [tmp_path / mask for mask in masks]
+
+
+@pytest.mark.parametrize("files", [
+    ["liver_0.nii.gz", "liver_1.nii.gz"],  # scans called after the organ that they show
+    ["hospital/ct.nii.gz", "hospital/liver.nii.gz"],  # no word for masks, no tumour: not guessed
+    ["a_ct.nii.gz", "b_liver.nii.gz"],
+    ["liver_tumor_1.nii.gz", "liver_tumor_2.nii.gz"],
+])
+def test_names_of_organs_alone_make_no_masks(tmp_path, files):
+    touched(*(tmp_path / file for file in files))
+    assert [case.mask for case in cases_in(tmp_path)] == [None, None]
+
+
+def test_masks_of_other_organs_are_named(tmp_path):
+    touched(*(tmp_path / "p1" / "segmentations" / f"{organ}.nii.gz" for organ in ("liver", "spleen", "aorta")), tmp_path / "p1" / "ct.nii.gz")
+    (case,), ignored = scan_folder(tmp_path)
+    assert case.mask.name == "liver.nii.gz"
+    assert [file.name for file in ignored["masks whose scan is missing"]] == ["aorta.nii.gz", "spleen.nii.gz"]
+
+
+def test_one_file_an_organ_is_read_as_one_mask(tmp_path):
+    """Liver 1, tumour 2, whatever the files' own numbers; a tumour beyond the liver's mask stays tumour."""
+    liver, tumour = np.zeros((2, 6, 5, 4), np.uint8)
+    liver[1:4, 1:4, 1:3], tumour[3:5, 2, 1] = 255, 1
+    (tmp_path / "masks").mkdir()
+    for name, array in (("ct", liver.astype(np.int16)), ("masks/liver", liver), ("masks/liver_tumor", tumour)):
+        nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 2.0, 1.0])), tmp_path / f"{name}.nii.gz")
+    (case,) = cases_in(tmp_path)
+    labels = reading.read_labels(case.mask, reading.read_scan(case.image))
+    assert np.array_equal(labels, np.where(tumour, 2, liver > 0).transpose(2, 1, 0))
+    nib.save(nib.Nifti1Image(tumour * 3 + np.uint8(liver > 0), np.eye(4)), tmp_path / "masks" / "liver_tumor.nii.gz")
+    with pytest.raises(ValueError, match="liver_tumor.nii.gz: holds the values"):
+        reading.read_labels(case.mask, reading.read_scan(case.image))
