@@ -706,6 +706,47 @@ def mirrored_scan(at):
     return at.save(at.hu[::-1], at.labels[::-1])
 
 
+def squared(array, value):
+    """An array of a case with as many rows as columns."""
+    return np.pad(array, ((0, 0), (4, 4), (0, 0)), constant_values=value)
+
+
+@kind("a mask whose rows and columns are exchanged", code="mask-turned", predicts=0)
+def transposed_mask(at):
+    return at.save(squared(at.hu, -1000), squared(at.labels, 0).swapaxes(0, 1))
+
+
+@kind("a mask that is turned by 90°", code="mask-turned", predicts=0)
+def turned_mask(at):
+    return at.save(squared(at.hu, -1000), np.rot90(squared(at.labels, 0)))
+
+
+@kind("a mask that lies 24 mm beside its liver", "ok", "mask-misfit", 0)
+def shifted_mask(at):
+    return at.save(labels=np.roll(at.labels, 4, 0))
+
+
+@kind("liver and tumour exchanged", code="labels-exchanged", predicts=0)
+def exchanged_labels(at):
+    return at.save(labels=np.array([0, 2, 1], np.uint8)[at.labels])
+
+
+@kind("a liver as wide as the body", "ok", "liver-unlike", 0)
+def whole_body(at):
+    return at.save(labels=np.where(at.labels == 2, 2, at.hu > -300).astype(np.uint8))
+
+
+@kind("a dataset.json that says 1 vessel, 2 tumour", code="labels-other", predicts=0)
+def vessels(at):
+    (at.folder / "dataset.json").write_text('{"labels": {"0": "background", "1": "Vessel", "2": "Tumour"}}')
+    return at.save()
+
+
+@kind("a scan stored as (z, y, x) with the identity", code="axes-exchanged")
+def stored_backwards(at):
+    return at.save(at.hu.transpose(2, 1, 0), at.labels.transpose(2, 1, 0), np.eye(4))
+
+
 # ---- DICOM ----
 
 

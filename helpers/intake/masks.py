@@ -103,8 +103,24 @@ def mask_findings(name, volume, labels, box, tumour_unknown=False):
         findings.append(("no-tumour", ""))
     elif liver_voxels == tumour_voxels:
         findings.append(("tumour-only", ""))
+    elif tumour_voxels > liver_voxels - tumour_voxels:
+        findings.append(_much_tumour(labels, tumour_voxels / liver_voxels))
     rows = [row for region in counts for row in checks.histogram(name, region, counts[region])]
     return columns, findings, rows, lesions
+
+
+def _much_tumour(labels, share):
+    """The finding about a liver of which most is tumour: exchanged labels, where what is called
+    liver lies within what is called tumour.
+    """
+    pairs = np.zeros(9, int)  # how often two labels touch, by 3 × the one + the other
+    outer = np.pad(labels, 1)
+    for axis in range(3):
+        pairs += np.bincount((3 * outer + np.roll(outer, 1, axis)).ravel(), minlength=9)
+    touch = pairs.reshape(3, 3) + pairs.reshape(3, 3).T
+    text = f"{share:.0%} of it"
+    return (("labels-exchanged", f"{text} is tumour, and the rest lies within the tumour")
+            if touch[1, 0] < min(touch[1, 2], touch[2, 0]) else ("tumour-large", f"{text} is tumour"))
 
 
 def _components(liver, labels, voxel_ml):

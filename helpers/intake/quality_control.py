@@ -25,7 +25,7 @@ from helpers.scans.volume import (
     with_likely_spacing,
 )
 
-RULES = 5  # raise when a finding or a measure changes, so that kept results are looked at again
+RULES = 6  # raise when a finding or a measure changes, so that kept results are looked at again
 # findings that say that grey values have another meaning
 NOT_HU = {"constant", "not-hu", "not-rescaled"}
 
@@ -74,14 +74,16 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
             row, findings, histograms = (row | columns, findings + of_mask + measured,
                                          histograms + rows)
             if columns["liver_slices"] and in_hu:
-                mirrored, row["mask_flip_proposed"], middle = checks.mask_against_flips(
-                    volume.hu, labels, box
+                turned, row["mask_flip_proposed"], middle = checks.mask_against_turns(
+                    volume, labels, box
                 )
-                findings += mirrored or ([("liver-hu", f"median {middle:.0f}")]
-                                         if not -50 <= middle <= 250 else [])
-        trusted = labels if not row.get("mask_flip_proposed") else None
+                findings += turned or ([("liver-hu", f"median {middle:.0f}")]
+                                       if not -50 <= middle <= 250 else [])
+                findings += checks.liver_unlike(volume, labels >= 1, volume.spacing_mm)
+        codes = {code for code, _ in findings}
+        trusted = labels if not codes & {"mask-mirrored", "mask-turned", "mask-misfit"} else None
         row["flip_proposed"] = ""
-        if in_hu:
+        if in_hu and "axes-exchanged" not in codes:
             turned, row["flip_proposed"] = checks.orientation(volume, low, high, trusted)
             findings += turned
     # whatever a bad file makes a reader do, it must not cost the other cases
@@ -98,6 +100,8 @@ def scan_findings(case, volume):
     low, high, counts = (int(volume.hu.min()), int(volume.hu.max()),
                          checks.counted(volume.hu[::2, ::2, ::2]))
     values = checks.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
+    if case.layout != "2-D slices" and not NOT_HU.intersection(code for code, _ in values):
+        values = values + checks.axes_exchanged(volume, low)
     return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
 
 
@@ -130,7 +134,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     items = _checked(cases, window, channel, flips or {}, mask_flips or {}, by_folder or {})
     look, results = partial(_looked_at, folder=folder), {}
     for number, (case, how) in enumerate(items):
-        if folder and (result := case_table.recall(folder, case, _settings(how))):
+        if folder and (result := case_table.recall(folder, case, _settings(case, how))):
             results[number] = result
     to_do = [number for number in range(len(items)) if number not in results]
     with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
@@ -192,7 +196,7 @@ def _looked_at(item, folder):
     from the disk or not.
     """
     case, how = item
-    settings = _settings(how)
+    settings = _settings(case, how)
     if folder and (
         result := case_table.recall(folder, case, settings, _changing_voxels(case, **how))
     ):
@@ -205,9 +209,9 @@ def _looked_at(item, folder):
     return result
 
 
-def _settings(how):
+def _settings(case, how):
     """All that a result depends on besides the files."""
-    return {"rules": RULES} | how
+    return {"rules": RULES, "notes": case.notes} | how
 
 
 def _changing_voxels(case, window, channel, flip, mask_flip, tumour_unknown):

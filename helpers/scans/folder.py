@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from helpers import origins
 from helpers.files import as_text, files_below, not_text
 from helpers.scans import names, pictures, series
 
@@ -15,6 +16,8 @@ KINDS = ("NIfTI", "picture", "DICOM")
 # endings of scans and archives that aren't read, and what to do about it
 FOREIGN = dict.fromkeys((".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".minc"),
                         "another format: save it as .nii.gz")
+LIVER = re.compile("liver|hepar|leber|foie|organ|label|class|foreground", re.IGNORECASE)
+TUMOUR = re.compile("tumou?r|cancer|lesion|metast|mets|hcc|label|class", re.IGNORECASE)
 FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive: unpack it first")
 
 
@@ -78,7 +81,36 @@ def scan_folder(folder):
             "or any other .nii(.gz) below it (there is "
             f"{in_words(ignored) or 'no file that could be one'})"
         )
-    return _named_once(cases, folder), ignored
+    return [_with_meaning(case, folder) for case in _named_once(cases, folder)], ignored
+
+
+def _with_meaning(case, root):
+    """The Case, noting when the dataset.json above its mask says that 1 isn't liver, or 2 isn't
+    tumour.
+    """
+    if case.mask is None or not case.mask.is_relative_to(root):
+        return case
+    depth = len(case.mask.relative_to(root).parts)
+    for above in case.mask.parents[:depth]:
+        if meaning := _labels_of(above / "dataset.json"):
+            wrong = [f"{value} is {meaning[value]!r}" for value, word in ((1, LIVER), (2, TUMOUR))
+                     if value in meaning and not word.search(meaning[value])]
+            note = ("labels-other", ", ".join(wrong))
+            return replace(case, notes=(*case.notes, note)) if wrong else case
+    return case
+
+
+def _labels_of(file):
+    """dict label -> its names, as a dataset.json of MSD or nnU-Net gives them; empty for none."""
+    record = origins.recorded(file).get("labels")
+    meaning = defaultdict(list)
+    for one, other in record.items() if isinstance(record, dict) else ():
+        # {"1": "liver"} of MSD, {"liver": 1} and {"liver": [1, 2]} of nnU-Net
+        name, values = (other, one) if str(one).isdecimal() else (one, other)
+        for value in values if isinstance(values, list) else [values]:
+            if str(value).isdecimal():
+                meaning[int(value)].append(str(name))
+    return {value: ", ".join(its_names) for value, its_names in meaning.items()}
 
 
 def in_words(ignored):

@@ -58,3 +58,22 @@ def test_diameter_of_a_ball():
 
 def test_share_below_one_never_reads_as_all():
     assert masks._percent(0.99999) == "over 99.9%" and masks._percent(0.5) == "50.0%"
+
+
+def ball(radius, at=(12, 12, 12), shape=(25, 25, 25)):
+    return sum((axis - centre) ** 2 for axis, centre in zip(np.indices(shape), at)) < radius**2
+
+
+@pytest.mark.parametrize(("liver", "tumour", "code"), [
+    (ball(10), ball(4), None),
+    (ball(4), ball(10), "labels-exchanged"),
+    (ball(10), ball(9), "tumour-large"),  # a rim of liver is left
+    (ball(3, (12, 12, 9)) | ball(2, (12, 18, 12)), ball(10), "labels-exchanged"),
+    (ball(6, (12, 12, 5)), ball(8, (12, 12, 14)), "tumour-large"),  # beside the liver rather than in it
+])
+def test_more_tumour_than_liver_is_named(liver, tumour, code):
+    inner, outer = (liver, tumour) if liver.sum() < tumour.sum() else (tumour, liver)
+    labels = np.where(outer, 2 if outer is tumour else 1, 0).astype(np.uint8)
+    labels[inner] = 2 if inner is tumour else 1
+    codes = [found for found, _ in masks.mask_findings("a", volume_of(labels), labels, masks.box_with_margin(labels, 1))[1]]
+    assert (code in codes) if code else codes == []

@@ -118,11 +118,26 @@ def scan_with(place, hu, dtype=np.int16):
     return volume
 
 
-def spoil_mask_mirrored(folder):
-    """A body of many tissues, one even liver, and the mask on the other side."""
+def spoil_mask_mirrored(folder, turn=lambda mask: mask[::-1]):
+    """A body of many tissues, one even liver, and the mask on the other side, or turned otherwise."""
     volume = np.random.default_rng(1).integers(-200, 200, SHAPE).astype(np.int16)
     volume[label_array() > 0] = 100
-    write(folder, volume=volume, labels=label_array()[::-1])
+    write(folder, volume=volume, labels=turn(label_array()))
+
+
+def spoil_square(folder):
+    """As many rows as columns, and the mask turned by 90°."""
+    volume = np.random.default_rng(1).integers(-200, 200, (30, 30, 10)).astype(np.int16)
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[4:20, 6:12, 2:8] = 1
+    volume[labels > 0] = 100
+    write(folder, volume=volume, labels=np.rot90(labels))
+
+
+def spoil_much_tumour():
+    labels = label_array()
+    labels[7:15, 7:15, 2:8] = 2
+    return labels
 
 
 def spoil_outside(folder):
@@ -170,6 +185,14 @@ SPOILT = [
     ("liver-left", "ok", lambda f: write(f, scan_array()[::-1], label_array()[::-1]), "of the body's width left"),
     ("lungs-below", "ok", lambda f: write(f, volume=scan_with(LUNGS_BELOW, -800)), "100% of the lungs"),
     ("mask-mirrored", "quarantined", spoil_mask_mirrored, "100% when turned over along x"),
+    ("mask-turned", "quarantined", lambda f: spoil_square(f), "y and x exchanged"),
+    ("mask-misfit", "ok", lambda f: spoil_mask_mirrored(f, lambda m: np.roll(m, 6, 0)), "the mask doesn't lie on one organ"),
+    ("liver-unlike", "ok", lambda f: write(f, labels=np.where(label_array() == 2, 2, scan_array() > 0).astype(np.uint8)), "of the body in its slices"),
+    ("labels-exchanged", "quarantined", lambda f: write(f, labels=np.array([0, 2, 1], np.uint8)[label_array()]), "98% of it is tumour"),
+    ("tumour-large", "ok", lambda f: write(f, labels=spoil_much_tumour()), "% of it is tumour"),
+    ("labels-other", "quarantined", lambda f: (f / "dataset.json").write_text('{"labels": {"Vessel": 1}}'), "1 is 'Vessel'"),
+    ("axes-exchanged", "quarantined", lambda f: write(f, scan_array().T, label_array().T, np.eye(4), np.eye(4)), "cut off along x"),
+    ("header-mended", "repaired", spoil_header(sform_code=0, qform_code=1, pixdim=[0, 2, 1, 5, 0, 0, 0, 0]), "setting qfac to 1"),
     ("liver-hu", "ok", lambda f: write(f, volume=scan_with(label_array() > 0, 350)), "median 350"),
     ("mask-affine", "repaired", lambda f: write(f, labels=label_array(), mask_affine=np.eye(4)), "the identity"),
     ("mask-axes", "repaired", spoil_axes, "RAS onto LPS"),
@@ -308,10 +331,10 @@ def test_a_case_whose_files_cannot_be_listed_costs_itself(folder, tmp_path, monk
         shutil.copy(folder / f"{kind}-0.nii.gz", folder / f"{kind}-1.nii.gz")
     list_files = reading.files_of
 
-    def stumble(path):
+    def stumble(path, mask=False):
         if path.name == "volume-0.nii.gz":
             raise KeyError("a tag")
-        return list_files(path)
+        return list_files(path, mask)
 
     monkeypatch.setattr(reading, "files_of", stumble)
     for _ in range(2):  # also where something was kept of it

@@ -1,5 +1,6 @@
 """Folders as people have them: which scans are seen, which mask goes with which, and what the grey values become."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -283,3 +284,22 @@ def test_one_file_an_organ_is_read_as_one_mask(tmp_path):
     nib.save(nib.Nifti1Image(tumour * 3 + np.uint8(liver > 0), np.eye(4)), tmp_path / "masks" / "liver_tumor.nii.gz")
     with pytest.raises(ValueError, match="liver_tumor.nii.gz: holds the values"):
         reading.read_labels(case.mask, reading.read_scan(case.image))
+
+
+@pytest.mark.parametrize(("labels", "note"), [
+    ({"0": "background", "1": "Vessel", "2": "Tumour"}, "1 is 'Vessel'"),  # MSD's HepaticVessel
+    ({"0": "background", "1": "liver", "2": "cancer"}, ""),  # MSD's Liver
+    ({"background": 0, "liver": 1, "tumor": 2}, ""),  # nnU-Net
+    ({"background": 0, "liver": [1, 2], "tumor": 2}, ""),
+    ({"background": 0, "tumor": 1, "liver": 2}, "1 is 'tumor', 2 is 'liver'"),
+    ({"0": "background", "1": "spleen"}, "1 is 'spleen'"),
+    ({"0": "background", "1": "label1", "2": "label2"}, ""),  # says nothing
+    (["background", "liver"], ""),
+    (None, ""),
+])
+@pytest.mark.parametrize("below", ["", "Task08_HepaticVessel"])
+def test_dataset_json_is_believed(tmp_path, labels, note, below):
+    touched(tmp_path / below / "imagesTr" / "a_001.nii.gz", tmp_path / below / "labelsTr" / "a_001.nii.gz", tmp_path / below / "imagesTs" / "a_002.nii.gz")
+    (tmp_path / below / "dataset.json").write_text("{" if labels is None else json.dumps({"name": "x", "labels": labels}))
+    first, second = cases_in(tmp_path)
+    assert first.notes == ((("labels-other", note),) if note else ()) and second.notes == ()
