@@ -23,7 +23,7 @@ ROOMS = {
     "looking": "figures lesion_charts overlays plots report viewer",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
-                 "trial_figures trial_scores trials",
+                 "transfer_page trial_figures trial_scores trials",
 }
 NAMES = {
     "runs": "HERE Run",

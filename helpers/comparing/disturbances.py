@@ -4,10 +4,28 @@ from dataclasses import replace
 
 import numpy as np
 
+from helpers.cascade import pipeline
+from helpers.comparing import site_scores
+
 SHIFT_HU = 40
 NOISE = 0.3  # deviation of the added noise by that of HU within the liver
 THIN_MM, THICK_MM = 1.5, 5.0
 SEED = 7
+
+
+def disturbed(scan, networks, rules):
+    """Rows of a sites.Scan and its `variants`: Dice, and how far it lies from that of the scan
+    itself."""
+    volume, reference = scan.read()
+    where = {name: getattr(scan, name) for name in ("site", "case", "group")}
+    where["true_hu"] = site_scores.has_true_hu(volume)
+    rows = []
+    for name, *pair in (("itself", volume, reference), *variants(volume, reference)):
+        dice = site_scores.overlaps(pair[1], pipeline.segment(pair[0], networks, rules).labels)
+        change = {f"{organ}_change": dice[organ] - (rows[0] if rows else dice)[organ]
+                  for organ in ("liver_dice", "tumour_dice")}
+        rows.append(where | {"variant": name} | dice | change)
+    return rows
 
 
 def variants(volume, reference):

@@ -61,13 +61,18 @@ def held_out(rows, by, names, equally="scans"):
 
 
 def judged(rows, by, equally="scans"):
-    """A row a setting: mean of `by` over all scans and false ml over those without tumour; the
-    difference from AS_IT_IS with its 95 % interval, scans better and worse; what choosing between
-    the two gains on scans that weren't chosen on, held_out, and how often it was chosen.
+    """A row a setting: mean of `by` over all scans and over those with tumour, false ml over the
+    others; the difference from AS_IT_IS with its 95 % interval, scans better and worse; what
+    choosing between the two gains on scans that weren't chosen on, held_out, and how often it was
+    chosen.
     """
+    # two sites may use one name
+    rows = rows.assign(case=rows.site + " " + rows.case, group=rows.site + " " + rows.group)
     default, out = rows[rows.setting == AS_IT_IS], []
     for name, changed in rows.groupby("setting", sort=False):
-        row = {"setting": name, "mean": changed[by].mean(), "false_ml": changed.false_ml.mean()}
+        row = {"setting": name, "mean": changed[by].mean()}
+        row["with_tumour"] = changed[by][changed.false_ml.isna()].mean()
+        row["false_ml"] = changed.false_ml.mean()
         if name != AS_IT_IS:
             paired = paired_difference(default, changed, by)
             row |= {"difference": paired["mean"]}
@@ -76,7 +81,7 @@ def judged(rows, by, equally="scans"):
             row["held_out"] = mean_gain(folds, equally)
             row["chosen"] = f"{(folds.chosen == name).sum()} of {len(folds)}"
         out.append(row)
-    return pd.DataFrame(out)
+    return pd.DataFrame(out).astype({"better": "Int64", "worse": "Int64"})
 
 
 def mean_gain(folds, equally="scans"):

@@ -11,9 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import files, predict, processes, runs
-from helpers.cascade import pipeline
 from helpers.cascade.rules import Rules
-from helpers.comparing import answers, disturbances, rule_trials, site_scores, sites
+from helpers.comparing import (
+    answers,
+    disturbances,
+    rule_trials,
+    site_scores,
+    sites,
+    transfer_page,
+)
 from helpers.jobs import DONE, FAILED, USAGE
 from helpers.scoring import run_scores
 
@@ -27,16 +33,13 @@ A site is a folder of scans with masks, in any layout that helpers.run reads; a 
 body without liver) or hold the liver only. Weights must not have learnt from it: scans that they
 learnt from are judged by --folds, each with the networks of its own fold. Answers of networks are
 kept in data/answers.sqlite (delete it whenever you like), so a stopped command resumes, and other
-rules cost no network again. Tables go to OUT/*.csv, the page is OUT.md.
+rules cost no network again. Tables go to OUT-*.csv, the page is OUT.md.
 examples:
   python -m helpers.comparing.transfer --run lits18 --site other=scans/elsewhere
   python -m helpers.comparing.transfer --folds cv18=fold0,fold1,fold2 --trial "wider intensities"
   python -m helpers.comparing.transfer choose --site other=scans/elsewhere \\
       --try max_fat_fraction=1 "max_fat_fraction=1 tumour_threshold=.3"
 """
-TITLE = "# Transfer\n\nHow the cascade holds where it hasn't learnt; each part is written by\n"
-TITLE += "`python -m helpers.comparing.transfer`.\n"
-LEAST = -0.05  # no disturbance may cost more Dice
 
 
 def main(words=None):
@@ -56,28 +59,42 @@ def main(words=None):
     def networks_of(folder):
         return answers.load_networks(folder, store, options.device)
 
-    parts, failed = {}, set()
+    failed = set()
     for what in options.what or ["scores"]:
         results = []
         for scan in scans:
             try:
-                results.append(WORK[what](scan, networks_of(scan.weights), rules, settings))
+                results += WORK[what](scan, networks_of(scan.weights), rules, settings)
             except (ValueError, OSError, MemoryError, RuntimeError) as error:
                 failed.add(scan.case)
                 print(f"{scan.site} {scan.case}: {error or 'not enough memory'}", file=sys.stderr)
             else:
                 print(f"{what}: {scan.site} {scan.case}", flush=True)
-        rows = pd.DataFrame([row for of_scan in results for row in of_scan])
-        if len(rows):
-            parts[what] = SAY[what](rows, options)
-            files.write_csv(options.out / f"{what}-scans.csv", rows)
-    for what, (table, text) in parts.items():
-        files.write_csv(options.out / f"{what}.csv", table)
-        write_part(options.out.with_suffix(".md"), what, f"{made_with(options, scans)}\n\n{text}")
-        print(f"\n{text}")
-    if options.trial and "scores" in parts:
-        add_trial(options.out.with_name("trials.csv"), options.trial, parts["scores"][0])
+        try:
+            write(what, pd.DataFrame(results), scans, options)
+        except (ValueError, OSError) as error:
+            print(f"helpers.comparing.transfer: {error}", file=sys.stderr)
+            return FAILED
     return FAILED if failed else DONE
+
+
+def write(what, rows, scans, options):
+    """The tables of a part, its place on the page, and the row of a trial.
+
+    Raises ValueError when no scan could be measured, or too few to choose by.
+    """
+    if rows.empty:
+        raise ValueError(f"{what}: none of the {len(scans)} scans could be measured")
+    out, recipe = options.out, made_with(options, scans)
+    files.write_csv(out.with_name(f"{out.name}-{what}-scans.csv"), rows)
+    table, text = getattr(transfer_page, what)(rows, options)
+    files.write_csv(out.with_name(f"{out.name}-{what}.csv"), table)
+    page, date = out.with_name(f"{out.name}.md"), datetime.date.today()
+    transfer_page.write_part(page, what, f"{date}, {recipe}.\n\n{text}")
+    print(f"\n{text}\n\n{page}")
+    if options.trial and what == "scores":
+        row = {"change": options.trial, "note": recipe}
+        transfer_page.add_trial(out.with_name("trials.csv"), row, table)
 
 
 def parsed(words):
@@ -144,121 +161,18 @@ def named(option, word):
     return name, value
 
 
-def robust(scan, networks, rules):
-    """Rows of a scan and its disturbances.variants: Dice, and how far it lies from that of the scan
-    itself."""
-    volume, reference = scan.read()
-    where = {name: getattr(scan, name) for name in ("site", "case", "group")}
-    where["true_hu"] = site_scores.has_true_hu(volume)
-    rows = []
-    for name, *pair in (("itself", volume, reference), *disturbances.variants(volume, reference)):
-        dice = site_scores.overlaps(pair[1], pipeline.segment(pair[0], networks, rules).labels)
-        lost = {f"{organ}_change": dice[organ] - (rows[0] if rows else dice)[organ]
-                for organ in ("liver_dice", "tumour_dice")}
-        rows.append(where | {"variant": name} | dice | lost)
-    return rows
-
-
 WORK = {
     "scores": lambda scan, networks, rules, _: [site_scores.measured(scan, networks, rules)],
     "choose": lambda scan, networks, _, settings: rule_trials.tried(scan, networks, settings),
-    "robust": lambda scan, networks, rules, _: robust(scan, networks, rules),
+    "robust": lambda scan, networks, rules, _: disturbances.disturbed(scan, networks, rules),
 }
 
 
-def scores_text(rows, options):
-    """(table of sites, both tables as text)."""
-    table = site_scores.by_site(rows)
-    shown = pd.DataFrame({"site": table.site, "scans": table.scans, "patients": table.patients})
-    for measure in (*site_scores.MEASURES, "recall"):
-        of = "lesions" if measure == "recall" else "scans"
-        shown[measure] = [with_interval(row, measure, row[f"{measure}_{of}"])
-                          for row in table.to_dict("records")]
-    return table, f"{markdown(shown)}\n\n{markdown(rows.drop(columns=['group', 'false_ml']))}"
-
-
-def with_interval(row, measure, count):
-    if not count:
-        return ""
-    low, high = row[f"{measure}_low"], row[f"{measure}_high"]
-    ends = f" ({low:.3f} to {high:.3f})" if low == low else ""
-    return f"{row[measure]:.3f}{ends}, {count}"
-
-
-def choose_text(rows, options):
-    """(table of settings, it and what the best of all gains, as text)."""
-    table = rule_trials.judged(rows, options.by, options.equally)
-    folds = rule_trials.held_out(rows, options.by, rows.setting.unique(), options.equally)
-    cases = rows.pivot(index="setting", columns=["site", "case"], values=options.by)
-    cases.columns = [f"{site} {case}" for site, case in cases.columns]
-    gain = rule_trials.mean_gain(folds, options.equally)
-    units = "site" if rows.site.nunique() > 1 else "patient"
-    line = (f"By {options.by}, each of the {options.equally} equally, one {units} left out: the "
-            f"best of all {len(table)} settings gains {gain:+.3f} on scans that it was not chosen "
-            "on. held_out says so of each setting alone against none.")
-    return table, "\n\n".join([line, markdown(table), markdown(folds),
-                               markdown(cases.loc[rows.setting.unique()].reset_index())])
-
-
-def robust_text(rows, options):
-    """(table of variants, it and every scan's changes, as text)."""
-    changed = rows[rows.variant != "itself"]
-    columns = ["liver_dice_change", "tumour_dice_change"]
-    table = changed.groupby("variant", sort=False)[columns].agg(["mean", "min"])
-    table.columns = [f"{organ} {which}" for organ, which in table.columns]
-    keys, shown = ["site", "case", "true_hu"], []
-    for column in columns:
-        wide = changed.pivot(index=keys, columns="variant", values=column)
-        shown.append(f"{column}:\n\n{markdown(wide[changed.variant.unique()].reset_index())}")
-    low = int((changed[columns] < LEAST).to_numpy().sum())
-    line = f"{low} of {2 * len(changed)} changes of Dice are below {LEAST:g}."
-    return table.reset_index(), "\n\n".join([line, markdown(table.reset_index()), *shown])
-
-
-SAY = {"scores": scores_text, "choose": choose_text, "robust": robust_text}
-
-
 def made_with(options, scans):
-    """One line: when, whose weights and which rules."""
+    """Whose weights and which rules, in words."""
     weights = ", ".join(sorted({runs.relative(scan.weights) for scan in scans}))
     rules = f"; {' '.join(options.set)}" if options.set else ""
-    return f"{datetime.date.today()}, weights of {weights}{rules}."
-
-
-def markdown(frame):
-    """A DataFrame as a Markdown table, numbers with three digits, nothing for nan."""
-    def text(value):
-        if isinstance(value, float):
-            return "" if value != value else f"{value:.3f}"
-        return "" if value is None else str(value)
-
-    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]
-    lines += [[text(value) for value in row] for row in frame.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write_part(page, name, text):
-    """Put a part between its marks into a page; all else on the page stays."""
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    old = page.read_text(encoding="utf8") if page.is_file() else TITLE
-    before, marked, rest = old.partition(begin)
-    after = rest.partition(end)[2] if marked else "\n"
-    before = before if marked else f"{before.rstrip()}\n\n"
-    files.write_text(page, f"{before}{begin}\n## {name.capitalize()}\n\n{text}\n{end}{after}")
-
-
-def add_trial(file, change, table):
-    """Append a row to a table of trials: the means of every site, in columns SITE_MEASURE that are
-    added where they are missing; rows that are there stay as they are."""
-    row = {"date": datetime.date.today().isoformat(), "stage": "cascade", "change": change}
-    row["data"] = ", ".join(table.site)
-    for site in table.to_dict("records"):
-        for measure in site_scores.MEASURES:
-            if site[f"{measure}_scans"]:
-                column = f"{site['site']}_{measure.removeprefix(site['site'] + '_')}"
-                row[column] = f"{site[measure]:.4g}"
-    old = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame()
-    files.write_csv(file, pd.concat([old, pd.DataFrame([row])], ignore_index=True).fillna(""))
+    return f"weights of {weights}{rules}"
 
 
 if __name__ == "__main__":

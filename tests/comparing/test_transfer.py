@@ -168,6 +168,11 @@ class TestRules:
         with pytest.raises(ValueError, match="there is one"):
             rule_trials.held_out(one[one.case == "x 1"], "tumour_dice", [rule_trials.AS_IT_IS, "b"])
 
+    def test_two_sites_may_use_one_name(self):
+        alike = self.ROWS.assign(case="1", group="1").drop_duplicates(["setting", "site"])
+        table = rule_trials.judged(alike, "tumour_dice").set_index("setting").loc["b"]
+        assert (table.better, table.worse) == (1, 1) and table["difference"] == pytest.approx(0.15)
+
     def test_a_rule_is_judged_alone(self):
         table = rule_trials.judged(self.ROWS, "tumour_dice").set_index("setting").loc["b"]
         assert table["difference"] == pytest.approx(0.025) and (table.better, table.worse) == (1, 3)
@@ -238,13 +243,14 @@ class TestCommand:
         text = page.read_text(encoding="utf8")
         assert text.startswith("A person's own words.\n# Transfer")
         assert [text.count(f"## {part}\n") for part in ("Scores", "Choose", "Robust")] == [1, 1, 1]
-        scores = pd.read_csv(self.out / "scores.csv").iloc[0]
+        scores = pd.read_csv(f"{self.out}-scores.csv").iloc[0]
         assert scores.inside == 0.5 and scores.no_liver_found == 1
-        assert set(pd.read_csv(self.out / "choose.csv").setting) == {"as it is", "tumour_threshold=0.4", "min_peak_probability=0.2 max_fat_fraction=1"}
-        assert set(pd.read_csv(self.out / "robust-scans.csv").variant) == {"itself", "+40 HU", "−40 HU", "noise", "1.5 mm", "5 mm"}
+        assert set(pd.read_csv(f"{self.out}-choose.csv").setting) == {"as it is", "tumour_threshold=0.4", "min_peak_probability=0.2 max_fat_fraction=1"}
+        assert set(pd.read_csv(f"{self.out}-robust-scans.csv").variant) == {"itself", "+40 HU", "−40 HU", "noise", "1.5 mm", "5 mm"}
         rows = pd.read_csv(trials, dtype=str, keep_default_na=False).to_dict("records")
         assert rows[0]["note"] == "old, kept" and rows[0]["there_liver"] == ""
-        assert rows[1]["change"] == "first" and rows[1]["there_inside"] == "0.5" and len(rows) == 2
+        assert rows[1]["change"] == "first" and rows[1]["note"] == "weights of checkpoints/known; min_liver_ml=1 smooth_mm=0"
+        assert rows[1]["there_inside"] == "0.5" and len(rows) == 2
         assert len(self.loads) == 2  # once a call, not once a scan
 
     def test_a_scan_that_cannot_be_read_costs_itself(self, hospital, capsys):
@@ -252,7 +258,12 @@ class TestCommand:
         broken.write_bytes(broken.read_bytes()[:200])
         assert self.transfer(f"--site=there={hospital}") == 1
         assert "there volume-0: " in capsys.readouterr().err
-        assert pd.read_csv(self.out / "scores-scans.csv").case.tolist() == ["volume-1"]
+        assert pd.read_csv(f"{self.out}-scores-scans.csv").case.tolist() == ["volume-1"]
+
+    def test_nothing_is_chosen_by_one_patient(self, hospital, capsys):
+        (hospital / "groups.csv").write_text("case,group\nvolume-0,p\nvolume-1,p\n", encoding="utf8")
+        assert self.transfer("choose", f"--site=there={hospital}", "--try", "tumour_threshold=0.4") == 1
+        assert "there is one" in capsys.readouterr().err
 
     @pytest.mark.parametrize("words, message", [
         (["--site", "nowhere"], "--site 'nowhere': write NAME="),
@@ -272,7 +283,7 @@ def test_folds_are_judged_by_their_own_networks(tiny_run, tmp_path):
     out = tmp_path / "transfer"
     for _ in range(2):
         assert transfer.main(["--folds", "cv=tiny", "-o", str(out), "--set", "min_liver_ml=0"]) == 0
-        rows = pd.read_csv(out / "scores-scans.csv", dtype={"case": str})
+        rows = pd.read_csv(f"{out}-scores-scans.csv", dtype={"case": str})
         expected = [scan.case for scan in sites.of_folds("cv", [tiny_run])]
         assert rows.case.tolist() == expected and set(rows.site) == {"cv"}
     scan = sites.of_folds("cv", [tiny_run])[0]
