@@ -63,7 +63,7 @@ def robust(rows, options):
     """(table of variants, it and every scan's changes, as text)."""
     changed = rows[rows.variant != "itself"]
     columns = ["liver_dice_change", "tumour_dice_change"]
-    table = changed.groupby("variant", sort=False)[columns].agg(["mean", "min"])
+    table = changed.groupby("variant", sort=False)[columns].agg(["mean", "min", "max"])
     table.columns = [f"{organ} {which}" for organ, which in table.columns]
     keys, shown = ["site", "case", "true_hu"], []
     for column in columns:
@@ -72,7 +72,8 @@ def robust(rows, options):
     low = int((changed[columns] < LEAST).to_numpy().sum())
     line = (f"{low} of {2 * len(changed)} changes of Dice are below {LEAST:g}. Noise has "
             f"{disturbances.NOISE:g} times the deviation of HU in the reference liver. A scan "
-            "without true HU was clipped to a window: what that cut off can't move with the rest.")
+            "without true HU was clipped to a window: what that cut off can't move with the rest. "
+            "A Dice of 0 can only rise, so a large rise is as bad a sign as a fall.")
     return table.reset_index(), "\n\n".join([line, markdown(table.reset_index()), *shown])
 
 
