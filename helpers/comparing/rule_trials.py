@@ -34,20 +34,21 @@ def tried(scan, networks, settings):
     return rows
 
 
-def held_out(rows, by, names, equally="scans"):
+def held_out(rows, by, names, equally="scans", leave="site"):
     """Choose the best of some settings without one site, measure it there; each site in turn.
 
-    Where there is one site only, one patient is left out instead.
     rows     of `tried`; by: the column that is to be high; names: the settings, the first stays
              unless another is better.
     equally  "scans": each scan counts alike when choosing; "sites": each site.
+    leave    "site", or "patient": each patient in turn, as where there is one site only.
     returns  DataFrame left_out, chosen, gain (over the first setting, mean of what was left out),
              scans.
     Raises ValueError where nothing can be left out.
     """
     table = rows.pivot(index=["site", "group", "case"], columns="setting", values=by)[list(names)]
-    unit = "site" if rows.site.nunique() > 1 else "group"
-    units = table.index.get_level_values(unit)
+    units = table.index.get_level_values("site")
+    if leave == "patient" or units.nunique() < 2:
+        units = units + " " + table.index.get_level_values("group")
     if units.nunique() < 2:
         raise ValueError("rules are chosen on some patients and measured on others; there is one")
     out = []
@@ -60,7 +61,7 @@ def held_out(rows, by, names, equally="scans"):
     return pd.DataFrame(out)
 
 
-def judged(rows, by, equally="scans"):
+def judged(rows, by, equally="scans", leave="site"):
     """A row a setting: mean of `by` over all scans and over those with tumour, false ml over the
     others; the difference from AS_IT_IS with its 95 % interval, scans better and worse; what
     choosing between the two gains on scans that weren't chosen on, held_out, and how often it was
@@ -77,7 +78,7 @@ def judged(rows, by, equally="scans"):
             paired = paired_difference(default, changed, by)
             row |= {"difference": paired["mean"]}
             row |= {key: paired[key] for key in ("low", "high", "better", "worse")}
-            folds = held_out(rows, by, [AS_IT_IS, name], equally)
+            folds = held_out(rows, by, [AS_IT_IS, name], equally, leave)
             row["held_out"] = mean_gain(folds, equally)
             row["chosen"] = f"{(folds.chosen == name).sum()} of {len(folds)}"
         out.append(row)

@@ -118,6 +118,8 @@ def parsed(words):
     add("--by", default="tumour_dice", choices=("tumour_dice", "liver_dice", "macro_dice"),
         help="what is chosen by (default tumour_dice; 1 for no tumour where there is none)")
     add("--equally", default="scans", choices=("scans", "sites"), help="what counts alike")
+    add("--leave", default="site", choices=("site", "patient"),
+        help="what is left out in turn when choosing (default site, patient where there is one)")
     add("--trial", metavar="TEXT", help="what was changed: a row in trials.csv beside the page")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args(words)

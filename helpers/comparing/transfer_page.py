@@ -41,15 +41,15 @@ def with_interval(row, measure, count):
 
 def choose(rows, options):
     """(table of settings, it and what the best of all gains, as text)."""
-    table = rule_trials.judged(rows, options.by, options.equally)
-    folds = rule_trials.held_out(rows, options.by, rows.setting.unique(), options.equally)
+    how = options.equally, options.leave if rows.site.nunique() > 1 else "patient"
+    table = rule_trials.judged(rows, options.by, *how)
+    folds = rule_trials.held_out(rows, options.by, rows.setting.unique(), *how)
     cases = rows.pivot(index="setting", columns=["site", "case"], values=options.by)
     cases.columns = [f"{site} {case}" for site, case in cases.columns]
     gain = rule_trials.mean_gain(folds, options.equally)
-    units = "site" if rows.site.nunique() > 1 else "patient"
     line = (
         f"{cases.shape[1]} scans, chosen by {options.by} with all {options.equally} counting "
-        f"equally and one {units} left out in turn: the best of all {len(table)} settings gains "
+        f"equally and one {how[1]} left out in turn: the best of all {len(table)} settings gains "
         f"{gain:+.3f} on scans that it was not chosen on. held_out is that gain where a setting is "
         "the only choice beside none, chosen: how often it was taken. Dice is 1 where there is no "
         "tumour and none is found; with_tumour is the mean over the other scans, false_ml what is "

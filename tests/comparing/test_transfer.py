@@ -165,6 +165,9 @@ class TestRules:
         one = self.ROWS[self.ROWS.site == "x"]
         folds = rule_trials.held_out(one, "tumour_dice", [rule_trials.AS_IT_IS, "b"])
         assert len(folds) == 3 and not folds.gain.any()
+        folds = rule_trials.held_out(self.ROWS, "tumour_dice", [rule_trials.AS_IT_IS, "b"], leave="patient")
+        assert folds.chosen.tolist() == ["b", "b", "b", rule_trials.AS_IT_IS]  # y 4 outweighs any two of x
+        assert rule_trials.mean_gain(folds) == pytest.approx(-0.075)
         with pytest.raises(ValueError, match="there is one"):
             rule_trials.held_out(one[one.case == "x 1"], "tumour_dice", [rule_trials.AS_IT_IS, "b"])
 
