@@ -9,15 +9,20 @@ RENAMED = {
     "rounds": "epochs", "rounds_counted": "epochs_counted", "evenness": "patient_balance",
     "mirrored": "flip_tta",
     "necks_mm": "neck_widths_mm",
-    "unlike_hu": "max_hu_difference", "most_fat": "max_fat_fraction",
-    "least_peak": "min_peak_probability",
+    "unlike_hu": "max_hu_difference",
     "least_lesion_ml": "min_lesion_ml", "least_liver_ml": "min_liver_ml",
     "peers": "other_libraries",
     "implants": "synthetic_lesions", "decoys": "gallbladders", "veins": "dark_veins",
 }
 
 # rules that went, and what holds now
-GONE = {"reach_mm": "tumours are sought inside the predicted liver only"}
+NO_GALLBLADDER_RULE = "what the tumour network finds in the liver counts, beside fat too"
+NO_PEAK_RULE = "a finding counts from tumour_threshold on, however sure its surest voxel is"
+GONE = {
+    "reach_mm": "tumours are sought inside the predicted liver only",
+    "max_fat_fraction": NO_GALLBLADDER_RULE, "most_fat": NO_GALLBLADDER_RULE,
+    "min_peak_probability": NO_PEAK_RULE, "least_peak": NO_PEAK_RULE,
+}
 
 
 class Usage(ValueError):

@@ -29,7 +29,7 @@ examples:
   python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
   python -m helpers.predict scans/patient7             a DICOM folder; segmentation-patient7.nii.gz
   python -m helpers.predict scans/patient7 --series 2  the second of several, in the order it lists
-  python -m helpers.predict scan.nii.gz --set max_fat_fraction=1 'neck_widths_mm=[]'
+  python -m helpers.predict scan.nii.gz --set tumour_threshold=0.5 'neck_widths_mm=[]'
                                                        other rules than notebook 05's
   python -m helpers.predict slice.png --window -40 160
                                  writes segmentation-slice.png (0, 127 liver, 255 tumour)

@@ -99,11 +99,13 @@ def test_nifti_file(known, name):
         (["{}/nifti/a.nii", "--series", "1"], "--series chooses from a folder"),
         (["{}/nifti/a.nii", "-o", "a.png"], "a.png: the mask of a.nii is written as .nii.gz or .nii"),
         (["{}/nifti/a.nii", "-o", "{}/nifti/a.nii"], "is the input itself"),
-        (["{}/nifti/a.nii", "--set", "most_fat=1"], "'most_fat' is now called 'max_fat_fraction'"),
+        (["{}/nifti/a.nii", "--set", "necks_mm=1"], "'necks_mm' is now called 'neck_widths_mm'"),
+        (["{}/nifti/a.nii", "--set", "most_fat=1"], "'most_fat' is no parameter any more: what the tumour network finds"),
+        (["{}/nifti/a.nii", "--set", "min_peak_probability=0.5"], "is no parameter any more: a finding counts from"),
         (["{}/nifti/a.nii", "--set", "reach_mm=9"], "'reach_mm' is no parameter any more: tumours are"),
         (["{}/nifti/a.nii", "--set", "most_fatt=1"], "the cascade has no rule 'most_fatt'; there are"),
         (["{}/nifti/a.nii", "--set", "neck_widths_mm=18"], "neck_widths_mm=18: is int, the default (12.0, 18.0, 27.0) is tuple"),
-        (["{}/nifti/a.nii", "--set", "max_fat_fraction"], "write NAME=VALUE"),
+        (["{}/nifti/a.nii", "--set", "smooth_mm"], "write NAME=VALUE"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(known, capsys, words, said):

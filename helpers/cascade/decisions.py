@@ -14,7 +14,8 @@ class CascadeLog:
                  slice, [] without a gate.
     roi          the region of interest, [[z0, z1], [y0, y1], [x0, x1]].
     *_slice_score    highest probability of each slice, the tumour's as the rules read it.
-    adjacent_organs  what was cut off the liver; removed: findings that are no lesions; a dict each.
+    adjacent_organs  what was cut off the liver, a dict each.
+    specks       how many findings were too small for lesions.
     seconds      of each step, by its name, and "all" of them.
     """
 
@@ -33,7 +34,7 @@ class CascadeLog:
     adjacent_organs: list = field(default_factory=list)
     roi: list | None = None
     lesions: int = 0
-    removed: list = field(default_factory=list)
+    specks: int = 0
     tumour_ml: float = 0.0
     seconds: dict = field(default_factory=dict)
 
@@ -81,13 +82,8 @@ class CascadeLog:
         if self.spacing_mm != self.header_mm:
             z, y, x = self.spacing_mm
             parts.append(f"{x:g} × {y:g} × {z:g} mm a voxel, not 1 × 1 × 1 as its header says")
-        bladders = [finding for finding in self.removed if finding["why"] == "gallbladder"]
-        others = len(self.removed) - len(bladders)
-        removed = f", {others} removed as too small or too unsure" if others else ""
+        removed = f", {self.specks} removed as too small" if self.specks else ""
         parts.append(f"{self.lesions} lesions, {self.tumour_ml:,.1f} ml{removed}")
-        for bladder in bladders:
-            ml, z = bladder["volume_ml"], bladder["index_zyx"][0]
-            parts.append(f"{ml:,.1f} ml about slice {z} taken for the gallbladder")
         return "; ".join(parts)
 
     def as_dict(self):

@@ -75,14 +75,14 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         log.note("tumour", roi=[list(edge) for edge in region.grid.box] if len(region) else None)
 
         probability = smoothed(probability, liver, rules, volume.spacing_mm)
-        lesions, count, dropped = keep_lesions(probability, volume.hu, volume.spacing_mm, rules)
-        result.labels, result.tta_std = labels_of(liver, lesions, dropped), tta_std
+        lesions, count, specks = keep_lesions(probability, volume.spacing_mm, rules)
+        result.labels, result.tta_std = labels_of(liver, lesions), tta_std
         tumour_ml = float(np.count_nonzero(lesions) * volume.voxel_ml)
         liver_ml = float(np.count_nonzero(result.labels) * volume.voxel_ml)  # tumours included
         log.note(
             "lesions",
             lesions=count,
-            removed=[finding.as_dict() for finding in dropped],
+            specks=specks,
             tumour_slice_score=slice_scores(probability),
             tumour_ml=round(tumour_ml, 3),
             liver_ml=round(liver_ml, 1),
@@ -90,14 +90,9 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
     return result
 
 
-def labels_of(liver, lesions, dropped):
-    """The mask uint8 (z, y, x): 1 liver, 2 lesions, which may be wider along z; the gallbladder
-    among what was dropped is 0.
-    """
+def labels_of(liver, lesions):
+    """The mask uint8 (z, y, x): 1 liver, 2 lesions, which may be wider along z."""
     labels = liver.astype(np.uint8)
-    for finding in dropped:
-        if finding.why == "gallbladder":
-            labels[finding.box][finding.mask] = 0
     labels[lesions] = 2
     return labels
 

@@ -19,13 +19,7 @@ class Rules:
     neck_widths_mm        what hangs on the liver by a neck that narrow, and whose median is more
                           than `max_hu_difference` from the liver's, is another organ; widths one
                           after another, none keeps all.
-    min_lesion_ml         smaller tumour components are dropped, and those whose highest
-                          probability, smoothed, is below `min_peak_probability`: at 2 mm and .95
-                          these are all that span less than about 8 mm along z.
-    max_fat_fraction      a finding of 4 to 80 ml is the gallbladder, neither tumour nor liver, when
-                          more than this share of what surrounds it is fat, or a third of that when
-                          its median is below 30 HU; never from 60 HU on. 1 keeps all. Tumours lie
-                          in liver, even those at its edge.
+    min_lesion_ml         smaller tumour components are specks, no lesions.
     smooth_mm             deviation of a smoothing along z of the tumour's probability: true lesions
                           go on in the next slices.
     neighbour_mm          the neighbours of a slice are taken about this far away, so that a dense
@@ -38,15 +32,13 @@ class Rules:
 
     gate_threshold: float = 0.3
     liver_threshold: float = 0.5
-    tumour_threshold: float = 0.5
+    tumour_threshold: float = 0.3
     gate_smooth_mm: float = 5.0
     gate_margin: int = 2
     min_liver_ml: float = 50.0
     neck_widths_mm: tuple = (12.0, 18.0, 27.0)
     max_hu_difference: float = 12.0
     min_lesion_ml: float = 0.05
-    min_peak_probability: float = 0.95
-    max_fat_fraction: float = 0.03
     smooth_mm: float = 2.0
     neighbour_mm: float = NEIGHBOUR_MM
     batch_size: int = 8

@@ -10,10 +10,9 @@ from helpers.scoring.statistics import paired_difference
 AS_IT_IS = "as it is"
 # rules that are judged when none are named, one change at a time
 CHANGES = (
-    "max_fat_fraction=1", "neck_widths_mm=()", "min_peak_probability=0.8",
-    "min_peak_probability=0.5", "tumour_threshold=0.3", "tumour_threshold=0.4",
+    "neck_widths_mm=()", "tumour_threshold=0.2", "tumour_threshold=0.4", "tumour_threshold=0.5",
     "tumour_threshold=0.6", "smooth_mm=0", "liver_threshold=0.3", "liver_threshold=0.4",
-    "min_lesion_ml=0.2", "max_fat_fraction=1 tumour_threshold=0.3 min_peak_probability=0.5",
+    "min_lesion_ml=0.01", "min_lesion_ml=0.2",
 )
 
 

@@ -38,7 +38,7 @@ examples:
   python -m helpers.comparing.transfer --run lits18 --site other=scans/elsewhere
   python -m helpers.comparing.transfer --folds cv18=fold0,fold1,fold2 --trial "wider intensities"
   python -m helpers.comparing.transfer choose --site other=scans/elsewhere \\
-      --try max_fat_fraction=1 "max_fat_fraction=1 tumour_threshold=.3"
+      --try smooth_mm=0 "smooth_mm=0 tumour_threshold=.5"
 """
 
 

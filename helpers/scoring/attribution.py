@@ -90,10 +90,6 @@ def attribute_misses(lesions, evidence):
     reference, predicted = lesions.sides[0], lesions.labels[1]
     kept = slices_kept(evidence.log)[lesions.box[0]]
     likely = None if evidence.tumour is None else evidence.tumour[lesions.box]
-    corner = [edge.start for edge in lesions.box]
-    # what was taken for the gallbladder left the liver as well
-    removed = [drop for drop in evidence.log.get("removed", []) if drop["why"] == "gallbladder"]
-    bladders = [np.subtract(drop["index_zyx"], corner) for drop in removed]
     stages = {}
     verdicts = zip(lesions.matching.reference_found, lesions.matching.reference_hit, strict=True)
     for k, (found, hit) in enumerate(verdicts, start=1):
@@ -103,7 +99,7 @@ def attribute_misses(lesions, evidence):
         elif not kept[np.unique(z)].any():
             stages[k] = "gate"
         elif (predicted[z, y, x] >= 1).mean() <= 0.5:
-            stages[k] = "clean-up" if _lies_on(bladders, z, y, x) else "liver"
+            stages[k] = "liver"
         elif hit:
             stages[k] = "outline"
         elif likely is not None and (likely[z, y, x] >= evidence.threshold).any():
@@ -111,12 +107,6 @@ def attribute_misses(lesions, evidence):
         else:
             stages[k] = "tumour"
     return stages
-
-
-def _lies_on(spots, z, y, x):
-    """Whether one of some spots (z, y, x) lies in the box of a lesion's voxels."""
-    low, high = (np.array([end(axis) for axis in (z, y, x)]) for end in (np.min, np.max))
-    return any(((low <= spot) & (spot <= high)).all() for spot in spots)
 
 
 def of_masks(slices, lesions):
@@ -149,11 +139,11 @@ def of_gate(slices, kept):
     return {"gate_lost_slices": len(lost), "gate_lost_tumour_voxels": tumour}
 
 
-def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
+def of_probabilities(reference, liver, likely, log, spacing_mm):
     """Oracles that need the tumour's probabilities, as columns of cases.csv.
 
     reference  uint8 (z, y, x); liver: the predicted one with its tumours, bool; likely: uint8 as
-               05 saved it; hu: int16, the scan.
+               05 saved it.
     log        what 05 wrote: its rules, and the region of interest, where probabilities end.
     returns    oracle_liver_dice, oracle_threshold_dice, best_threshold (of equal ones the nearest
                to the run's own), and tumour_dice_at_10 … _95, with each of ORACLE_THRESHOLDS.
@@ -164,8 +154,7 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
 
     def dice_at(where, thresholds):
         inside = smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
-        parts = inside, truth, hu[box]
-        return {t: _dice(*parts, voxels, rules | {"tumour_threshold": t}, spacing_mm)
+        return {t: _dice(inside, truth, voxels, rules | {"tumour_threshold": t}, spacing_mm)
                 for t in thresholds}
 
     at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, run_threshold}))
@@ -176,9 +165,9 @@ def of_probabilities(reference, liver, likely, log, spacing_mm, hu):
     } | {column(t): at[t] for t in ORACLE_THRESHOLDS}
 
 
-def _dice(likely, truth, hu, voxels, rules, spacing_mm):
+def _dice(likely, truth, voxels, rules, spacing_mm):
     """Tumour Dice of what rules leave of probabilities; the whole scan holds `voxels` of tumour."""
-    kept = keep_lesions(likely, hu, spacing_mm, SimpleNamespace(**rules))[0]
+    kept = keep_lesions(likely, spacing_mm, SimpleNamespace(**rules))[0]
     return float(metrics.dice(voxels, np.count_nonzero(kept), np.count_nonzero(truth & kept)))
 
 

@@ -153,7 +153,7 @@ def _explain(scored, lesions, reference, prediction, evidence, volume):
     scored.row["outcome"] = evidence.log.get("outcome", "")
     scored.row |= attribution.of_gate(scored.slices, attribution.slices_kept(evidence.log))
     if evidence.tumour is not None:
-        given = evidence.tumour, evidence.log, with_likely_spacing(volume).spacing_mm, volume.hu
+        given = evidence.tumour, evidence.log, with_likely_spacing(volume).spacing_mm
         scored.row |= attribution.of_probabilities(reference, prediction >= 1, *given)
         if evidence.tta_std is not None:
             scored.uncertainty = probabilities.uncertainty_levels(

@@ -41,7 +41,7 @@ class TestAnswers:
         networks = remembering(tmp_path / "a")
         pipeline.segment(scan, networks, RULES)
         before = asked(networks)
-        pipeline.segment(scan, networks, replace(RULES, min_peak_probability=0.1, max_fat_fraction=1.0))
+        pipeline.segment(scan, networks, replace(RULES, tumour_threshold=0.1, min_lesion_ml=0.0))
         assert asked(networks) == before
         pipeline.segment(scan, networks, replace(RULES, neighbour_mm=20.0))  # other slices beside each
         assert asked(networks)["liver"] == 2 * before["liver"]
@@ -242,13 +242,13 @@ class TestCommand:
         assert "without a mask and left out: volume-2" in capsys.readouterr().err
         page = self.out.with_suffix(".md")
         page.write_text("A person's own words.\n" + page.read_text(encoding="utf8"), encoding="utf8")
-        assert self.transfer(site, "scores", "choose", "robust", "--try", "tumour_threshold=0.4", "min_peak_probability=0.2 max_fat_fraction=1") == 0
+        assert self.transfer(site, "scores", "choose", "robust", "--try", "tumour_threshold=0.4", "min_lesion_ml=0.2 smooth_mm=1") == 0
         text = page.read_text(encoding="utf8")
         assert text.startswith("A person's own words.\n# Transfer")
         assert [text.count(f"## {part}\n") for part in ("Scores", "Choose", "Robust")] == [1, 1, 1]
         scores = pd.read_csv(f"{self.out}-scores.csv").iloc[0]
         assert scores.inside == 0.5 and scores.no_liver_found == 1
-        assert set(pd.read_csv(f"{self.out}-choose.csv").setting) == {"as it is", "tumour_threshold=0.4", "min_peak_probability=0.2 max_fat_fraction=1"}
+        assert set(pd.read_csv(f"{self.out}-choose.csv").setting) == {"as it is", "tumour_threshold=0.4", "min_lesion_ml=0.2 smooth_mm=1"}
         assert set(pd.read_csv(f"{self.out}-robust-scans.csv").variant) == {"itself", "+40 HU", "−40 HU", "noise", "1.5 mm", "5 mm"}
         rows = pd.read_csv(trials, dtype=str, keep_default_na=False).to_dict("records")
         assert rows[0]["note"] == "old, kept" and rows[0]["there_liver"] == ""

@@ -51,15 +51,14 @@ def log(threshold=0.5, **rules):
     return {"roi": [[0, 6], [0, 12], [0, 24]], "rules": asdict(pipeline.Rules(tumour_threshold=threshold, **rules))}
 
 
-HU = np.full((6, 12, 24), 100, np.int16)
-FREE = {"smooth_mm": 0.0, "min_lesion_ml": 0.0, "min_peak_probability": 0.0}
+FREE = {"smooth_mm": 0.0, "min_lesion_ml": 0.0}
 
 
 def test_best_threshold_of_a_case_by_hand():
     """Ten voxels of tumour at .45 and ten others at .25: only thresholds between find the first alone."""
     likely = np.zeros((6, 12, 24), np.uint8)
     likely[2, 5, :10], likely[2, 5, 10:20] = 0.45 * 255, 0.25 * 255
-    found = attribution.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, log(**FREE), SPACING, HU)
+    found = attribution.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, log(**FREE), SPACING)
     assert found["tumour_dice_at_20"] == 2 * 10 / 30 and found["tumour_dice_at_30"] == 1 and found["tumour_dice_at_50"] == 0
     assert found["oracle_threshold_dice"] == 1 and found["best_threshold"] == 0.4  # of .3 and .4 the nearer to the run's own
 
@@ -69,7 +68,7 @@ def test_the_reference_liver_gives_back_what_the_predicted_one_cut_off():
     likely[2, 5, :10] = 255
     half = labels() >= 1
     half[:, :, 5:] = False
-    found = attribution.of_probabilities(labels((2, 0, 9)), half, likely, log(**FREE), SPACING, HU)
+    found = attribution.of_probabilities(labels((2, 0, 9)), half, likely, log(**FREE), SPACING)
     assert found["tumour_dice_at_50"] == 2 * 5 / 15 and found["oracle_liver_dice"] == 1
 
 
@@ -77,22 +76,22 @@ def test_tumour_beyond_the_region_counts_as_missed():
     likely = np.zeros((6, 12, 24), np.uint8)
     likely[2, 5, :5] = 255
     small = log(**FREE) | {"roi": [[1, 5], [0, 12], [0, 5]]}
-    found = attribution.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, small, SPACING, HU)
+    found = attribution.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely, small, SPACING)
     assert found["oracle_liver_dice"] == 2 * 5 / 15
-    nothing = attribution.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely * 0, small | {"roi": None}, SPACING, HU)
+    nothing = attribution.of_probabilities(labels((2, 0, 9)), labels() >= 1, likely * 0, small | {"roi": None}, SPACING)
     assert nothing["oracle_threshold_dice"] == 0 and nothing["best_threshold"] == 0.5
 
 
 @pytest.mark.parametrize("smooth_mm", [0.0, 2.0])
 def test_the_replay_at_the_runs_own_threshold_is_its_own_mask(scan, smooth_mm):  # noqa: F811
-    rules = replace(RULES, smooth_mm=smooth_mm, tumour_threshold=0.6, min_peak_probability=0.85)
+    rules = replace(RULES, smooth_mm=smooth_mm, tumour_threshold=0.6)
     result = pipeline.segment(scan, loaded(), rules, keep_probability=True)
     reference = result.labels.copy()
     reference[8] = np.where(scan.hu[8] > 150, 1, reference[8])
     reference[12, 15:20, 15:20] = 2
     truth, said = reference == 2, result.labels == 2
     overlap = [np.count_nonzero(mask) for mask in (truth, said, truth & said)]
-    said = result.probability["tumour"], result.log.as_dict(), scan.spacing_mm, scan.hu
+    said = result.probability["tumour"], result.log.as_dict(), scan.spacing_mm
     found = attribution.of_probabilities(reference, result.labels >= 1, *said)
     assert found["tumour_dice_at_60"] == metrics.dice(*overlap) and 0 < found["tumour_dice_at_60"] < 1
 
