@@ -35,7 +35,7 @@ class Rules:
     tumour_threshold: float = 0.3
     gate_smooth_mm: float = 5.0
     gate_margin: int = 2
-    min_liver_ml: float = 50.0
+    min_liver_ml: float = 200.0
     neck_widths_mm: tuple = (12.0, 18.0, 27.0)
     max_hu_difference: float = 12.0
     min_lesion_ml: float = 0.05
