@@ -193,8 +193,9 @@ def _of_dead_kernel(exit_code):
     if exit_code is None or exit_code == -9:
         return "Its kernel died, most often for want of memory; run again to resume"
     if exit_code < 0:
-        return (f"Its kernel crashed within a library ({signal.Signals(-exit_code).name}); run again"
-                " to resume, where it trains with precision='32-true'")
+        name = signal.Signals(-exit_code).name
+        return (f"Its kernel crashed within a library ({name}); run again to resume, where it "
+                "trains with precision='32-true'")
     return (f"Its kernel ended with exit code {exit_code}: is ipykernel whole in {sys.executable}? "
             "pip install -r requirements.txt")
 

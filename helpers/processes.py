@@ -11,7 +11,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-
 CGROUP = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
 
@@ -41,7 +40,7 @@ def _quota():
 
 
 def print_any_letter():
-    """Let this process print any letter whatever the terminal's or the file's encoding (Windows with
+    """Let this process print any letter whatever the encoding of terminal or file (Windows with
     `> log` takes cp1252): what it lacks becomes \\u2500.
     """
     for stream in (sys.stdout, sys.stderr):

@@ -38,7 +38,8 @@ def names_in(folder):
 
 
 def _print_closed(error):
-    print(f"helpers.score: left out, {files.as_text(error.filename)}: {error.strerror}", file=sys.stderr)
+    name = files.as_text(error.filename)
+    print(f"helpers.score: left out, {name}: {error.strerror}", file=sys.stderr)
 
 
 def partner(name, paths_of, what=""):

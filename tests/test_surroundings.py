@@ -170,7 +170,7 @@ def notebook(tmp_path, monkeypatch):
 
 
 def test_notebooks_run_on_the_python_that_asks_for_them(notebook, tmp_path):
-    assert notebook("import sys; assert sys.executable == %r; import helpers" % sys.executable) == ""
+    assert notebook(f"import sys; assert sys.executable == {sys.executable!r}; import helpers") == ""
 
 
 @pytest.mark.parametrize(("code", "message"), [

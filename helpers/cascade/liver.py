@@ -17,7 +17,11 @@ def clean_liver(mask, volume, rules):
     returns  (bool (z, y, x), empty when smaller than `min_liver_ml`; number of components; what
              `remove_adjacent_organs` cut off).
     """
-    component, count = largest_component(mask)
+    if volume.is_scattered:  # what lies above is no neighbour
+        planes, counts = zip(*(largest_component(plane[None]) for plane in mask), strict=True)
+        component, count = np.concatenate(planes), max(counts)
+    else:
+        component, count = largest_component(mask)
     liver, organs = remove_adjacent_organs(
         component, volume.hu, volume.spacing_mm, rules.neck_widths_mm, rules.max_hu_difference
     )

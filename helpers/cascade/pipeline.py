@@ -41,8 +41,9 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
     """
     shape, header_mm = volume.hu.shape, volume.spacing_mm
     volume = with_likely_spacing(volume)
-    if shape[0] == 1:  # a single slice is no liver's volume, and whoever gives it has chosen it
-        rules = replace(rules, min_liver_ml=0.0, gate_threshold=0.0)
+    if volume.is_scattered:  # single slices are no liver's volume; who gives them has chosen them
+        rules = replace(rules, min_liver_ml=0.0, gate_threshold=0.0, smooth_mm=0.0,
+                        neck_widths_mm=())
     log = CascadeLog(shape[0], asdict(rules), list(volume.spacing_mm), list(header_mm))
     result = Segmentation(np.zeros(shape, np.uint8), log)
     if keep_probability:

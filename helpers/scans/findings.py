@@ -39,7 +39,7 @@ FINDINGS = {
                 "resample it straight (dcm2niix does)"),
     "no-affine": ("repaired", "the header says no orientation; L A S and its spacing are taken",
                   "look whether it is upright"),
-    "header-mended": ("repaired", "the header holds values that can't be; the nearest ones that can "
+    "header-mended": ("repaired", "the header holds values that can't be; the nearest that can "
                       "were taken", "look whether it is upright, and convert it again"),
     "forms-differ": ("repaired", "the header describes two different grids; one was taken",
                      "make both alike"),

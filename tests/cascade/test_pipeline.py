@@ -225,3 +225,14 @@ def test_an_organ_that_hangs_on_the_liver_by_a_neck_is_cut_off_and_told():
         assert bool(found.log.adjacent_organs) != kept and ("ml of other organs cut off" in found.log.sentence) != kept
     part = pipeline.segment(scan, loaded(tumour=lambda g: g > 999), dataclasses.replace(RULES, max_hu_difference=1.0)).log.adjacent_organs
     assert len(part) == 1 and part[0]["hu"] == 5 and part[0]["volume_ml"] == pytest.approx(ball.sum() * 0.002, rel=0.1)
+
+
+def test_slices_without_neighbours_are_each_looked_at_alone(scan):
+    """A thing on a slice of its own isn't part of the liver of a volume; of single slices it is what that slice has."""
+    scan.hu[17, 50:56, 50:56] = 100
+    together = pipeline.segment(scan, loaded(gate=lambda g: g > 90), RULES)
+    scattered = dataclasses.replace(scan, breaks=tuple(range(1, 20)))
+    apart = pipeline.segment(scattered, loaded(gate=lambda g: g > 90), RULES)
+    assert not together.labels[17].any() and (apart.labels[17] == 1).sum() == 36
+    assert np.array_equal(apart.labels[:16], together.labels[:16])  # on each slice the larger of two
+    assert apart.log.rules["min_liver_ml"] == 0 and apart.log.gate_slices == [0, 20]
