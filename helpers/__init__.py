@@ -10,8 +10,8 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "affines dicom findings folder labels names nifti pictures planes reading series "
-             "volume",
+    "scans": "acquisitions affines dicom findings folder labels names nifti pictures planes "
+             "reading series tags volume",
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions inference liver networks pipeline precision "

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,8 @@ from helpers.cascade.rules import Rules
 from helpers.intake import checks, quality_control
 from helpers.parameters import of_type, unknown, values_given
 from helpers.scans import names, pictures, reading, series
-from helpers.scans.findings import FINDINGS, Unfit, advised
-from helpers.scans.folder import cases_in
+from helpers.scans.findings import FINDINGS, advised
+from helpers.scans.folder import in_words, scan_folder
 from helpers.scans.volume import is_own_mask, write_mask
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -29,6 +30,7 @@ examples:
   python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
   python -m helpers.predict scans/patient7             a DICOM folder; segmentation-patient7.nii.gz
   python -m helpers.predict scans/patient7 --series 2  the second of several, in the order it lists
+  python -m helpers.predict scans/patient7 --acquisition 1   of a series that holds several phases
   python -m helpers.predict scan.nii.gz --set tumour_threshold=0.5 'neck_widths_mm=[]'
                                                        other rules than notebook 05's
   python -m helpers.predict slice.png --window -40 160
@@ -41,7 +43,7 @@ def main(words=None):
     processes.print_any_letter()
     options = parsed(words)
     try:
-        case = chosen_case(options.input, options.series)
+        case = chosen_case(options.input, options.series, options.acquisition)
         out = checked_output(case, options.out)
         folder = checked_run(options.run)
         rules = checked_rules(options.set)
@@ -73,6 +75,8 @@ def parsed(words):
         help=f"whose trained networks are used (default {SHIPPED}, which came along)")
     add("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
     add("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
+    add("--acquisition", default="", metavar="NAME",
+        help="which acquisition of a DICOM series that holds several, as it lists them")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda is an NVIDIA GPU")
     add("--window", type=float, nargs=2, default=(-40.0, 160.0),
         help="HU that grey 0 and 255 of a picture mean")
@@ -84,21 +88,30 @@ def parsed(words):
     return parser.parse_args(words)
 
 
-def chosen_case(source, number=None):
-    """The Case to segment: the file itself, or series `number` (from 1) of a DICOM folder.
+def chosen_case(source, number=None, acquisition=""):
+    """The Case to segment: the file itself, or series `number` (from 1) of a DICOM folder, and of
+    that an acquisition. What a folder holds besides is printed.
 
     Raises ValueError when there is nothing to read, or when several series are there and none is
     chosen.
     """
+    if source.name.upper() == "DICOMDIR" and source.is_file():
+        source = source.parent  # the index of what lies beside it
     if source.is_file():
         if number is not None:
             raise ValueError(f"{source}: is a file; --series chooses from a folder")
-        return reading.case_of(source)
+        case = reading.case_of(source)
+        if acquisition and case.layout != "DICOM":
+            raise ValueError(f"{source}: is no DICOM file; --acquisition chooses from a series")
+        return replace(case, acquisition=acquisition)
     if not source.is_dir():
         exists = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
         raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if exists
                                           else "no such file"))
-    cases = [case for case in cases_in(source) if case.layout == "DICOM"]
+    cases, ignored = scan_folder(source)
+    if ignored:
+        print(f"helpers.predict: {source}: ignored: {in_words(ignored)}", file=sys.stderr)
+    cases = [case for case in cases if case.layout == "DICOM"]
     if not cases:
         advice = "give one file, or the folder to helpers.run --data"
         raise ValueError(f"{source}: is a folder without a DICOM series; {advice}")
@@ -110,7 +123,7 @@ def chosen_case(source, number=None):
         raise ValueError(f"{source}: holds {len(cases)} series; choose one:{listed}")
     if not 1 <= (number or 1) <= len(cases):
         raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")
-    return cases[(number or 1) - 1]
+    return replace(cases[(number or 1) - 1], acquisition=acquisition)
 
 
 def checked_output(case, out):
@@ -182,33 +195,29 @@ def predict(case, folder, out, rules, options):
 def sound_scan(case, options):
     """(Volume, the (lowest, highest) HU of its windows, None where values are no HU) of a case.
 
-    What was repaired or looks odd is printed. Raises Unfit for a scan that can't be used.
+    What was repaired or looks odd is printed. Raises ValueError, with the words of notebook 01, for
+    a scan that it would quarantine.
     """
-    if names.is_picture(case.image):
-        print(f"helpers.predict: {case.image}: {FINDINGS['spacing-stand-in'][1]}", file=sys.stderr)
-        return _read(lambda: pictures.stack([case.image], options.window, options.channel),
-                     case), None
-    volume = _read(lambda: reading.read_scan(case.image), case)
-    findings, low, high, _ = quality_control.scan_findings(case, volume)
-    for code, detail in findings:
-        verdict, meaning, _ = FINDINGS[code]
-        source = case.image.parent if case.layout == "DICOM" else case.image
-        message = f"{source}: {meaning}" + (f": {detail}" if detail else "")
-        if verdict == "quarantined":
-            raise Unfit(code, message)
-        print(f"helpers.predict: {message}", file=sys.stderr)
+    volume = low = high = None
+    try:
+        if names.is_picture(case.image):
+            print(f"helpers.predict: {case.image}: {FINDINGS['spacing-stand-in'][1]}",
+                  file=sys.stderr)
+            return pictures.stack([case.image], options.window, options.channel), None
+        volume = reading.read_scan(case.image, acquisition=case.acquisition)
+        findings, low, high, _ = quality_control.scan_findings(case, volume)
+    except Exception as error:  # whatever a bad file makes a reader do
+        findings = [quality_control.fault(error, case)]
+    source = case.image.parent if case.layout == "DICOM" else case.image
+    row = quality_control.judged({}, findings)
+    if row["verdict"] == "quarantined":
+        to_do = f"; what to do: {row['to_do']}" if row["to_do"] else ""
+        raise ValueError(f"{source}: {row['reason']}{to_do}")
+    for finding in findings:
+        print(f"helpers.predict: {source}: {quality_control.judged({}, [finding])['reason']}",
+              file=sys.stderr)
     in_hu = not quality_control.NOT_HU.intersection(code for code, _ in findings)
     return volume, (low, high) if in_hu else None
-
-
-def _read(read, case):
-    try:
-        return read()
-    except (ValueError, OSError, MemoryError):
-        raise
-    except Exception as error:  # whatever else a bad file makes a reader do
-        raise Unfit("unreadable",
-                    f"{case.image}: can't be read ({type(error).__name__}: {error})") from error
 
 
 def write_picture(labels, out):

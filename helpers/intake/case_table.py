@@ -15,7 +15,7 @@ from helpers.scans.volume import both_flips
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
 COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str",
-            "mask_flip": "str"}
+            "mask_flip": "str", "acquisition": "str"}
 COLUMNS |= {"bytes": "str", "axes": "str"}
 COLUMNS |= dict.fromkeys(("slices", "rows", "columns"), "Int64")
 COLUMNS |= dict.fromkeys(("spacing_z_mm", "spacing_y_mm", "spacing_x_mm"), "float64")

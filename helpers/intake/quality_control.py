@@ -47,7 +47,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
     try:
         data = _bytes(case.image, digests)
         if data is None:
-            volume = reading.read_scan(case.image, window, channel)
+            volume = reading.read_scan(case.image, window, channel, case.acquisition)
         else:
             volume = read_volume(case.image, data)
         del data  # before the mask is read: memory holds one scan
@@ -88,9 +88,9 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
             findings += turned
     # whatever a bad file makes a reader do, it must not cost the other cases
     except Exception as error:
-        findings.append(_fault(error, case))
+        findings.append(fault(error, case))
     row["bytes"] = case_table.fingerprint(case, _changing_voxels(case, **how), digests)
-    return _judged(row, findings), histograms, lesions
+    return judged(row, findings), histograms, lesions
 
 
 def scan_findings(case, volume):
@@ -105,8 +105,8 @@ def scan_findings(case, volume):
     return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
 
 
-def _fault(error, case):
-    """The finding that an error of a reader is."""
+def fault(error, case):
+    """The finding, (code, text), that an error of a reader is."""
     if isinstance(error, MemoryError):
         return "killed", f"not enough memory: {error}"
     if not isinstance(error, (ValueError, OSError)):
@@ -147,7 +147,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
         for k, result in done:
             if isinstance(result, WorkerDied):
                 case, how = waiting[k]
-                result = _judged(_begun(case, **how),
+                result = judged(_begun(case, **how),
                                  [("killed", f"it ended with {result.how}")]), [], []
             results[to_do[k]] = result
             bar.update()
@@ -211,14 +211,15 @@ def _looked_at(item, folder):
 
 def _settings(case, how):
     """All that a result depends on besides the files."""
-    return {"rules": RULES, "notes": case.notes} | how
+    return {"rules": RULES, "notes": case.notes, "acquisition": case.acquisition} | how
 
 
 def _changing_voxels(case, window, channel, flip, mask_flip, tumour_unknown):
     """The settings that change the voxels of this case: with its bytes they decide whether a store
     is still right.
     """
-    how = [flip, mask_flip, *(["tumour-unknown"] if tumour_unknown else [])]
+    how = [flip, mask_flip, *(["tumour-unknown"] if tumour_unknown else []),
+           *([f"acquisition {case.acquisition}"] if case.acquisition else [])]
     if case.layout == "2-D slices":
         how += [*window, channel, pictures.FAT_HU, pictures.FIELD_MM]
     return how
@@ -230,6 +231,7 @@ def _begun(case, window, channel, flip, mask_flip, tumour_unknown):
         "case": case.name, "layout": case.layout, "image": runs.relative(case.image),
         "mask": runs.relative(case.mask) if case.mask else "", "channel": channel,
         "window_low": window[0], "window_high": window[1], "flip": flip, "mask_flip": mask_flip,
+        "acquisition": case.acquisition,
     }
 
 
@@ -284,8 +286,8 @@ def _by_name(text, case):
     return " ".join(text.split())
 
 
-def _judged(row, findings):
-    """The row with its verdict, and in words why and what to do."""
+def judged(row, findings):
+    """The row, a dict, with its verdict, and in words why (`reason`) and what to do (`to_do`)."""
     codes = list(dict.fromkeys(code for code, _ in findings))
     reason = "; ".join(FINDINGS[code][1] + (f": {text}" if text else "") for code, text in findings)
     to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
@@ -294,8 +296,8 @@ def _judged(row, findings):
 
 
 def _and_findings(row, more):
-    """A row of `_judged` with findings added to those that it has."""
-    added = _judged(row, more)
+    """A row of `judged` with findings added to those that it has."""
+    added = judged(row, more)
     texts = {"findings": " ", "reason": "; ", "to_do": "; "}
     joined = {
         name: between.join(filter(None, (row[name], added[name])))

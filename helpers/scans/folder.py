@@ -14,11 +14,20 @@ from helpers.scans import names, pictures, series
 
 KINDS = ("NIfTI", "picture", "DICOM")
 # endings of scans and archives that aren't read, and what to do about it
-FOREIGN = dict.fromkeys((".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".minc"),
-                        "another format: save it as .nii.gz")
 LIVER = re.compile("liver|hepar|leber|foie|organ|label|class|foreground", re.IGNORECASE)
 TUMOUR = re.compile("tumou?r|cancer|lesion|metast|mets|hcc|label|class", re.IGNORECASE)
-FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive: unpack it first")
+FOREIGN = dict.fromkeys((".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".minc",
+                         ".mnc", ".gipl", ".vtk", ".vti", ".raw", ".npy", ".npz", ".h5", ".hdf5",
+                         ".mat", ".pt", ".pkl"), "another format: save it as .nii.gz")
+FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"),
+                         "an archive: unpack it first")
+FOREIGN[".gz"] = "compressed: unpack it, or name it .nii.gz where that is what it is"
+FOREIGN |= dict.fromkeys((".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"),
+                         "a picture of another format: save it as .png")
+MOST_NAMES = 10  # of files that a line holds
+INDEX = "an index of DICOM files (DICOMDIR): the files are looked for themselves"
+MEANING = "read for what masks mean"
+OTHER = "no scan by its name, and none inside"
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Case:
     mask    a NIfTI file, the first picture of a stack of masks, or None.
     notes   findings that only a look at the whole folder gives: pairs (code, text) as in
             findings.FINDINGS.
+    acquisition  name of the one that is read where a DICOM series holds several.
     """
 
     name: str
@@ -37,6 +47,19 @@ class Case:
     image: Path
     mask: Path | None
     notes: tuple = ()
+    acquisition: str = ""
+
+
+def with_acquisitions(cases, chosen):
+    """The cases, of DICOM series that hold several acquisitions with the chosen one.
+
+    chosen   dict case -> name of the acquisition, a text or a number.
+    Raises ValueError for a case that isn't there, or isn't DICOM.
+    """
+    series_names = {case.name for case in cases if case.layout == "DICOM"}
+    if strange := sorted(set(chosen) - series_names):
+        raise ValueError(f"acquisitions: there is no DICOM case {', '.join(strange)}")
+    return [replace(case, acquisition=str(chosen.get(case.name, ""))) for case in cases]
 
 
 def cases_in(folder):
@@ -67,12 +90,13 @@ def scan_folder(folder):
     masks = [s for s in all_series if names.holds_mask(s.files[0], folder)]
     # nothing but a folder called "labels", say: they are the scans
     masks = masks if len(masks) < len(all_series) else []
-    ignored |= others | {"masks as DICOM, which aren't read": [s.files[0] for s in masks]}
+    others["masks as DICOM, which aren't read"] = [f for s in masks for f in s.files]
+    ignored |= {why: [*ignored.get(why, ()), *files] for why, files in others.items()}
     stacks, spare = pictures.find(kinds["picture"], folder)
     cases, lonely = _volumes(kinds["NIfTI"], [s for s in all_series if s not in masks], folder)
     cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
     ignored |= {"pictures that aren't slices of a scan": spare,
-                "masks whose scan is missing": lonely}
+                **lonely, OTHER: ignored.pop(OTHER, [])}
     ignored = {why: files for why, files in ignored.items() if files}
     if not cases:
         raise ValueError(
@@ -114,21 +138,25 @@ def _labels_of(file):
 
 
 def in_words(ignored):
-    """What `scan_folder` ignores, in one line: "3 × pictures that aren't slices of a scan (logo.png
-    …)"; "" for nothing.
+    """What `scan_folder` ignores, in one line: "2 × pictures that aren't slices of a scan (a.png,
+    logo.png)"; "" for nothing.
     """
-    return "; ".join(
-        f"{len(f)} × {why} ({f[0].name}{' …' if len(f) > 1 else ''})" for why, f in ignored.items()
-    )
+
+    def named(files):
+        if len(files) > MOST_NAMES:
+            return f"{files[0].name} … {files[-1].name}"
+        return ", ".join(file.name for file in files)
+
+    return "; ".join(f"{len(files)} × {why} ({named(files)})" for why, files in ignored.items())
 
 
 def _volumes(nifti, all_series, root):
-    """(cases of NIfTI files and DICOM series, masks that belong to none of them)."""
+    """(cases of NIfTI files and DICOM series, dict: why masks belong to none of them -> those)."""
     says = {path: names.holds_mask(path, root) for path in nifti}
     # nothing but files in a folder called "labels", say: they are the scans
     if all(says.values()) and not all_series:
         says = {path: names.says_mask(names.stem(path)) for path in nifti}
-    named = _named_series(all_series, root)
+    named, undecided = _named_series(all_series, root)
     scans, masks, partner = _matched(says, named, root)
     used = set(partner.values())
     if strays := [m for m in masks if m not in used and not names.says_mask(names.stem(m))
@@ -151,12 +179,15 @@ def _volumes(nifti, all_series, root):
         ]
         cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]),
                           tuple(notes if s.elsewhere else ())))
-    lonely, used = [], {file for mask in partner.values() for file in parts.get(mask, [mask])}
+    lonely = defaultdict(list)
+    used = {file for mask in partner.values() for file in parts.get(mask, [mask])}
     # its scan is missing: a case that says so
     for mask in (mask for mask in masks if mask not in used):
         image = _image_of(mask)
-        if image is None:
-            lonely.append(mask)
+        if undecided & names.keys(mask, root):
+            lonely["masks of a folder with several series: name them like one of those"].append(mask)
+        elif image is None:
+            lonely["masks whose scan is missing"].append(mask)
         else:
             cases.append(Case(_name(image), _layout(image, mask), image, mask))
     return sorted(cases, key=lambda case: names.natural(Path(case.name))), lonely
@@ -235,28 +266,34 @@ def _image_of(mask):
 
 
 def _named_series(all_series, root):
-    """dict Series -> its name and the keys of its mask.
+    """(dict Series -> its name and the keys of its mask, keys of masks that may be of several).
 
     The name is its folder's, and where that holds several, the number of the series or the end of
     its UID follows. A mask lies beside the folder or in it: a/p7/*.dcm with
-    a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz.
+    a/segmentation-p7.nii.gz, a/p7_mask.nii.gz or a/p7/mask.nii.gz; of several series that of most
+    axial slices has it.
     """
     per_folder = defaultdict(list)
     for s in all_series:
         per_folder[s.folder].append(s)
-    named = {}
+    named, undecided = {}, set()
     for folder, together in per_folder.items():
         parts, home = (folder.relative_to(root).parts,
                        (folder if folder != root else root.resolve()).name)
+        of_folder = {names.place(*parts), names.place(*parts[:-1], home)}
         if len(together) == 1:
-            named[together[0]] = home, {names.place(*parts), names.place(*parts[:-1], home)}
+            named[together[0]] = home, of_folder
             continue
         numbers = Counter(s.header.number for s in together)
+        sizes = sorted((s.header.plane == "axial", len(s.files)) for s in together)
         for s in together:
             alone = s.header.number and numbers[s.header.number] == 1
             name = f"{home}-{s.header.number if alone else f'{s.header.uid[-6:]}-{s.header.plane}'}"
-            named[s] = name, {names.place(*parts, name), names.place(*parts[:-1], name)}
-    return named
+            keys = {names.place(*parts, name), names.place(*parts[:-1], name)}
+            largest = (s.header.plane == "axial", len(s.files)) == sizes[-1] > sizes[-2]
+            named[s] = name, keys | of_folder if largest else keys
+        undecided |= of_folder if sizes[-1] == sizes[-2] else set()
+    return named, undecided
 
 
 def _named_once(cases, folder):
@@ -294,8 +331,7 @@ def _named_once(cases, folder):
 def files_by_kind(folder):
     """Files below a folder by what they are; linked folders are followed, a circle of links ends.
 
-    Hidden files, those of macOS (._volume-0.nii) among them, and files that have nothing to do with
-    scans are passed over.
+    Hidden files, those of macOS (._volume-0.nii) among them, are passed over.
 
     returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files are
               ignored -> those files).
@@ -309,10 +345,7 @@ def files_by_kind(folder):
         except OSError:
             closed.append(path)
             continue
-        if kind in KINDS:
-            kinds[kind].append(path)
-        elif kind:
-            ignored[kind].append(path)
+        (kinds if kind in KINDS else ignored)[kind].append(path)
     for group in (*kinds.values(), *ignored.values()):
         group.sort(key=names.natural)
     return kinds, ignored
@@ -325,12 +358,17 @@ def _why(error):
 
 
 def kind_of(path):
-    """Say what a file is: NIfTI, picture or DICOM; else why it isn't read, or "" when it has
-    nothing to do with scans.
-    """
+    """Say what a file is: NIfTI, picture or DICOM; else why it isn't read."""
     name = path.name.lower()
     if name.endswith(names.NIFTI):
         return "NIfTI"
     if name.endswith(names.PICTURES):
         return "picture"
-    return "DICOM" if series.is_dicom(path) else FOREIGN.get(path.suffix.lower(), "")
+    if series.is_dicom(path):
+        return "DICOM"
+    if name == "dicomdir":
+        return INDEX
+    if name == "dataset.json":
+        return MEANING
+    empty = path.is_file() and not path.stat().st_size
+    return FOREIGN.get(path.suffix.lower(), series.EMPTY if empty else OTHER)

@@ -2,7 +2,9 @@
 one affine for all.
 """
 
-from dataclasses import dataclass
+import functools
+import itertools
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ class Plane:
     hu            int16 (rows, columns).
     row, column   unit vectors along a row and down a column.
     spacing_mm    between rows, between columns.
+    marks         dict tag -> its text, of those by which acquisitions are distinguished.
     """
 
     file: Path
@@ -29,11 +32,16 @@ class Plane:
     column: np.ndarray
     spacing_mm: tuple
     thickness_mm: float
-    acquisition: str
+    marks: dict = field(default_factory=dict)
 
     @property
     def normal(self):
         return np.cross(self.row, self.column)
+
+    @functools.cached_property
+    def height(self):
+        """Where it lies along its normal, in mm."""
+        return float(self.position @ self.normal)
 
 
 def check_alike(planes):
@@ -56,33 +64,53 @@ def check_alike(planes):
 
 def in_order(planes):
     """The slices in the order in which they lie along their normal."""
-    return sorted(planes, key=lambda plane: float(plane.position @ planes[0].normal))
+    return sorted(planes, key=lambda plane: plane.height)
 
 
 def without_copies(planes):
     """(slices in order without those that repeat another one at the same place, list of (kept,
     dropped)).
-
-    Raises Unfit when two slices at one place differ.
     """
-    kept, copies = planes[:1], []
-    for plane in planes[1:]:
-        before = kept[-1]
-        if np.abs(plane.position - before.position).max() > SAME_PLACE_MM:
-            kept.append(plane)
-        elif np.array_equal(plane.hu, before.hu):
-            copies.append((before, plane))
+    kept, copies = [], []
+    for plane in planes:
+        beside = itertools.takewhile(lambda other: in_one_place(other, plane), reversed(kept))
+        same = [other for other in beside if np.array_equal(plane.hu, other.hu)]
+        if same:
+            copies.append((same[0], plane))
         else:
-            message = f"lies where {before.file.name} lies and shows something else"
-            if plane.acquisition != before.acquisition:
-                numbers = f"{before.acquisition} and {plane.acquisition}"
-                message += f"; they are of acquisitions {numbers}: put each in its own folder"
-            raise Unfit("slices-differ", f"{plane.file}: {message}")
+            kept.append(plane)
     return kept, copies
 
 
+def in_one_place(one, other):
+    """True for slices that lie less than SAME_PLACE_MM apart."""
+    return np.abs(one.position - other.position).max() <= SAME_PLACE_MM
+
+
+def check_apart(planes):
+    """Raise Unfit for two of the slices, in order, that lie at one place."""
+    for before, plane in itertools.pairwise(planes):
+        if in_one_place(before, plane):
+            message = f"lies where {before.file.name} lies and shows something else"
+            raise Unfit("slices-differ", f"{plane.file}: {message}")
+
+
+def odd_steps(heights):
+    """(usual step in mm, indices of the steps that differ from it) of heights that rise."""
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    return usual, np.flatnonzero(np.abs(steps - usual) > max(0.1 * usual, 0.1))
+
+
+def is_even(heights):
+    """True for three heights or more, rising, that lie one step apart."""
+    if len(heights) < 3 or np.diff(heights).min() <= SAME_PLACE_MM:
+        return False
+    return not len(odd_steps(heights)[1])
+
+
 def step_between(planes):
-    """(vector from a slice to the next in mm, what is uneven about the steps or "").
+    """(vector from a slice to the next in mm, findings: what is uneven about the steps).
 
     Raises Unfit for a tilted gantry, with its angle, and for a slice that lies beside the others.
     """
@@ -91,17 +119,37 @@ def step_between(planes):
         if not first.thickness_mm > 0:
             message = "is a single slice without SliceThickness, so its height isn't known"
             raise Unfit("no-place", f"{first.file}: {message}")
-        return normal * first.thickness_mm, ""
+        return normal * first.thickness_mm, []
     away = np.array([plane.position - first.position for plane in planes])
     height = away @ normal  # mm along the normal, rising
     _check_upright(planes, away, height)
-    steps = np.diff(height)
-    usual = float(np.median(steps))
-    odd = np.flatnonzero(np.abs(steps - usual) > max(0.1 * usual, 0.1))
+    usual, odd = odd_steps(height)
     if not odd.size:
-        return away[-1] / (len(planes) - 1), ""
+        return away[-1] / (len(planes) - 1), []
+    steps = np.diff(height)
+    if spacings := _spacings(steps):
+        return normal * usual, [("two-spacings", spacings)]
     named = ", ".join(f"{steps[k]:.4g} mm after {planes[k].file.name}" for k in odd[:3])
-    return normal * usual, f"{named}{more(odd)}, {usual:.4g} mm elsewhere"
+    return normal * usual, [("slices-uneven", f"{named}{more(odd)}, {usual:.4g} mm elsewhere")]
+
+
+def _spacings(steps):
+    """In words, the spacings of slices that change from one to another on the way: "20 steps of 5.2
+    mm, then 17 of 10.3 mm"; "" where single slices are missing.
+    """
+    runs = []
+    for step in steps:
+        if runs and abs(step - np.median(runs[-1])) <= max(0.1 * np.median(runs[-1]), 0.1):
+            runs[-1].append(step)
+        else:
+            runs.append([step])
+    long = [run for run in runs if len(run) >= 3]  # between two lies a step of its own at most
+    if len(long) < 2 or sum(map(len, long)) < len(steps) - len(long) + 1:
+        return ""
+    texts = [f"{len(run)}{' steps' if k == 0 else ''} of {np.median(run):.4g} mm"
+             for k, run in enumerate(long)]
+    means = [float(np.median(run)) for run in long]
+    return ", then ".join(texts) if max(means) > 1.1 * min(means) else ""
 
 
 def _check_upright(planes, away, height):

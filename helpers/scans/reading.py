@@ -34,17 +34,17 @@ def files_of(path, mask=False):
     return series.files_of(path)[0] if folder.kind_of(path) == "DICOM" else [path]
 
 
-def read_scan(image, window=(-40, 160), channel=1):
+def read_scan(image, window=(-40, 160), channel=1, acquisition=""):
     """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures
-    only.
+    only, `acquisition` for DICOM series that hold several.
     """
     image = Path(image)
     if names.is_picture(image):
         return pictures.stack(pictures.pictures_of(image), window, channel)
     kind = folder.kind_of(image)
     if kind == "DICOM":
-        return dicom.read(image)
-    if kind in folder.FOREIGN.values():
+        return dicom.read(image, acquisition)
+    if kind in (*folder.FOREIGN.values(), folder.INDEX):
         raise ValueError(f"{image}: is {kind}")
     return read_volume(image)
 
@@ -79,8 +79,9 @@ def read_row_scan(row):
     """
     # by key: `.mask` of a Series is a method of pandas
     row = row._asdict() if hasattr(row, "_asdict") else row
+    acquisition = row.get("acquisition", "")
     volume = read_scan(runs.absolute(row["image"]), (row["window_low"], row["window_high"]),
-                       int(row["channel"]))
+                       int(row["channel"]), acquisition if isinstance(acquisition, str) else "")
     return flipped(volume, row.get("flip", "") or "")
 
 

@@ -1,6 +1,8 @@
 """Which DICOM files are slices of a CT, and which of them belong together."""
 
 import functools
+import itertools
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from pydicom.filereader import read_partial
 from pydicom.uid import UID
 from tqdm import tqdm
 
-from helpers.scans import names
+from helpers.scans import names, planes, tags
 
 CT = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
@@ -22,12 +24,18 @@ PLANES = ("sagittal", "coronal", "axial")
 ENDINGS = (".dcm", ".dicom")
 # series, position and orientation stand before this tag; private tags after it can be long
 READ_UNTIL = 0x00210000
+EMPTY, NO_DICOM = "empty (0 bytes)", "no DICOM inside"
+STRAY = "DICOM pictures beside a scan (scout, bolus tracking)"
 
 
 @dataclass(frozen=True)
 class Header:
     """What a DICOM file says about itself before its pixels; `other` says why it is no slice of a
     CT, "" when it is one.
+
+    position     ImagePositionPatient in mm, None where the file (of several frames) keeps it
+                 elsewhere; `orientation` the directions of rows and columns.
+    order        InstanceNumber, None for none.
     """
 
     uid: str = ""
@@ -36,12 +44,21 @@ class Header:
     description: str = ""
     instance: str = ""
     other: str = ""
+    patient: str = ""
+    orientation: tuple = ()
+    position: tuple = None
+    order: float = None
+
+    @functools.cached_property
+    def height(self):
+        """Where it lies along its normal, in mm."""
+        return float(np.cross(self.orientation[:3], self.orientation[3:]) @ self.position)
 
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series in one folder, in natural order; slices of another plane (a
-    localiser) are another series.
+    """The files of one scan in one folder, in natural order: those of one series and plane, or of
+    several that make up one grid.
     """
 
     files: tuple
@@ -54,8 +71,8 @@ class Series:
 
 
 def is_dicom(path):
-    """True for a file with the DICOM preamble, or one without it that is named .dcm; a look at 132
-    bytes.
+    """True for a file with the DICOM preamble, one that begins like a data set without it, or one
+    that is named .dcm; a look at 132 bytes.
 
     Raises OSError when the file can't be opened.
     """
@@ -63,37 +80,69 @@ def is_dicom(path):
     if path.name.upper() == "DICOMDIR" or not path.is_file():
         return False
     with open(path, "rb") as handle:
-        return handle.read(132)[128:] == b"DICM" or path.name.lower().endswith(ENDINGS)
+        start = handle.read(132)
+    return start[128:] == b"DICM" or _begins(start) or path.name.lower().endswith(ENDINGS)
+
+
+def _begins(start):
+    """True for bytes that begin with a tag of group 2 or 8, as data sets do, and its type or
+    length.
+    """
+    for order in ("little", "big"):
+        group, element = (int.from_bytes(start[k : k + 2], order) for k in (0, 2))
+        if group in (2, 8) and element <= 0x60:
+            short = int.from_bytes(start[4:8], order) <= 64
+            return len(start) > 8 and (short or start[4:6].isalpha() and start[4:6].isupper())
+    return False
 
 
 def read_header(path):
     """The Header of one DICOM file; never raises for what the file holds."""
     try:
         with open(path, "rb") as handle:
-            tags = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
-        kind, modality = str(tags.get("SOPClassUID", "")), str(tags.get("Modality", ""))
-        uid, image_type = str(tags.get("SeriesInstanceUID", "")), tags.get("ImageType") or ()
-        row, column = np.reshape([float(v) for v in tags.get("ImageOrientationPatient") or (0,
-                                  ) * 6], (2, 3))
+            content = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
+        text = functools.partial(tags.text, content)
+        kind, modality, image_type = text("SOPClassUID"), text("Modality"), text("ImageType")
+        known = {"uid": text("SeriesInstanceUID"), "number": text("SeriesNumber"),
+                 "description": text("SeriesDescription"), "instance": text("SOPInstanceUID"),
+                 "patient": text("PatientID")}
     # a file that is cut off or no DICOM makes pydicom raise a dozen types
     except Exception as error:
         return Header(other=f"damaged ({error})")
+    orientation, position, order = (_numbers_or_none(content, name, count) for name, count in (
+        ("ImageOrientationPatient", 6), ("ImagePositionPatient", 3), ("InstanceNumber", 1)))
+    normal = np.cross(*np.reshape(orientation or (0,) * 6, (2, 3)))
+    if normal.any():  # a multi-frame file keeps it elsewhere
+        known |= {"plane": PLANES[int(np.abs(normal).argmax())], "position": position,
+                  "orientation": orientation}
+    known["order"] = order and order[0]
     if not kind and not modality:
-        return Header(other="empty (0 bytes)" if not path.stat().st_size else "no DICOM inside")
-    if kind not in CT if kind else modality != "CT":
-        return Header(other=f"DICOM, {_name_of(kind)}" if kind else f"DICOM, {modality}")
-    if "LOCALIZER" in image_type:
-        return Header(other="DICOM, localisers of a CT")
-    normal = np.cross(row, column)
-    # a multi-frame file keeps it elsewhere
-    plane = PLANES[int(np.abs(normal).argmax())] if normal.any() else ""
-    number, description = (str(tags.get(tag) or "")
-                           for tag in ("SeriesNumber", "SeriesDescription"))
-    return Header(uid, plane, number, description, str(tags.get("SOPInstanceUID", "")))
+        return Header(other=NO_DICOM if path.stat().st_size else EMPTY)
+    if not is_ct(kind, modality):
+        known["other"] = f"DICOM, {_name_of(kind)}" if kind else f"DICOM, {modality}"
+    elif "LOCALIZER" in image_type.upper():
+        known["other"] = "DICOM, localisers of a CT"
+    return Header(**known)
+
+
+def is_ct(kind, modality):
+    """True for a CT image by its class (SOPClassUID); a class without a name, newer than pydicom or
+    a vendor's own, is one by its Modality.
+    """
+    return kind in CT or modality == "CT" and UID(kind).name == kind
+
+
+def _numbers_or_none(content, name, count):
+    try:
+        numbers = tags.numbers(content, name)
+    except ValueError:  # whoever reads the slice names it
+        return None
+    return tuple(numbers.tolist()) if len(numbers) == count else None
 
 
 def _name_of(kind):
-    return UID(kind).name
+    name = UID(kind).name
+    return f"an unknown class, SOPClassUID {kind}" if name == kind else name
 
 
 def find(files):
@@ -101,50 +150,163 @@ def find(files):
 
     returns   (list of Series, dict: why files are ignored -> those files).
     """
-    together, ignored, folders, instances = (
-        defaultdict(list),
-        defaultdict(list),
-        defaultdict(set),
-        defaultdict(list),
-    )
+    headers, ignored = defaultdict(dict), defaultdict(list)
+    folders, instances = defaultdict(set), defaultdict(list)
     for path in tqdm(files, desc="DICOM headers", unit="file", disable=len(files) < 5000):
         header = read_header(path)
         if header.other:
             ignored[header.other].append(path)
             continue
-        together[path.parent, header.uid, header.plane].append((path, header))
+        headers[path.parent][path] = header
         folders[header.uid, header.plane].add(path.parent)
         instances[header.uid, header.plane].append(header.instance)
     gathered = []
-    for (folder, uid, plane), members in together.items():
-        others = folders[uid, plane] - {folder}
-        # a copy of the series, not its other half
-        whole = len(set(instances[uid, plane])) < len(instances[uid, plane])
-        elsewhere = () if whole else tuple(sorted(others))
-        gathered.append(Series(tuple(path for path, _ in members), members[0][1], elsewhere))
-    return gathered, dict(ignored)
+    for folder, of_folder in headers.items():
+        for paths in together(of_folder):
+            keys = {(of_folder[path].uid, of_folder[path].plane) for path in paths}
+            others = set().union(*(folders[key] for key in keys)) - {folder}
+            own = [instance for key in keys for instance in instances[key]]
+            # a copy of the series, not its other half
+            elsewhere = () if len(set(own)) < len(own) else tuple(sorted(others))
+            gathered.append(Series(tuple(paths), of_folder[paths[0]], elsewhere))
+    strays = _strays(gathered, headers)
+    ignored[STRAY] += [path for s in strays for path in s.files]
+    return [s for s in gathered if s not in strays], {why: f for why, f in ignored.items() if f}
+
+
+def together(headers):
+    """Lists of the files of a folder that are one scan each, in the order of their first files.
+
+    That is a series and plane; where each slice has a UID of its own, or parts have, all that make
+    up one grid.
+    headers   dict path -> Header of the slices of CTs in one folder.
+    """
+    groups, by_grid = defaultdict(list), defaultdict(list)
+    for path, header in headers.items():
+        groups[header.uid, header.plane].append(path)
+    for paths in groups.values():
+        first = headers[paths[0]]
+        placed = all(headers[path].position for path in paths)
+        grid = (first.patient, tuple(np.round(first.orientation, 3))) if placed else paths[0]
+        by_grid[grid].append(paths)
+    order = {path: k for k, path in enumerate(headers)}
+    joined = [sorted(paths, key=order.get) for parts in by_grid.values()
+              for paths in _joined(parts, headers)]
+    return sorted(joined, key=lambda paths: order[paths[0]])
+
+
+def _joined(parts, headers):
+    """Groups of files of one orientation, those joined that make up one grid."""
+    if len(parts) == 1:
+        return parts
+    parts, numbers = _pooled(parts, headers), defaultdict(list)
+    if _is_one_grid(parts, headers):
+        return [sum(parts, [])]
+    for part in parts:
+        numbers[headers[part[0]].number].append(part)
+    parts = [part for some in numbers.values() for part in (
+        [sum(some, [])] if len(some) > 1 and _is_one_grid(some, headers) else some)]
+    chains = []
+    for part in sorted(parts, key=lambda part: min(headers[path].height for path in part)):
+        for chain in chains:
+            if _is_one_grid([chain, part], headers):
+                chain += part
+                break
+        else:
+            chains.append(list(part))
+    return chains
+
+
+def _pooled(parts, headers):
+    """The groups with single files made one group: those of one SeriesNumber, or all where that
+    differs, too.
+    """
+    lone, numbers = [part[0] for part in parts if len(part) == 1], defaultdict(list)
+    if len(lone) < 3:
+        return parts
+    for path in lone:
+        numbers[headers[path].number].append(path)
+    pools = [lone] if len(numbers) > len(lone) / 3 else list(numbers.values())
+    return [*(part for part in parts if len(part) > 1), *pools]
+
+
+def _is_one_grid(parts, headers):
+    """True when groups of slices lie an even step apart and are one scan: one above the other, or
+    uneven by themselves, or numbered through. Two phases half a step apart are none of these.
+    """
+    slices = sorted((headers[path] for part in parts for path in part), key=lambda h: h.height)
+    if len(slices) < 3 or not planes.is_even([header.height for header in slices]):
+        return False
+    positions = np.array([header.position for header in slices])
+    line = np.linspace(positions[0], positions[-1], len(slices))
+    if np.abs(line - positions).max() > max(1.0, np.linalg.norm(line[1] - line[0]) / 2):
+        return False
+    heights = [sorted(headers[path].height for path in part) for part in parts]
+    ends = sorted((part[0], part[-1]) for part in heights)
+    orders = [header.order for header in slices]
+    return (all(one[1] < other[0] for one, other in itertools.pairwise(ends))
+            or any(len(part) < 3 or not planes.is_even(part) for part in heights)
+            or None not in orders and (np.all(np.diff(orders) > 0) or np.all(np.diff(orders) < 0)))
+
+
+def _strays(gathered, headers):
+    """Those series that are no scan beside one: of one or two places in the folder of a scan, or
+    scouts in a folder beside it.
+    """
+    few = [s for s in gathered if s.header.plane and _places(s, headers) < 3]
+    homes = {s.folder for s in gathered if s not in few}
+    return [s for s in few if s.folder in homes or homes and s.header.plane != "axial"]
+
+
+def _places(series, headers):
+    positions = [headers[series.folder][path].position for path in series.files]
+    return len({tuple(np.round(position, 1)) for position in positions if position is not None})
 
 
 def files_of(first):
-    """(files of the series that `first` belongs to, files beside it that can't be read as DICOM),
-    in natural order.
+    """(files of the scan that `first` belongs to, dict: why files beside it that seem to be slices
+    of it are left out -> those files), in natural order.
+
+    Raises ValueError for a file that is no slice of a CT.
     """
     first = Path(first)
     headers = _headers(first.parent, first.parent.stat().st_mtime_ns)
     wanted = headers.get(first) or read_header(first)
     if wanted.other:
         raise ValueError(f"{first}: can't be read as a slice of a CT: {wanted.other}")
-    same = [
-        path
-        for path, header in headers.items()
-        if (header.uid, header.plane) == (wanted.uid, wanted.plane)
-    ]
-    broken = [
-        path
-        for path, header in headers.items()
-        if header.other and not header.other.startswith("DICOM")
-    ]
-    return same, broken
+    slices = {path: header for path, header in headers.items() if not header.other}
+    same = next((paths for paths in together(slices) if first in paths), [first])
+    left_out = defaultdict(list)
+    for path, header in headers.items():
+        if header.other and _seems_slice(header, same, headers):
+            left_out[header.other].append(path)
+    return same, dict(left_out)
+
+
+def _seems_slice(header, same, headers):
+    """True for a file that is no slice of a CT, but was one of a scan by all that is known."""
+    first = headers.get(same[0])
+    if first is None or not header.other.startswith("DICOM"):
+        return first is not None
+    if header.uid == first.uid and header.plane in ("", first.plane):
+        return True
+    return bool(header.patient == first.patient and header.position and first.position
+                and np.allclose(header.orientation, first.orientation, atol=0.002)
+                and _continues(header, [headers[path] for path in same]))
+
+
+def _continues(header, slices):
+    """True where a slice lies whole steps beyond the ends of others."""
+    heights = sorted(other.height for other in slices)
+    if len(heights) < 2:
+        return False
+    step = (heights[-1] - heights[0]) / (len(heights) - 1)
+    steps = max(heights[0] - header.height, header.height - heights[-1]) / step
+    return bool(0.5 < steps < len(heights) and abs(steps - round(steps)) < 0.1)
+
+
+def _pattern(name):
+    return re.sub(r"\d+", "0", name.lower())
 
 
 def description(first):
@@ -158,7 +320,17 @@ def description(first):
 
 @functools.lru_cache(maxsize=4)
 def _headers(folder, changed):
-    """dict path -> Header of the DICOM files in a folder; kept, because each of its series asks."""
-    files = sorted((p for p in folder.iterdir() if not p.name.startswith(".") and is_dicom(p)),
-                   key=names.natural)
-    return {path: read_header(path) for path in files}
+    """dict path -> Header of the DICOM files in a folder, and of what is named like them and holds
+    none; kept, because each of its series asks.
+    """
+    endings = (*names.NIFTI, *names.PICTURES)
+    files = sorted((p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()
+                    and not p.name.lower().endswith(endings)), key=names.natural)
+    headers = {path: read_header(path) if is_dicom(path) else None for path in files}
+    patterns = {_pattern(path.name) for path in files if headers[path]}
+    endings = {_pattern(path.suffix) for path in files if headers[path]} - {""}
+    for path in [path for path in files if not headers[path]]:
+        empty = not path.stat().st_size
+        if _pattern(path.name) in patterns or empty and _pattern(path.suffix) in endings:
+            headers[path] = Header(other=EMPTY if empty else NO_DICOM)
+    return {path: header for path, header in headers.items() if header}

@@ -87,7 +87,7 @@ def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
     del examined[:]
     assert look(scans) == first and examined == []
     how = {"window": (-40, 160), "channel": 1, "tumour_unknown": False, "flip": "", "mask_flip": ""}
-    settings = quality_control._settings(how)
+    settings = quality_control._settings(cases_in(scans)[1], how)
     noted = case_table.recall(scans.parent / "intake", cases_in(scans)[2], settings)
     assert noted  # the new signature, so that it isn't hashed the next time
 

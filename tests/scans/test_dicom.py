@@ -7,7 +7,7 @@ import pytest
 from dicom_files import write_series
 
 from helpers.intake import case_table, phantom, quality_control
-from helpers.scans import dicom, findings, reading, series
+from helpers.scans import dicom, findings, folder, reading, series
 from helpers.scans.folder import cases_in, scan_folder
 from helpers.scans.volume import volume_from_array, write_mask
 
@@ -180,11 +180,12 @@ def test_series_without_numbers_get_the_end_of_their_uid(tmp_path):
 
 def test_slices_of_another_plane_are_another_case(tmp_path):
     def coronal(ds, k):
-        if k == 4:
+        if k > 3:
             ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+            ds.ImagePositionPatient = [-100, -120 + k, 30]
 
-    write_series(tmp_path / "p", values(), STRAIGHT, change=coronal)
-    assert {c.name.rsplit("-")[-1]: len(reading.files_of(c.image)) for c in cases_in(tmp_path)} == {"axial": 4, "coronal": 1}
+    write_series(tmp_path / "p", values((7, 6, 8)), STRAIGHT, change=coronal)
+    assert {c.name.rsplit("-")[-1]: len(reading.files_of(c.image)) for c in cases_in(tmp_path)} == {"axial": 4, "coronal": 4}
 
 
 def test_what_is_no_slice_of_a_ct_is_ignored_and_named(tmp_path):
@@ -212,8 +213,9 @@ def test_what_is_no_slice_of_a_ct_is_ignored_and_named(tmp_path):
         "DICOM, Secondary Capture Image Storage": ["screen"],
         "DICOM, Enhanced SR Storage": ["sr"],
         "DICOM, localisers of a CT": ["scout"],
-        "masks as DICOM, which aren't read": ["000.dcm"],
+        "masks as DICOM, which aren't read": [f"00{k}.dcm" for k in range(5)],
         "no DICOM inside": ["notes.dcm"],
+        folder.INDEX: ["DICOMDIR"],
     }
 
 

@@ -180,8 +180,9 @@ def test_what_is_not_read_is_said(tmp_path):
     touched(*(tmp_path / name for name in ("a.nii", "b.hdr", "b.img", "c.nrrd", "d.ZIP", "logo.png", "notes.txt")))
     cases, ignored = scan_folder(tmp_path)
     assert len(cases) == 1 and {why: [p.name for p in files] for why, files in ignored.items()} == {
-        "another format: save it as .nii.gz": ["b.hdr", "c.nrrd"],
+        "another format: save it as .nii.gz": ["b.hdr", "b.img", "c.nrrd"],
         "an archive: unpack it first": ["d.ZIP"],
+        "no scan by its name, and none inside": ["notes.txt"],
         "pictures that aren't slices of a scan": ["logo.png"],
     }
     assert "1 × an archive: unpack it first (d.ZIP)" in in_words(ignored)

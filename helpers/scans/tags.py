@@ -1,0 +1,55 @@
+"""Values of DICOM tags as they are written, so that what a writer got wrong is understood or named
+instead of raised somewhere within pydicom.
+"""
+
+import re
+
+import numpy as np
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+TEXT = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI", "UN"}
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def texts(tags, name):
+    """The values of a tag as text, without the spaces around; an empty list where it is missing or
+    empty.
+
+    tags   a pydicom Dataset.
+    name   the tag's keyword, "PixelSpacing" for example.
+    """
+    tag = tag_for_keyword(name)
+    element = tags.get_item(tag)
+    if element is None:
+        return []
+    value = element.value
+    if isinstance(value, bytes):  # not looked at by pydicom yet
+        if (element.VR or dictionary_VR(tag)) not in TEXT:
+            value = tags[tag].value
+        else:
+            value = value.decode("latin-1").split("\\")
+    if value is None:
+        return []
+    values = [value] if isinstance(value, str) or not np.iterable(value) else value
+    values = [str(v).strip(" \0\r\n\t") for v in values]
+    return values if any(values) else []
+
+
+def text(tags, name):
+    """The values of a tag in one text; "" where it is missing or empty."""
+    return "\\".join(texts(tags, name))
+
+
+def numbers(tags, name, odd=None):
+    """The values of a tag as float64 (n,), none where it is missing or empty.
+
+    odd   a set to which what was written in another way than the standard's is added, in words.
+    Raises ValueError, naming the tag, for what isn't a number, or may be two.
+    """
+    written = texts(tags, name)
+    values = [re.sub(r"\s*mm$", "", value) for value in written]
+    if not all(NUMBER.fullmatch(value) for value in values):
+        raise ValueError(f"its {name} {text(tags, name)} isn't {len(values)} numbers")
+    if odd is not None and (values != written or any("," in value for value in values)):
+        odd.add(f"{name} with {'a unit' if values != written else 'decimal commas'}")
+    return np.array([float(value.replace(",", ".")) for value in values])
