@@ -10,7 +10,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pydicom
-from dicom_files import write_series
+from dicom_files import as_written, write_series
 
 SHAPE, EDGES_MM = (48, 40, 20), (6.0, 6.0, 8.0)
 AFFINE = np.diag([-6.0, -6.0, 8.0, 1.0])  # file axes run to the patient's left, back and head
@@ -842,6 +842,184 @@ def dicom_no_dicom(at):
     (at.folder / "notes").mkdir()
     (at.folder / "notes" / "notes.dcm").write_text("no image")
     return at.folder / "notes"
+
+
+# ---- DICOM: one acquisition? ----
+
+
+def two_phases(at, tags=lambda phase, k: {}, shift_mm=4.0):
+    """Two scans in one series, the second brighter and higher."""
+    uid = pydicom.uid.generate_uid()
+    for phase, hu in enumerate((at.hu, np.where((at.hu > 20) & (at.hu < 250), at.hu + 40, at.hu).astype(np.int16))):
+
+        def change(ds, k, phase=phase):
+            as_written(ds, SeriesInstanceUID=uid, **tags(phase, k))
+            ds.ImagePositionPatient = [0, 0, 8 * k + shift_mm * phase]
+
+        write_series(at.folder / "series", hu, AFFINE, [f"{phase}-{k}" for k in range(SHAPE[2])], change)
+    return at.folder / "series"
+
+
+@kind("DICOM: two phases in one series, by AcquisitionNumber", code="acquisitions")
+def dicom_phases_by_number(at):
+    return two_phases(at, lambda phase, k: {"AcquisitionNumber": str(1 + phase)})
+
+
+@kind("DICOM: two phases in one series, by AcquisitionTime", code="acquisitions")
+def dicom_phases_by_time(at):
+    return two_phases(at, lambda phase, k: {"AcquisitionTime": f"10{15 + phase}{k:02d}"}, 0)
+
+
+@kind("DICOM: two phases in one series that no tag distinguishes", code="acquisitions")
+def dicom_phases_by_content(at):
+    return two_phases(at)
+
+
+@kind("DICOM: chest and abdomen, one above the other", "ok", "", 0)
+def dicom_above(at):
+    return at.dicom(change=lambda ds, k: setattr(ds, "AcquisitionNumber", 1 + (k < 9)))
+
+
+@kind("DICOM: slices 8 mm apart, then 16", code="two-spacings")
+def dicom_two_spacings(at):
+    return at.dicom(change=lambda ds, k: setattr(ds, "ImagePositionPatient", [0, 0, 8 * k + 8 * max(0, k - 11)]))
+
+
+@kind("DICOM: a file of several frames that don't say where they lie", code="no-place")
+def dicom_frames(at):
+    for path in sorted((folder := at.dicom()).iterdir())[1:]:
+        path.unlink()
+    ds = pydicom.dcmread(folder / "000.dcm")
+    ds.NumberOfFrames, ds.PixelData = 20, 20 * ds.PixelData
+    ds.save_as(folder / "000.dcm")
+    return folder
+
+
+# ---- DICOM: files of a folder ----
+
+
+def first_slices(at, spoil, **tags):
+    """A series of which the first five files are spoilt."""
+    folder = at.dicom(names=[f"IM{k:02d}" for k in range(SHAPE[2])], change=lambda ds, k: as_written(ds, **tags) if k < 5 else None)
+    for path in sorted(folder.iterdir())[:5]:
+        spoil(path)
+    return folder
+
+
+@kind("DICOM: the first slices lack the preamble, and no file has an ending", "ok", "", 0)
+def dicom_no_preamble(at):
+    return first_slices(at, lambda path: path.write_bytes(path.read_bytes()[132:]))
+
+
+@kind("DICOM: the first slices are Secondary Captures", "repaired", "slices-left-out", 0)
+def dicom_captures(at):
+    return first_slices(at, lambda path: None, SOPClassUID=pydicom.uid.SecondaryCaptureImageStorage)
+
+
+@kind("DICOM: the first slices say that they are localisers", "repaired", "slices-left-out", 0)
+def dicom_localisers(at):
+    return first_slices(at, lambda path: None, ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
+
+
+@kind("DICOM: the first slices are empty, and no file has an ending", "repaired", "slices-unreadable", 0)
+def dicom_first_empty(at):
+    return first_slices(at, lambda path: path.write_bytes(b""))
+
+
+@kind("DICOM: the first slices are gone", "ok", "begins-late", 0)
+def dicom_first_gone(at):
+    return first_slices(at, lambda path: path.unlink())
+
+
+@kind("DICOM: a DICOMDIR beside the series", "ok", "", 0)
+def dicom_index(at):
+    at.dicom()
+    (at.folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    return at.folder / "DICOMDIR"
+
+
+@kind("an array of numpy, .npy", "left out", "another format: save it as .nii.gz", 1, 0)
+def numpy_array(at):
+    np.save(at.folder / "scan.npy", at.hu)
+    return at.folder / "scan.npy"
+
+
+@kind("a stack as .tif", "left out", "a picture of another format: save it as .png", 1, 0)
+def tiff(at):
+    cv2.imencode(".tif", at.hu[:, :, 9].astype(np.uint8))[1].tofile(at.folder / "scan.tif")
+    return at.folder / "scan.tif"
+
+
+# ---- DICOM: what a series is ----
+
+
+@kind("DICOM: a coronal scout in the folder", "ok", "no-labels", 0)
+def dicom_scout(at):
+    folder, hu, at.hu = at.dicom(), at.hu, at.hu[:, :, :1]
+    at.dicom(names=["scout.dcm"], number=9, change=lambda ds, k: setattr(ds, "ImageOrientationPatient", [1, 0, 0, 0, 0, -1]))
+    at.hu = hu
+    return folder
+
+
+@kind("DICOM: a SeriesInstanceUID for each slice", "ok", "no-labels", 0)
+def dicom_uids(at):
+    return at.dicom(change=lambda ds, k: setattr(ds, "SeriesInstanceUID", pydicom.uid.generate_uid()))
+
+
+@kind("DICOM: a SeriesInstanceUID for each half", "ok", "no-labels", 0)
+def dicom_halves(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, SeriesInstanceUID=f"1.2.{k // 10}", SeriesNumber=str(k // 10)))
+
+
+@kind("DICOM: pictures for bolus tracking in the folder", "ok", "no-labels", 0)
+def dicom_bolus(at):
+    folder = at.dicom()
+    at.dicom(names=[f"s{k}" for k in range(SHAPE[2])], number=9, change=lambda ds, k: setattr(ds, "ImagePositionPatient", [0, 0, 80]))
+    return folder
+
+
+# ---- DICOM: values ----
+
+
+@kind("DICOM: decimal commas", "repaired", "tags-odd", 0)
+def dicom_commas(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, PixelSpacing="6,0\\6,0", SliceThickness="8,0"))
+
+
+@kind("DICOM: RescaleType Hounsfield Unit", "repaired", "tags-odd", 0)
+def dicom_hounsfield(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, RescaleType="Hounsfield Unit"))
+
+
+@kind("DICOM: CT For Processing, a class newer than pydicom", "repaired", "tags-odd", 0)
+def dicom_for_processing(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, SOPClassUID="1.2.840.10008.5.1.4.1.1.2.3"))
+
+
+@kind("DICOM: an empty rescale intercept", code="not-rescaled")
+def dicom_empty_intercept(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, RescaleIntercept=""))
+
+
+@kind("DICOM: a rescale intercept that is empty in one slice", code="slices-differ")
+def dicom_one_empty_intercept(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, RescaleIntercept="") if k == 9 else None)
+
+
+@kind("DICOM: padding of 63536 in unsigned pixels, -2000 by its tag", "repaired", "padding", 0)
+def dicom_padding(at):
+    def change(ds, k):
+        pixels = np.frombuffer(ds.PixelData, np.uint16).copy()
+        pixels[:100] = 63536
+        ds.PixelRepresentation, ds.PixelData = 0, pixels.tobytes()
+        ds.add_new("PixelPaddingValue", "SS", -2000)
+
+    return at.dicom(change=change)
+
+
+@kind("DICOM: a spacing that isn't a number", code="no-place")
+def dicom_no_number(at):
+    return at.dicom(change=lambda ds, k: as_written(ds, PixelSpacing="6.0 x 6.0") if k == 9 else None)
 
 
 # ---- pictures ----

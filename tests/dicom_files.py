@@ -2,7 +2,10 @@
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 
@@ -43,3 +46,10 @@ def write_series(folder, hu, affine, names=None, change=lambda ds, k: None, slop
             pydicom.dcmwrite(path, ds, implicit_vr=False, little_endian=True)
         paths.append(path)
     return paths
+
+
+def as_written(ds, **texts):
+    """Put texts into tags as another program may have written them, whatever pydicom thinks of it."""
+    for name, text in texts.items():
+        tag, value = Tag(tag_for_keyword(name)), text.encode() + b" " * (len(text) % 2)
+        ds._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)

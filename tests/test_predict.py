@@ -12,6 +12,8 @@ from known_networks import loaded
 
 from helpers import predict
 from helpers.cascade import weights
+from helpers.intake import quality_control
+from helpers.scans.folder import scan_folder
 
 AFFINE = np.array([[-5.0, 0, 0, 90], [0, -5, 0, 80], [0, 0, 5, -300], [0, 0, 0, 1]])
 
@@ -72,6 +74,68 @@ def test_series_with_a_missing_slice_is_refused_and_leaves_nothing(known, capsys
     assert called(known / "p7") == predict.FAILED
     assert "p7: slices are missing" in (err := capsys.readouterr().err) and "10 mm after 008.dcm, 5 mm elsewhere" in err
     assert not list((known / "here").iterdir())
+
+
+def two_phases(folder):
+    """Two scans half a step apart in one series, as AcquisitionNumber 1 and 2; the second has no liver."""
+    for number, hu in ((1, scan()), (2, np.minimum(scan(), 50))):
+
+        def change(ds, k, number=number):
+            ds.SeriesInstanceUID, ds.AcquisitionNumber = "1.2.3", number
+
+        affine = AFFINE + 2.5 * (number - 1) * np.eye(4)[2][:, None] * np.eye(4)[3]
+        write_series(folder, hu, affine, [f"{number}-{k}" for k in range(20)], change)
+
+
+def test_one_of_several_acquisitions_is_chosen(known, capsys):
+    two_phases(known / "p7")
+    assert called(known / "p7") == predict.FAILED
+    err = capsys.readouterr().err
+    assert "2 acquisitions, distinguished by AcquisitionNumber: 1 (20 slices, 5 mm apart), 2 (20" in err and "--acquisition" in err
+    assert called(known / "p7", "--acquisition", 3) == predict.FAILED and "there is no acquisition '3'" in capsys.readouterr().err
+    assert called(known / "p7", "--acquisition", 1) == predict.DONE
+    assert np.array_equal(np.asarray(nib.load("segmentation-p7.nii.gz").dataobj), scan() == 100)
+    assert called(known / "p7" / "2-4", "--acquisition", 2, "-o", "two.nii.gz") == predict.DONE
+    assert not np.asarray(nib.load("two.nii.gz").dataobj).any()
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
+    capsys.readouterr()
+    assert called(known / "a.nii", "--acquisition", 1) == predict.USAGE and "is no DICOM file" in capsys.readouterr().err
+
+
+def test_what_a_folder_holds_besides_is_named(known, capsys):
+    def coronal(ds, k):
+        ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+
+    write_series(known / "p7", scan(), AFFINE)
+    write_series(known / "p7", scan()[:, :, :1], AFFINE, ["scout"], coronal)
+    (known / "p7" / "notes.txt").write_text("x")
+    assert called(known / "p7") == predict.DONE
+    assert "p7: ignored: 1 × DICOM pictures beside a scan" in (err := capsys.readouterr().err) and "(notes.txt)" in err and "(scout)" in err
+
+
+def test_a_dicomdir_stands_for_its_folder(known):
+    write_series(known / "p7" / "IMAGES", scan(), AFFINE)
+    (known / "p7" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    assert called(known / "p7" / "DICOMDIR", "-o", "out.nii") == predict.DONE and nib.load("out.nii").shape == (64, 56, 20)
+
+
+@pytest.mark.parametrize("kind", ["phases", "gap", "offset", "grey", "cut off"])
+def test_a_scan_is_refused_with_the_words_of_01(known, capsys, kind):
+    source = known / "p7"
+    if kind == "phases":
+        two_phases(source)
+    elif kind == "gap":
+        write_series(source, scan(), AFFINE)[9].unlink()
+    else:
+        source = known / "p7.nii"
+        hu = {"offset": scan() + np.int16(1024), "grey": np.uint8(scan() > 0), "cut off": scan()}[kind]
+        nib.save(nib.Nifti1Image(hu, AFFINE), source)
+        source.write_bytes(source.read_bytes()[: -9 if kind == "cut off" else None])
+    row = quality_control.examine(scan_folder(source if source.is_dir() else known)[0][0])[0]
+    assert row["verdict"] == "quarantined"
+    assert called(source) == predict.FAILED
+    reason = row["reason"].removesuffix("; there is no mask; the case can be predicted, not trained or scored")
+    assert f"helpers.predict: {source}: {reason}; what to do: {row['to_do']}\n" in capsys.readouterr().err
 
 
 def test_repair_is_said(known, capsys):

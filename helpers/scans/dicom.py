@@ -119,8 +119,8 @@ def _plane(stored, frame, content, file, counts):
     except Unfit:
         thickness_mm = 0.0
     hu = to_hu(stored, frame, content, file, counts)
-    marks = {tag: text for tag in acquisitions.TAGS
-             if (text := tags.text(frame, tag) or tags.text(content, tag))}
+    marks = {tag: text for source in ([content] if frame is content else [content, frame])
+             for tag in acquisitions.TAGS if (text := tags.text(source, tag))}
     return planes.Plane(file, hu, position, row, column, tuple(spacing_mm.tolist()), thickness_mm,
                         marks)
 

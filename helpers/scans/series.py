@@ -102,7 +102,7 @@ def read_header(path):
         with open(path, "rb") as handle:
             content = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
         text = functools.partial(tags.text, content)
-        kind, modality, image_type = text("SOPClassUID"), text("Modality"), text("ImageType")
+        kind, modality, image_type = text("SOPClassUID"), text("Modality").upper(), text("ImageType")
         known = {"uid": text("SeriesInstanceUID"), "number": text("SeriesNumber"),
                  "description": text("SeriesDescription"), "instance": text("SOPInstanceUID"),
                  "patient": text("PatientID")}
@@ -181,9 +181,13 @@ def together(headers):
     up one grid.
     headers   dict path -> Header of the slices of CTs in one folder.
     """
-    groups, by_grid = defaultdict(list), defaultdict(list)
+    groups, by_grid, of_uid = defaultdict(list), defaultdict(list), defaultdict(set)
+    for header in headers.values():
+        of_uid[header.uid].update({header.plane} - {""})
     for path, header in headers.items():
-        groups[header.uid, header.plane].append(path)
+        # a slice whose orientation can't be read is one of its series: reading it says so
+        plane = header.plane or "".join(sorted(of_uid[header.uid]))
+        groups[header.uid, plane].append(path)
     for paths in groups.values():
         first = headers[paths[0]]
         placed = all(headers[path].position for path in paths)

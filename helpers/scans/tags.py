@@ -2,10 +2,12 @@
 instead of raised somewhere within pydicom.
 """
 
+import functools
 import re
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.tag import Tag
 
 TEXT = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI", "UN"}
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -18,13 +20,13 @@ def texts(tags, name):
     tags   a pydicom Dataset.
     name   the tag's keyword, "PixelSpacing" for example.
     """
-    tag = tag_for_keyword(name)
-    element = tags.get_item(tag)
-    if element is None:
+    tag, usual = _known(name)
+    if tag not in tags.keys():
         return []
+    element = tags.get_item(tag)
     value = element.value
     if isinstance(value, bytes):  # not looked at by pydicom yet
-        if (element.VR or dictionary_VR(tag)) not in TEXT:
+        if (element.VR or usual) not in TEXT:
             value = tags[tag].value
         else:
             value = value.decode("latin-1").split("\\")
@@ -33,6 +35,13 @@ def texts(tags, name):
     values = [value] if isinstance(value, str) or not np.iterable(value) else value
     values = [str(v).strip(" \0\r\n\t") for v in values]
     return values if any(values) else []
+
+
+@functools.cache
+def _known(name):
+    """(tag, the type that the standard gives it) of a keyword."""
+    tag = Tag(tag_for_keyword(name))
+    return tag, dictionary_VR(tag)
 
 
 def text(tags, name):

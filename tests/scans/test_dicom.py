@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_series
+from dicom_files import as_written, write_series
 
 from helpers.intake import case_table, phantom, quality_control
 from helpers.scans import dicom, findings, folder, reading, series
@@ -242,6 +242,11 @@ def setting(k, **tags):
     return change
 
 
+def text_in(k, **texts):
+    """A change of slice k, of all for None: what stands in tags, as it is written."""
+    return lambda ds, at: as_written(ds, **texts) if k in (None, at) else None
+
+
 def tilted(ds, k):
     ds.ImagePositionPatient = [-100, -120 + 2.5 * k * np.tan(np.radians(12)), 30 + 2.5 * k]
 
@@ -272,6 +277,12 @@ WRONG = [
     ("spacing-absurd", setting(2, PixelSpacing=[0, 0.7]), r"002.dcm: has PixelSpacing \[0.0, 0.7\]"),
     ("no-numbers", setting(2, RescaleType="Z_EFF"), "002.dcm: its values are Z_EFF, not Hounsfield units"),
     ("no-numbers", setting(2, RescaleSlope=0), "002.dcm: has a rescale slope of 0.0"),
+    ("slices-differ", text_in(2, RescaleIntercept=""), "002.dcm: lacks RescaleIntercept, which other slices of it have"),
+    ("no-numbers", text_in(2, RescaleIntercept="nan"), "002.dcm: its RescaleIntercept nan isn't 1 numbers"),
+    ("no-numbers", text_in(2, RescaleSlope="1\\2"), "002.dcm: its RescaleSlope .* isn't 1 numbers"),
+    ("no-place", text_in(2, PixelSpacing="1.000,8\\0.7"), "002.dcm: its PixelSpacing 1.000,8.0.7 isn't 2 numbers"),
+    ("no-place", text_in(2, ImageOrientationPatient="1\\0\\0\\0\\1"), "002.dcm: its ImageOrientationPatient .* isn't 6 numbers"),
+    ("no-numbers", lambda ds, k: setattr(ds, "ModalityLUTSequence", [pydicom.Dataset()]), r"000.dcm: .*\(ModalityLUTSequence\)"),
     ("truncated", setting(1, PixelData=b"\0\0"), "001.dcm: its pixels can't be read, so it is damaged or cut off"),
     ("truncated", setting(1, PixelData=None), "001.dcm: holds no pixels"),
 ]  # fmt: skip
@@ -284,6 +295,64 @@ def test_series_that_cannot_be_read_says_which_file_and_why(tmp_path, code, chan
         read(tmp_path)
     row = quality_control.examine(one_case(tmp_path))[0]
     assert (row["verdict"], row["findings"]) == ("quarantined", code)
+
+
+UNDERSTOOD = {
+    "decimal commas in PixelSpacing": (text_in(None, PixelSpacing="0,8\\0,7"), "PixelSpacing with decimal commas in 5 slices"),
+    "decimal commas in a position": (text_in(2, ImagePositionPatient="-100,0\\-120,0\\35,0"), "ImagePositionPatient with decimal commas in 1 slices"),
+    "a decimal comma in SliceThickness": (text_in(None, SliceThickness="2,5"), "SliceThickness with decimal commas in 5 slices"),
+    "decimal commas in the rescaling": (text_in(None, RescaleSlope="1,0", RescaleIntercept="-1024,0"), "RescaleIntercept with decimal commas"),
+    "a unit": (text_in(None, SliceThickness="2.5 mm"), "SliceThickness with a unit in 5 slices"),
+    "an empty slope": (text_in(None, RescaleSlope=""), "an empty RescaleSlope as 1 in 5 slices"),
+    "Hounsfield Unit": (text_in(None, RescaleType="Hounsfield Unit"), "RescaleType 'Hounsfield Unit' as HU in 5 slices"),
+    "HOUNSFIELD UNITS": (text_in(None, RescaleType="HOUNSFIELD UNITS"), "as HU in 5 slices"),
+    "hu": (text_in(1, RescaleType="hu"), "RescaleType 'hu' as HU in 1 slices"),
+    "CT For Processing": (text_in(None, SOPClassUID="1.2.840.10008.5.1.4.1.1.2.3"), "SOPClassUID 1.2.840.10008.5.1.4.1.1.2.3 as CT Image Storage"),
+    "a vendor's class": (text_in(None, SOPClassUID="1.3.12.2.1107.5.99"), "SOPClassUID 1.3.12.2.1107.5.99 as CT Image Storage"),
+    "nothing that matters": (text_in(None, SeriesNumber="2a", InstanceNumber="1.0", AcquisitionNumber="x", KVP="", SliceThickness="thin"), ""),
+    "spaces and zeros": (text_in(None, PixelSpacing=" 0.80 \\ 7.0E-1 ", RescaleType=" HU"), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNDERSTOOD)
+def test_values_that_are_clear_are_read_with_a_note(tmp_path, kind):
+    change, note = UNDERSTOOD[kind]
+    hu = values() // 2
+    write_series(tmp_path / "p", hu, STRAIGHT, change=change)
+    volume = read(tmp_path)
+    assert np.array_equal(volume.hu, hu.transpose(2, 1, 0)) and np.allclose(volume.affine, STRAIGHT, atol=1e-6)
+    assert [code for code, _ in volume.notes] == (["tags-odd"] if note else []) and note in "".join(text for _, text in volume.notes)
+    assert quality_control.examine(one_case(tmp_path))[0]["verdict"] == ("repaired" if note else "ok")
+
+
+@pytest.mark.parametrize("stored, tag, signed, bits", [(63536, -2000, 0, 16), (63536, -2000, 0, 12), (-2000, 63536, 1, 16), (-2000, -2000, 1, 12)])
+def test_padding_is_known_however_its_sign_is_written(tmp_path, stored, tag, signed, bits):
+    """63536 and -2000 are the same 16 bits; of 12 they leave 2096, which would be bone."""
+    hu = values() // 2
+
+    def change(ds, k):
+        pixels = (hu[:, :, k].T.astype(np.int64) + 1024).astype(np.uint16)
+        pixels[0, :3] = stored % 65536
+        ds.PixelRepresentation, ds.BitsStored, ds.HighBit, ds.PixelData = signed, bits, bits - 1, pixels.tobytes()
+        ds.add_new("PixelPaddingValue", "SS" if tag < 0 else "US", tag)
+
+    write_series(tmp_path / "p", hu, STRAIGHT, change=change)
+    volume = read(tmp_path)
+    expected = hu.transpose(2, 1, 0).copy()
+    expected[:, 0, :3] = -1024
+    assert np.array_equal(volume.hu, expected) and volume.notes == (("padding", "15 voxels became -1024 HU"),)
+
+
+def test_bits_above_those_stored_are_no_values(tmp_path):
+    """Graphics may lie in the upper four of 16 bits."""
+
+    def change(ds, k):
+        pixels = np.frombuffer(ds.PixelData, np.uint16) | 0x3000
+        ds.PixelRepresentation, ds.BitsStored, ds.HighBit, ds.PixelData = 0, 12, 11, pixels.tobytes()
+
+    hu = values() // 2
+    write_series(tmp_path / "p", hu, STRAIGHT, change=change)
+    assert np.array_equal(read(tmp_path).hu, hu.transpose(2, 1, 0))
 
 
 def missing(folder):
@@ -323,6 +392,14 @@ def in_hu_already(folder):
         ds.save_as(path)
 
 
+def in_hu_with_empty_tag(folder):
+    in_hu_already(folder)
+    for path in folder.iterdir():
+        ds = pydicom.dcmread(path)
+        as_written(ds, RescaleIntercept="")
+        ds.save_as(path)
+
+
 FOUND = [
     ("slices-uneven", missing, "quarantined", "5 mm after 001.dcm, 2.5 mm elsewhere"),
     ("slices-duplicate", doubled, "repaired", "copy.dcm is 002.dcm"),
@@ -331,6 +408,7 @@ FOUND = [
     ("padding", tag_set(PixelPaddingValue=24), "repaired", "1 voxels became -1024 HU"),
     ("padding-kept", tag_set(PixelPaddingValue=1064), "ok", "1 voxels between -900 and 3000 HU"),
     ("rescale-missing", in_hu_already, "ok", "in 5 slices"),
+    ("rescale-missing", in_hu_with_empty_tag, "ok", "in 5 slices"),
 ]
 
 
