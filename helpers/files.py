@@ -159,6 +159,17 @@ def read_json(path):
     return json.loads(Path(path).read_text(encoding="utf8"))
 
 
+def recorded(file):
+    """The dict that a JSON file holds; an empty one where there is no such file, or a damaged
+    one.
+    """
+    try:
+        record = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def write_csv(path, frame):
     """Write a pandas DataFrame without its index."""
     with written_whole(path) as beside:

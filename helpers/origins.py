@@ -15,17 +15,6 @@ def plain(values):
     return json.loads(json.dumps(values))
 
 
-def recorded(file):
-    """The dict that a JSON file holds; an empty one where there is no such file, or a damaged
-    one.
-    """
-    try:
-        record = files.read_json(file)
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def differing(old, new):
     """Names under which two dicts of plain values differ: those of the new one, then those that
     only the old one has.
@@ -47,7 +36,7 @@ def is_current(record, made_of, whole=()):
 
     record  a dict, or the JSON file that holds it; it may hold other names too.
     """
-    record = record if isinstance(record, dict) else recorded(record)
+    record = record if isinstance(record, dict) else files.recorded(record)
     noted = {name: record[name] for name in made_of if name in record}
     same = bool(record) and not differing(noted, made_of)
     return same and all(Path(file).is_file() for file in whole)
@@ -59,7 +48,7 @@ def remembered(file, made_of, make):
     """
     if not is_current(file, {"made_of": made_of}):
         files.write_json(file, {"made_of": made_of, "result": make()})
-    return recorded(file)["result"]
+    return files.recorded(file)["result"]
 
 
 def signature(path):

@@ -34,7 +34,7 @@ class Step:
         """Why the stage has to run, a sentence each; empty when it is up to date."""
         if not self.stamp.is_file():
             return ["it has not run yet"]
-        stamp = origins.recorded(self.stamp)
+        stamp = files.recorded(self.stamp)
         if not stamp:
             return [f"its stamp {self.stamp.name} can't be read"]
         if stamp["state"] != "done":
@@ -56,7 +56,7 @@ class Step:
         """What the stamp says: "begun", "paused", "done", or "" where there is none that can be
         read.
         """
-        return origins.recorded(self.stamp).get("state", "")
+        return files.recorded(self.stamp).get("state", "")
 
     def done(self, writes, sentence="done"):
         """Write the stamp: the last thing a stage does."""

@@ -42,7 +42,7 @@ def test_a_record_is_current_while_its_values_and_files_are(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", '{"bytes": "a', "\0"])
 def test_a_damaged_record_is_current_for_nothing(tmp_path, content):
     (tmp_path / "r.json").write_text(content)
-    assert origins.recorded(tmp_path / "r.json") == {}
+    assert files.recorded(tmp_path / "r.json") == {}
     assert not origins.is_current(tmp_path / "r.json", {"bytes": "a"})
 
 

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from helpers import files, origins, processes
+from helpers import files, processes
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -80,7 +80,7 @@ def remembered_precision(folder, network, example, device, wanted="auto"):
     if wanted not in ("auto", *HALF) or wanted != "auto" and device.type != "cpu":
         return wanted
     file, key = folder / "precision.json", " ".join((device.type, wanted)).removesuffix(" auto")
-    known = origins.recorded(file)
+    known = files.recorded(file)
     if key not in known:
         known[key] = _tried_apart(network, example, device, wanted)
         files.write_json(file, known)

@@ -68,7 +68,7 @@ class Race:
             now[path.name] = files.short_hash(path)
         if not file.is_file():
             files.write_json(file, now)
-        if differs := origins.differing(origins.recorded(file), now):
+        if differs := origins.differing(files.recorded(file), now):
             raise ValueError(
                 f"the race of {self.minutes:g} minutes began with other {', '.join(differs)}: "
                 f"put them back, or delete {self.scratch}, {self.table} and everything of the runs "

@@ -160,7 +160,7 @@ def recall(folder, case, settings, how=None):
           was only copied or touched isn't examined again. None doesn't read them: other signatures
           are a change.
     """
-    record, now = origins.recorded(record_of(folder, case)), signatures(case)
+    record, now = files.recorded(record_of(folder, case)), signatures(case)
     if not origins.is_current(record, {"settings": settings}):
         return None
     if not origins.is_current(record, {"signatures": now}):

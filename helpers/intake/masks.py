@@ -7,8 +7,8 @@ import numpy as np
 
 from helpers.intake import checks
 from helpers.scans import affines, nifti, reading
-from helpers.scans.names import is_picture
 from helpers.scans.labels import alignment, place_mask, standard_labels
+from helpers.scans.names import is_picture
 from helpers.scans.volume import box_of, diameter_mm, turned_over, widened
 
 OF_TUMOUR = ("tumour_ml", "lesions", "tumour_slices", "tumour_hu")

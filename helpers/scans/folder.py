@@ -8,8 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers import origins
-from helpers.files import as_text, files_below, not_text
+from helpers.files import as_text, files_below, not_text, recorded
 from helpers.scans import names, pictures, series
 
 KINDS = ("NIfTI", "picture", "DICOM")
@@ -126,7 +125,7 @@ def _with_meaning(case, root):
 
 def _labels_of(file):
     """dict label -> its names, as a dataset.json of MSD or nnU-Net gives them; empty for none."""
-    record = origins.recorded(file).get("labels")
+    record = recorded(file).get("labels")
     meaning = defaultdict(list)
     for one, other in record.items() if isinstance(record, dict) else ():
         # {"1": "liver"} of MSD, {"liver": 1} and {"liver": [1, 2]} of nnU-Net
