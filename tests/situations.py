@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 from conftest import command
@@ -14,6 +15,7 @@ from corpus import Place
 from helpers import predict, run, runs
 from helpers.intake import case_table, quality_control
 from helpers.scans.folder import cases_in
+from helpers.slices import patients
 
 SITUATIONS = []  # functions (root) -> (exit codes as text, what a person sees, True when all is as it should be)
 
@@ -162,6 +164,68 @@ def emptied_table(root):
         except ValueError as error:
             said.append(str(error))
     return "1", said[-1] if said else "", len(said) == 2 and all("cases.csv" in s and "run 01" in s for s in said)
+
+
+def refused_groups(root, listed, cases, encoding="utf8"):
+    """What `patient_groups` says of a groups_csv with these names, each of the patient p."""
+    (root / "groups.csv").write_bytes("".join(["case,group\n", *(f"{name},p\n" for name in listed)]).encode(encoding))
+    try:
+        return str(patients.patient_groups(cases, root / "groups.csv"))
+    except ValueError as error:
+        return f"refused: {error}"
+
+
+@situation("groups_csv without the leading zeros that a spreadsheet took")
+def groups_without_zeros(root):
+    seen = refused_groups(root, ["7", "8"], ["007", "008", "009"])
+    return "–", seen, "'7' (perhaps '007'), '8' (perhaps '008')" in seen
+
+
+@situation("groups_csv with a slip in a name")
+def groups_with_a_slip(root):
+    seen = refused_groups(root, ["livre_3", "liver_4"], ["liver_3", "liver_4"])
+    return "–", seen, "'livre_3' (perhaps 'liver_3')" in seen
+
+
+@situation("groups_csv in Windows' encoding, with umlauts")
+def groups_in_cp1252(root):
+    seen = refused_groups(root, ["Müller", "Jäger"], ["Müller", "Jäger"], "cp1252")
+    return "–", seen, seen == "{'Müller': 'p', 'Jäger': 'p'}"
+
+
+@situation("01 in a terminal that knows ASCII only, where another Python's kernel is registered")
+def poor_terminal(root):
+    kernel = root / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text('{"argv": ["/usr/bin/false", "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}')
+    env = os.environ | {"CASCADE_LIVER_ROOT": str(root), "PYTHONIOENCODING": "ascii", "JUPYTER_PATH": str(root / "jupyter")}
+    words = [sys.executable, "-m", "helpers.run", "--run", "r", "--data", sound(root / "scans", [1, 2]), "--only", "01"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    return done.returncode, last_line(done.stdout, "cases: "), done.returncode == 0 and "2 cases: 2 ok" in done.stdout
+
+
+@situation("`helpers.predict -o` where nothing can be written")
+def nowhere_to_write(root):
+    code, seen = refused(predict.main, [Place(root / "scans", 1).save(), "--run", "known", "-o", "/proc/mask.nii.gz"])
+    return code, seen, code == 1 and "/proc/mask.nii.gz" in seen and "choose another folder" in seen
+
+
+@situation("a virus scanner denies the rename of a mask once, and the disk can't flush")
+def denied_once(root):
+    denials = [PermissionError(13, "Permission denied"), OSError(22, "Invalid argument")]
+
+    def once(real, error):
+        def call(*words):
+            if error in denials:
+                denials.remove(error)
+                raise error
+            return real(*words)
+
+        return call
+
+    with mock.patch("os.replace", once(os.replace, denials[0])), mock.patch("os.fsync", once(os.fsync, denials[1])):
+        code, seen = refused(predict.main, [Place(root / "scans", 1).save(), "--run", "known", "-o", root / "mask.nii.gz"])
+    return code, seen or "wrote the mask", code == 0 and not denials and (root / "mask.nii.gz").is_file() and not half_files(root)
 
 
 @situation("two processes at once on one run: 01 and 02")
