@@ -13,6 +13,7 @@ from helpers.parameters import listed
 from helpers.processes import WorkerDied, cores, parallel_map
 from helpers.runs import Run
 from helpers.scans import reading
+from helpers.scans.findings import in_words
 from helpers.scans.labels import read_mask
 from helpers.scans.volume import with_likely_spacing
 from helpers.scoring import attribution, case_scores, metrics, probabilities
@@ -130,6 +131,14 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     return scored
 
 
+def _or_say(score, row, **more):
+    """`score_one`, or a sentence for a case whose scan or reference can't be read any more."""
+    try:
+        return score(row, **more)
+    except Exception as error:
+        return f"{row['case']}: {in_words(error, row['image'])}"
+
+
 def read_prediction(path, volume):
     """A predicted mask on its scan's grid, labels 0, 1, 2. Raises ValueError, naming the file."""
     if not path.is_file():
@@ -194,14 +203,14 @@ def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
     """The tables (`case_scores.tables`) of rows of `cases_of`, predicted by the runs they name.
 
     Raises FileNotFoundError when one of the runs has no predictions at all; RuntimeError, when all
-    others are scored, that names cases whose reference alone ends the process that reads it.
+    others are scored, that names cases whose scan or reference can't be read, or ends the process.
     """
     for run in map(Run, rows.run.unique()):
         if not run.predictions.is_dir():
             raise FileNotFoundError(
                 f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first"
             )
-    work = partial(score_one, tolerances_mm=tuple(tolerances_mm))
+    work = partial(_or_say, score_one, tolerances_mm=tuple(tolerances_mm))
     scored = score_all([(row["case"], row) for row in rows.to_dict("records")], work, workers)
     if lost := [sentence for sentence in scored if isinstance(sentence, str)]:
         raise RuntimeError(f"{len(lost)} of {len(scored)} cases can't be scored: {'; '.join(lost)}")

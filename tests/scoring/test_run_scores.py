@@ -124,6 +124,15 @@ def test_a_scorer_that_is_killed_costs_its_own_case(folds, tmp_path, monkeypatch
     assert tables["lesions"].lost_by.tolist() == [""] * 7  # three times two lesions, one without an explanation
 
 
+def test_cases_that_cannot_be_read_any_more_are_all_named(folds):
+    rows = run_scores.cases_of_all(folds, "val")
+    for row in rows[:2].itertuples():
+        runs.absolute(row.image).write_bytes(b"")
+    with pytest.raises(RuntimeError, match=f"2 of {len(rows)} cases can't be scored") as raised:
+        run_scores.score_rows(rows, workers=1)
+    assert all(f"{case}: " in str(raised.value) for case in rows.case[:2]) and "is empty" in str(raised.value)
+
+
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
     tables = case_scores.tables([case_scores.score("NA", labels(), labels(), (2.0, 1.0, 1.0))[0]])
     tables["cases"] = tables["cases"].assign(group="007")
