@@ -10,7 +10,7 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "acquisitions affines dicom findings folder labels names nifti pictures planes "
+    "scans": "acquisitions affines dicom findings folder grids labels names nifti pictures planes "
              "reading series tags volume",
     "intake": "anatomy case_table checks duplicates masks phantom quality_control",
     "slices": "lists patients pixels recipe splits store",

@@ -104,8 +104,9 @@ def _plane(stored, frame, content, file, counts):
                if not tags.texts(frame, tag)]
     if missing:
         raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place")
-    position, spacing_mm, directions = (_numbers(frame, tag, count, file, counts) for tag, count in (
-        ("ImagePositionPatient", 3), ("PixelSpacing", 2), ("ImageOrientationPatient", 6)))
+    sizes = {"ImagePositionPatient": 3, "PixelSpacing": 2, "ImageOrientationPatient": 6}
+    position, spacing_mm, directions = (_numbers(frame, tag, count, file, counts)
+                                        for tag, count in sizes.items())
     row, column = directions.reshape(2, 3)
     if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
         message = (f"its ImageOrientationPatient {[*row.tolist(), *column.tolist()]} holds no two "
@@ -238,9 +239,10 @@ def _used_bits(stored, content):
 
 def _as_stored(value, dtype):
     """A padding value in the type of the pixels: -2000 and 63536 are the same 16 bits."""
-    limits = np.iinfo(dtype)
-    wraps = not limits.min <= value <= limits.max
-    return int(value) + (2**limits.bits if value < 0 else -(2**limits.bits)) if wraps else int(value)
+    limits, value = np.iinfo(dtype), int(value)
+    if limits.min <= value <= limits.max:
+        return value
+    return value + (2**limits.bits if value < 0 else -(2**limits.bits))
 
 
 def _value_notes(counts, slices):

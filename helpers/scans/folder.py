@@ -25,6 +25,7 @@ FOREIGN |= dict.fromkeys((".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"),
                          "a picture of another format: save it as .png")
 MOST_NAMES = 10  # of files that a line holds
 INDEX = "an index of DICOM files (DICOMDIR): the files are looked for themselves"
+OF_SEVERAL = "masks of a folder with several series: name them like one of those"
 MEANING = "read for what masks mean"
 OTHER = "no scan by its name, and none inside"
 
@@ -184,7 +185,7 @@ def _volumes(nifti, all_series, root):
     for mask in (mask for mask in masks if mask not in used):
         image = _image_of(mask)
         if undecided & names.keys(mask, root):
-            lonely["masks of a folder with several series: name them like one of those"].append(mask)
+            lonely[OF_SEVERAL].append(mask)
         elif image is None:
             lonely["masks whose scan is missing"].append(mask)
         else:

@@ -71,14 +71,15 @@ def without_copies(planes):
     """(slices in order without those that repeat another one at the same place, list of (kept,
     dropped)).
     """
-    kept, copies = [], []
+    kept, copies, place = [], [], []  # the slices kept at the last place
     for plane in planes:
-        beside = itertools.takewhile(lambda other: in_one_place(other, plane), reversed(kept))
-        same = [other for other in beside if np.array_equal(plane.hu, other.hu)]
+        place = place if place and in_one_place(place[0], plane) else []
+        same = [other for other in place if np.array_equal(plane.hu, other.hu)]
         if same:
             copies.append((same[0], plane))
         else:
             kept.append(plane)
+            place.append(plane)
     return kept, copies
 
 

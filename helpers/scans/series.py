@@ -1,7 +1,6 @@
 """Which DICOM files are slices of a CT, and which of them belong together."""
 
 import functools
-import itertools
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pydicom.filereader import read_partial
 from pydicom.uid import UID
 from tqdm import tqdm
 
-from helpers.scans import names, planes, tags
+from helpers.scans import grids, names, tags
 
 CT = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
@@ -102,7 +101,7 @@ def read_header(path):
         with open(path, "rb") as handle:
             content = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
         text = functools.partial(tags.text, content)
-        kind, modality, image_type = text("SOPClassUID"), text("Modality").upper(), text("ImageType")
+        kind, modality, image_type = (text(tag) for tag in ("SOPClassUID", "Modality", "ImageType"))
         known = {"uid": text("SeriesInstanceUID"), "number": text("SeriesNumber"),
                  "description": text("SeriesDescription"), "instance": text("SOPInstanceUID"),
                  "patient": text("PatientID")}
@@ -118,7 +117,7 @@ def read_header(path):
     known["order"] = order and order[0]
     if not kind and not modality:
         return Header(other=NO_DICOM if path.stat().st_size else EMPTY)
-    if not is_ct(kind, modality):
+    if not is_ct(kind, modality.upper()):
         known["other"] = f"DICOM, {_name_of(kind)}" if kind else f"DICOM, {modality}"
     elif "LOCALIZER" in image_type.upper():
         known["other"] = "DICOM, localisers of a CT"
@@ -162,109 +161,16 @@ def find(files):
         instances[header.uid, header.plane].append(header.instance)
     gathered = []
     for folder, of_folder in headers.items():
-        for paths in together(of_folder):
+        for paths in grids.together(of_folder):
             keys = {(of_folder[path].uid, of_folder[path].plane) for path in paths}
             others = set().union(*(folders[key] for key in keys)) - {folder}
             own = [instance for key in keys for instance in instances[key]]
             # a copy of the series, not its other half
             elsewhere = () if len(set(own)) < len(own) else tuple(sorted(others))
             gathered.append(Series(tuple(paths), of_folder[paths[0]], elsewhere))
-    strays = _strays(gathered, headers)
+    strays = grids.strays(gathered, headers)
     ignored[STRAY] += [path for s in strays for path in s.files]
     return [s for s in gathered if s not in strays], {why: f for why, f in ignored.items() if f}
-
-
-def together(headers):
-    """Lists of the files of a folder that are one scan each, in the order of their first files.
-
-    That is a series and plane; where each slice has a UID of its own, or parts have, all that make
-    up one grid.
-    headers   dict path -> Header of the slices of CTs in one folder.
-    """
-    groups, by_grid, of_uid = defaultdict(list), defaultdict(list), defaultdict(set)
-    for header in headers.values():
-        of_uid[header.uid].update({header.plane} - {""})
-    for path, header in headers.items():
-        # a slice whose orientation can't be read is one of its series: reading it says so
-        plane = header.plane or "".join(sorted(of_uid[header.uid]))
-        groups[header.uid, plane].append(path)
-    for paths in groups.values():
-        first = headers[paths[0]]
-        placed = all(headers[path].position for path in paths)
-        grid = (first.patient, tuple(np.round(first.orientation, 3))) if placed else paths[0]
-        by_grid[grid].append(paths)
-    order = {path: k for k, path in enumerate(headers)}
-    joined = [sorted(paths, key=order.get) for parts in by_grid.values()
-              for paths in _joined(parts, headers)]
-    return sorted(joined, key=lambda paths: order[paths[0]])
-
-
-def _joined(parts, headers):
-    """Groups of files of one orientation, those joined that make up one grid."""
-    if len(parts) == 1:
-        return parts
-    parts, numbers = _pooled(parts, headers), defaultdict(list)
-    if _is_one_grid(parts, headers):
-        return [sum(parts, [])]
-    for part in parts:
-        numbers[headers[part[0]].number].append(part)
-    parts = [part for some in numbers.values() for part in (
-        [sum(some, [])] if len(some) > 1 and _is_one_grid(some, headers) else some)]
-    chains = []
-    for part in sorted(parts, key=lambda part: min(headers[path].height for path in part)):
-        for chain in chains:
-            if _is_one_grid([chain, part], headers):
-                chain += part
-                break
-        else:
-            chains.append(list(part))
-    return chains
-
-
-def _pooled(parts, headers):
-    """The groups with single files made one group: those of one SeriesNumber, or all where that
-    differs, too.
-    """
-    lone, numbers = [part[0] for part in parts if len(part) == 1], defaultdict(list)
-    if len(lone) < 3:
-        return parts
-    for path in lone:
-        numbers[headers[path].number].append(path)
-    pools = [lone] if len(numbers) > len(lone) / 3 else list(numbers.values())
-    return [*(part for part in parts if len(part) > 1), *pools]
-
-
-def _is_one_grid(parts, headers):
-    """True when groups of slices lie an even step apart and are one scan: one above the other, or
-    uneven by themselves, or numbered through. Two phases half a step apart are none of these.
-    """
-    slices = sorted((headers[path] for part in parts for path in part), key=lambda h: h.height)
-    if len(slices) < 3 or not planes.is_even([header.height for header in slices]):
-        return False
-    positions = np.array([header.position for header in slices])
-    line = np.linspace(positions[0], positions[-1], len(slices))
-    if np.abs(line - positions).max() > max(1.0, np.linalg.norm(line[1] - line[0]) / 2):
-        return False
-    heights = [sorted(headers[path].height for path in part) for part in parts]
-    ends = sorted((part[0], part[-1]) for part in heights)
-    orders = [header.order for header in slices]
-    return (all(one[1] < other[0] for one, other in itertools.pairwise(ends))
-            or any(len(part) < 3 or not planes.is_even(part) for part in heights)
-            or None not in orders and (np.all(np.diff(orders) > 0) or np.all(np.diff(orders) < 0)))
-
-
-def _strays(gathered, headers):
-    """Those series that are no scan beside one: of one or two places in the folder of a scan, or
-    scouts in a folder beside it.
-    """
-    few = [s for s in gathered if s.header.plane and _places(s, headers) < 3]
-    homes = {s.folder for s in gathered if s not in few}
-    return [s for s in few if s.folder in homes or homes and s.header.plane != "axial"]
-
-
-def _places(series, headers):
-    positions = [headers[series.folder][path].position for path in series.files]
-    return len({tuple(np.round(position, 1)) for position in positions if position is not None})
 
 
 def files_of(first):
@@ -279,7 +185,7 @@ def files_of(first):
     if wanted.other:
         raise ValueError(f"{first}: can't be read as a slice of a CT: {wanted.other}")
     slices = {path: header for path, header in headers.items() if not header.other}
-    same = next((paths for paths in together(slices) if first in paths), [first])
+    same = next((paths for paths in grids.together(slices) if first in paths), [first])
     left_out = defaultdict(list)
     for path, header in headers.items():
         if header.other and _seems_slice(header, same, headers):

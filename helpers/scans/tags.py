@@ -20,8 +20,8 @@ def texts(tags, name):
     tags   a pydicom Dataset.
     name   the tag's keyword, "PixelSpacing" for example.
     """
-    tag, usual = _known(name)
-    if tag not in tags.keys():
+    (tag, usual), known = _known(name), tags.keys()  # `in tags` itself is slow
+    if tag not in known:
         return []
     element = tags.get_item(tag)
     value = element.value
