@@ -10,9 +10,9 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "acquisitions affines dicom findings folder grids labels names nifti pictures planes "
-             "reading series tags volume",
-    "intake": "anatomy case_table checks duplicates masks phantom quality_control",
+    "scans": "acquisitions affines dicom findings folder grids label_meaning labels names nifti "
+             "organs pictures planes reading series tags volume",
+    "intake": "anatomy case_table checks duplicates masks phantom placement quality_control",
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions inference liver networks pipeline precision "
                "rules tumour unet_variants weights",

@@ -27,7 +27,8 @@ def read_and_place(case, volume, data=None, mask_flip=""):
     if data is None:
         labels = reading.read_labels(case.mask, volume)
         if len(parts := reading.files_of(case.mask, mask=True)) > 1 and not is_picture(case.mask):
-            findings.append(("labels-mapped", " and ".join(part.name for part in parts) + " joined"))
+            joined = " and ".join(part.name for part in parts)
+            findings.append(("labels-mapped", f"{joined} joined"))
     else:
         array, affine, notes = nifti.load(case.mask, data)
         # the grid is the scan's, whatever the mask says
@@ -118,9 +119,10 @@ def _much_tumour(labels, share):
     for axis in range(3):
         pairs += np.bincount((3 * outer + np.roll(outer, 1, axis)).ravel(), minlength=9)
     touch = pairs.reshape(3, 3) + pairs.reshape(3, 3).T
-    text = f"{share:.0%} of it"
-    return (("labels-exchanged", f"{text} is tumour, and the rest lies within the tumour")
-            if touch[1, 0] < min(touch[1, 2], touch[2, 0]) else ("tumour-large", f"{text} is tumour"))
+    text = f"{share:.0%} of it is tumour"
+    if touch[1, 0] < min(touch[1, 2], touch[2, 0]):
+        return "labels-exchanged", f"{text}, and the rest lies within the tumour"
+    return "tumour-large", text
 
 
 def _components(liver, labels, voxel_ml):

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from helpers import runs
-from helpers.intake import case_table, checks, duplicates, masks
+from helpers.intake import case_table, checks, duplicates, masks, placement
 from helpers.parameters import unknown
 from helpers.processes import WorkerDied, cores, parallel_map
 from helpers.scans import names, nifti, pictures, reading
@@ -74,12 +74,12 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
             row, findings, histograms = (row | columns, findings + of_mask + measured,
                                          histograms + rows)
             if columns["liver_slices"] and in_hu:
-                turned, row["mask_flip_proposed"], middle = checks.mask_against_turns(
+                turned, row["mask_flip_proposed"], middle = placement.mask_against_turns(
                     volume, labels, box
                 )
                 findings += turned or ([("liver-hu", f"median {middle:.0f}")]
                                        if not -50 <= middle <= 250 else [])
-                findings += checks.liver_unlike(volume, labels >= 1, volume.spacing_mm)
+                findings += placement.liver_unlike(volume, labels >= 1, volume.spacing_mm)
         codes = {code for code, _ in findings}
         trusted = labels if not codes & {"mask-mirrored", "mask-turned", "mask-misfit"} else None
         row["flip_proposed"] = ""

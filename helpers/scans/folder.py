@@ -8,13 +8,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.files import as_text, files_below, not_text, recorded
-from helpers.scans import names, pictures, series
+from helpers.files import as_text, files_below, not_text
+from helpers.scans import label_meaning, names, organs, pictures, series
 
 KINDS = ("NIfTI", "picture", "DICOM")
 # endings of scans and archives that aren't read, and what to do about it
-LIVER = re.compile("liver|hepar|leber|foie|organ|label|class|foreground", re.IGNORECASE)
-TUMOUR = re.compile("tumou?r|cancer|lesion|metast|mets|hcc|label|class", re.IGNORECASE)
 FOREIGN = dict.fromkeys((".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".minc",
                          ".mnc", ".gipl", ".vtk", ".vti", ".raw", ".npy", ".npz", ".h5", ".hdf5",
                          ".mat", ".pt", ".pkl"), "another format: save it as .nii.gz")
@@ -105,36 +103,8 @@ def scan_folder(folder):
             "or any other .nii(.gz) below it (there is "
             f"{in_words(ignored) or 'no file that could be one'})"
         )
-    return [_with_meaning(case, folder) for case in _named_once(cases, folder)], ignored
-
-
-def _with_meaning(case, root):
-    """The Case, noting when the dataset.json above its mask says that 1 isn't liver, or 2 isn't
-    tumour.
-    """
-    if case.mask is None or not case.mask.is_relative_to(root):
-        return case
-    depth = len(case.mask.relative_to(root).parts)
-    for above in case.mask.parents[:depth]:
-        if meaning := _labels_of(above / "dataset.json"):
-            wrong = [f"{value} is {meaning[value]!r}" for value, word in ((1, LIVER), (2, TUMOUR))
-                     if value in meaning and not word.search(meaning[value])]
-            note = ("labels-other", ", ".join(wrong))
-            return replace(case, notes=(*case.notes, note)) if wrong else case
-    return case
-
-
-def _labels_of(file):
-    """dict label -> its names, as a dataset.json of MSD or nnU-Net gives them; empty for none."""
-    record = recorded(file).get("labels")
-    meaning = defaultdict(list)
-    for one, other in record.items() if isinstance(record, dict) else ():
-        # {"1": "liver"} of MSD, {"liver": 1} and {"liver": [1, 2]} of nnU-Net
-        name, values = (other, one) if str(one).isdecimal() else (one, other)
-        for value in values if isinstance(values, list) else [values]:
-            if str(value).isdecimal():
-                meaning[int(value)].append(str(name))
-    return {value: ", ".join(its_names) for value, its_names in meaning.items()}
+    cases = [label_meaning.with_meaning(case, folder) for case in _named_once(cases, folder)]
+    return cases, ignored
 
 
 def in_words(ignored):
@@ -163,9 +133,9 @@ def _volumes(nifti, all_series, root):
                   and names.says_scan(names.stem(m))]:
         # no_mask/volume-3.nii is a scan
         scans, masks, partner = _matched(says | dict.fromkeys(strays, False), named, root)
-    parts = _organ_parts(nifti)
-    partner |= (organs := _organs(nifti, parts, named, partner, root))
-    joined = {file for mask in organs.values() for file in parts[mask]}
+    parts = organs.parts_of(nifti)
+    partner |= (of_organs := organs.match(nifti, parts, named, partner, root))
+    joined = {file for mask in of_organs.values() for file in parts[mask]}
     cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path))
              for path in scans if path not in joined]
     for s, (name, _) in named.items():
@@ -201,46 +171,6 @@ def _matched(says, named, root):
     keyed = {path: names.keys(path, root) for path in scans}
     keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
     return scans, masks, names.match(keyed, {path: names.keys(path, root) for path in masks})
-
-
-def _organ_parts(nifti):
-    """dict file whose name says an organ -> the masks that it is one of (`names.organ_masks`)."""
-    beside = defaultdict(list)
-    for path in nifti:
-        if names.organ(names.stem(path)):
-            beside[path.parent, names.without_organ(names.stem(path))].append(path)
-    return {path: names.organ_masks(path, group) for group in beside.values() for path in group}
-
-
-def _organs(nifti, parts, named, partner, root):
-    """Masks that hold one organ each: dict scan -> the first of their `parts`.
-
-    A scan has the same name but for the organ, or is
-    the only one in the folder above: p7/ct.nii.gz with p7/segmentations/liver.nii.gz and
-    liver_tumor.nii.gz. A liver alone counts in a folder that says mask: elsewhere "liver" is a name.
-    """
-    taken = {*partner, *partner.values()}
-    free = {path: path.parent for path in nifti if path not in taken
-            and not names.organ(names.stem(path)) and not names.holds_mask(path, root)}
-    free |= {s.files[0]: s.folder for s in named if s.files[0] not in taken}
-    of_place, of_folder = defaultdict(list), defaultdict(list)
-    for scan, folder in free.items():
-        keys = next((keys for s, (_, keys) in named.items() if s.files[0] == scan), None)
-        for key in keys or {names.place(*scan.relative_to(root).parts[:-1], names.stem(scan))}:
-            of_place[key].append(scan)
-        of_folder[folder].append(scan)
-    joined = {}
-    for path, together in parts.items():
-        alone = len(together) == 1
-        if path != together[0] or path in taken or alone and not names.holds_mask(path, root):
-            continue
-        rest = names.without_organ(names.stem(path))
-        scans = of_place[names.place(*path.relative_to(root).parts[:-1], *rest)]
-        if not scans and not rest:
-            scans = of_folder[path.parent.parent]
-        if len(scans) == 1 and scans[0] not in joined:
-            joined[scans[0]] = path
-    return joined
 
 
 def _name(path):

@@ -15,9 +15,6 @@ SCAN = {"volume", "volumes", "vol", "image", "images", "imaging", "img", "imgs",
 MASK = {"mask", "masks", "label", "labels", "labelled", "labeled", "seg", "segs", "segmentation",
         "segmentations"}
 MASK |= {"annotation", "annotations", "gt"}
-# one word of a mask that holds one organ: "liver", "tumor", "livertumor01"
-LIVER = re.compile(r"(liver|hepar)(mask)?")
-TUMOUR = re.compile(r"(liver)?(tumou?rs?|lesions?|metastas[ei]s|mets)(mask)?\d*")
 
 
 def is_picture(path):
@@ -93,34 +90,6 @@ def place(*parts):
     """
     kept = ("-".join(word for word in words(text) if word not in SCAN | MASK) for text in parts)
     return tuple(text for text in kept if text)
-
-
-def organ(text):
-    """ "liver" or "tumour" for the name of a mask that holds only that; "" for other names."""
-    its_words = words(text)
-    return ("tumour" if any(map(TUMOUR.fullmatch, its_words))
-            else "liver" if any(map(LIVER.fullmatch, its_words)) else "")
-
-
-def without_organ(text):
-    """What is left of a name without the words for organ, scan and mask."""
-    return place("-".join(word for word in words(text)
-                          if not (LIVER.fullmatch(word) or TUMOUR.fullmatch(word))))
-
-
-def organ_masks(mask, beside=None):
-    """The masks beside a NIfTI mask that hold an organ each and belong to it, the liver's first;
-    itself alone where it isn't one of several.
-
-    beside   the files to look among; None for all of its folder.
-    """
-    if not organ(stem(mask)):
-        return [mask]
-    rest = without_organ(stem(mask))
-    beside = [path for path in beside or mask.parent.iterdir() if path.name.lower().endswith(NIFTI)
-              and organ(stem(path)) and without_organ(stem(path)) == rest]
-    beside.sort(key=lambda path: (organ(stem(path)), natural(path)))
-    return beside if {organ(stem(path)) for path in beside} == {"liver", "tumour"} else [mask]
 
 
 def lits_number(text):

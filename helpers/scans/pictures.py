@@ -195,8 +195,8 @@ def read_labels(mask, like):
         (labels,) = stacks.values()
         smeared = sorted(set(np.unique(labels)) - {0, 1, 2, 127, 128, 255})
         if smeared and mask.suffix.lower() != ".png":
-            raise Unfit("labels-unexpected", f"{mask}: holds the values {smeared[:6]} …, because JPEG "
-                        "smears labels; save masks as PNG")
+            raise Unfit("labels-unexpected", f"{mask}: holds the values {smeared[:6]} …, because "
+                        "JPEG smears labels; save masks as PNG")
         return labels
     labels = np.zeros(like.hu.shape, np.uint8)
     for kind, label in (("liver", 1), ("lesion", 2)):

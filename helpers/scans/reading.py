@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import runs
-from helpers.scans import dicom, folder, names, pictures, series
+from helpers.scans import dicom, folder, names, organs, pictures, series
 from helpers.scans.findings import Unfit
 from helpers.scans.folder import Case
 from helpers.scans.labels import UNKNOWN, read_mask, standard_labels
@@ -28,7 +28,7 @@ def files_of(path, mask=False):
     """All files that a case's image consists of, or its mask, from the one that stands for them."""
     path = Path(path)
     if mask and path.name.lower().endswith(names.NIFTI):
-        return names.organ_masks(path)
+        return organs.masks_of(path)
     if names.is_picture(path):
         return pictures.pictures_of(path)
     return series.files_of(path)[0] if folder.kind_of(path) == "DICOM" else [path]
@@ -54,7 +54,7 @@ def read_labels(mask, like):
     mask = Path(mask)
     if names.is_picture(mask):
         return turned_over(pictures.read_labels(mask, like), like.flip)
-    parts = names.organ_masks(mask)
+    parts = organs.masks_of(mask)
     return read_mask(mask, like) if len(parts) == 1 else _joined(parts, like)
 
 
@@ -68,7 +68,7 @@ def _joined(parts, like):
         if len(values := np.unique(mask[mask > 0])) > 1:
             raise Unfit("labels-unexpected", f"{part}: holds the values {values[:6].tolist()}; a "
                         "mask of one organ holds 0 and another one")
-        labels[mask > 0] = 2 if names.organ(names.stem(part)) == "tumour" else 1
+        labels[mask > 0] = 2 if organs.organ_of(names.stem(part)) == "tumour" else 1
     return labels
 
 

@@ -79,8 +79,8 @@ def with_likely_spacing(volume):
 
 
 def is_stand_in(spacing_mm, hu=None):
-    """True for 1 × 1 × 1 mm in whose place the true edges are missing: where the body would be wider
-    than WIDEST_MM, or, without hu, always, because most often it is.
+    """True for 1 × 1 × 1 mm that stands in for edges that were lost: where the body would be wider
+    than WIDEST_MM, or, without hu, always, because most often it does.
 
     hu   int16 (z, y, x) or None.
     """

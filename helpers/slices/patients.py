@@ -112,8 +112,9 @@ def checked_names(path, named, cases):
     meant = {name: case for name in absent if (case := _likeliest(name, free))}
     if meant:
         shown = ", ".join(f"{name!r} (perhaps {case!r})" for name, case in list(meant.items())[:8])
-        raise ValueError(f"{path}: {len(absent)} of its {len(set(named))} names fit no case: {shown}"
-                         f"{' …' if len(meant) > 8 else ''}; write them as cases.csv does; a "
+        shown += " …" if len(meant) > 8 else ""
+        raise ValueError(f"{path}: {len(absent)} of its {len(set(named))} names fit no case: "
+                         f"{shown}; write them as cases.csv does; a "
                          "spreadsheet keeps leading zeros in columns of the type text only")
     return absent
 
@@ -129,8 +130,9 @@ def _likeliest(name, free):
 
 
 def _plain(name):
-    """Words and numbers of a name, without ending, folders, capitals, and words for scan or mask."""
-    stem = re.sub(r"(\.(nii(\.gz)?|dcm|png|jpe?g|0))+$", "", re.split(r"[/\\]", name.casefold())[-1])
+    """Words and numbers of a name, without ending, folders, capitals, words for scan or mask."""
+    file = re.split(r"[/\\]", name.casefold())[-1]
+    stem = re.sub(r"(\.(nii(\.gz)?|dcm|png|jpe?g|0))+$", "", file)
     words = re.findall(r"\d+|[^\W\d_]+", stem)
     return [int(word) if word.isdecimal() else word for word in words
             if word not in names.SCAN | names.MASK]

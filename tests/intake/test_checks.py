@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.intake import checks, masks, phantom
+from helpers.intake import checks, masks, phantom, placement
 from helpers.scans import reading
 from helpers.scans.folder import cases_in
 from helpers.scans.labels import read_mask
@@ -47,7 +47,7 @@ def as_volume(hu):
 def test_mask_that_fits_only_when_mirrored(drawn, flip):
     hu, labels = drawn
     turned = np.ascontiguousarray(turned_over(labels, flip))
-    findings, proposed, _ = checks.mask_against_turns(as_volume(hu), turned, masks.box_with_margin(turned, 1))
+    findings, proposed, _ = placement.mask_against_turns(as_volume(hu), turned, masks.box_with_margin(turned, 1))
     assert proposed == flip and [code for code, _ in findings] == (["mask-mirrored"] if flip else [])
 
 
@@ -70,10 +70,10 @@ def test_real_slices_raise_no_alarm_and_mirrored_ones_do():
         labels = reading.read_labels(case.mask, volume)
         low, high = int(volume.hu.min()), int(volume.hu.max())
         assert checks.orientation(volume, low, high, labels) == ([], "")
-        assert checks.mask_against_turns(volume, labels, masks.box_with_margin(labels, 1))[1] == ""
+        assert placement.mask_against_turns(volume, labels, masks.box_with_margin(labels, 1))[1] == ""
         mirrored = flipped(volume, "x")
         assert checks.orientation(mirrored, low, high, labels[..., ::-1])[1] == "x"
-        assert checks.mask_against_turns(mirrored, labels, masks.box_with_margin(labels, 1))[1] == "x"
+        assert placement.mask_against_turns(mirrored, labels, masks.box_with_margin(labels, 1))[1] == "x"
 
 
 @pytest.mark.skipif(not (SHARED / "true_hu").is_dir(), reason="the real scan of ../shared isn't here")
@@ -90,7 +90,7 @@ def test_real_scan_with_bone():
 def turned_findings(drawn, turn):
     hu, labels = drawn
     labels = np.ascontiguousarray(turn(labels))
-    return checks.mask_against_turns(as_volume(hu), labels, masks.box_with_margin(labels, 1))[:2]
+    return placement.mask_against_turns(as_volume(hu), labels, masks.box_with_margin(labels, 1))[:2]
 
 
 @pytest.mark.parametrize(("turn", "words"), [
@@ -124,16 +124,16 @@ def test_a_mask_that_lies_beside_its_edges_is_named(drawn, move):
 def test_a_mask_in_its_place_is_left_alone(seed):
     volume, labels = phantom.volume(seed, size=64)[:2]
     assert turned_findings((volume, labels), lambda m: m) == ([], "")
-    assert checks.liver_unlike(as_volume(volume), labels >= 1, (5.0, 6.0, 6.0)) == []
+    assert placement.liver_unlike(as_volume(volume), labels >= 1, (5.0, 6.0, 6.0)) == []
 
 
 def test_a_liver_as_wide_as_the_body_or_thin_as_vessels_is_named(drawn):
     volume = as_volume(drawn[0])
     body = drawn[0] > -300
-    ((code, text),) = checks.liver_unlike(volume, body, volume.spacing_mm)
+    ((code, text),) = placement.liver_unlike(volume, body, volume.spacing_mm)
     assert code == "liver-unlike" and "of the body in its slices" in text
     vessels = (drawn[1] == 1) & (np.indices(drawn[1].shape)[2] % 3 == 0)  # sheets of 6 mm
-    ((code, text),) = checks.liver_unlike(volume, vessels, volume.spacing_mm)
+    ((code, text),) = placement.liver_unlike(volume, vessels, volume.spacing_mm)
     assert code == "liver-unlike" and "0% of it lies deeper than 7 mm" in text
 
 
