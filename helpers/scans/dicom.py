@@ -79,6 +79,16 @@ def read_planes(file, counts):
         content = pydicom.dcmread(file, force=True)
     except Exception as error:  # pydicom raises many types for a file that is cut off
         raise Unfit("damaged", f"{file}: is damaged, or no DICOM file ({error})") from error
+    try:
+        return _planes(content, file, counts)
+    except Unfit:
+        raise
+    except Exception as error:  # a tag of a type that isn't one, a sequence that holds none
+        raise Unfit("damaged", f"{file}: {error}") from error
+
+
+def _planes(content, file, counts):
+    """The slices of one file's content."""
     if _number(content, "SamplesPerPixel", file, 1) != 1:
         raise Unfit("no-numbers", f"{file}: is a colour picture, not a slice of a CT")
     if (kind := tags.text(content, "SOPClassUID")) not in ("", *series.CT):
@@ -165,6 +175,9 @@ def _decoded(content, file):
         return content.pixel_array
     except Exception as error:  # by missing plugins, and by data that are cut off
         syntax = meta.TransferSyntaxUID
+        if not syntax.is_transfer_syntax:
+            raise Unfit("unreadable", f"{file}: its TransferSyntaxUID {syntax} is none that is "
+                        "known, so how its pixels are packed isn't") from error
         if syntax.is_compressed:
             raise Unfit(
                 "compressed",

@@ -121,6 +121,8 @@ def read_header(path):
         known["other"] = f"DICOM, {_name_of(kind)}" if kind else f"DICOM, {modality}"
     elif "LOCALIZER" in image_type.upper():
         known["other"] = "DICOM, localisers of a CT"
+    elif not known["uid"] and not known.get("plane"):
+        known["other"] = "damaged (it says neither its series nor its place)"
     return Header(**known)
 
 

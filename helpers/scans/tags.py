@@ -19,6 +19,7 @@ def texts(tags, name):
 
     tags   a pydicom Dataset.
     name   the tag's keyword, "PixelSpacing" for example.
+    Raises ValueError, naming the tag, for one of a type that can't be read.
     """
     (tag, usual), known = _known(name), tags.keys()  # `in tags` itself is slow
     if tag not in known:
@@ -27,7 +28,10 @@ def texts(tags, name):
     value = element.value
     if isinstance(value, bytes):  # not looked at by pydicom yet
         if (element.VR or usual) not in TEXT:
-            value = tags[tag].value
+            try:
+                value = tags[tag].value
+            except Exception as error:  # pydicom raises many types for a type that isn't one
+                raise ValueError(f"its {name} can't be read ({error})") from error
         else:
             value = value.decode("latin-1").split("\\")
     if value is None:

@@ -355,6 +355,13 @@ def test_bits_above_those_stored_are_no_values(tmp_path):
     assert np.array_equal(read(tmp_path).hu, hu.transpose(2, 1, 0))
 
 
+def test_a_transfer_syntax_that_is_none_is_named(tmp_path):
+    path = write_series(tmp_path / "p", values(), STRAIGHT)[2]
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.9.2.1"))
+    row = quality_control.examine(one_case(tmp_path))[0]
+    assert row["findings"] == "unreadable" and "002.dcm: its TransferSyntaxUID 1.2.840.10008.9.2.1 is none that is known" in row["reason"]
+
+
 def missing(folder):
     (folder / "002.dcm").unlink()
 

@@ -68,6 +68,7 @@ LEFT_OUT = {
     "localisers": (edited(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "slices-left-out", "DICOM, localisers of a CT"),
     "of 0 bytes": (lambda path: path.write_bytes(b""), "slices-unreadable", "empty (0 bytes)"),
     "of zeros": (lambda path: path.write_bytes(bytes(9000)), "slices-unreadable", "no DICOM inside"),
+    "without series and place": (edited(SeriesInstanceUID="", ImageOrientationPatient=None), "slices-unreadable", "neither its series"),
     "web pages": (lambda path: path.write_bytes(b"<html>Please log in</html>"), "slices-unreadable", "no DICOM inside"),
 }
 
@@ -212,3 +213,16 @@ def test_the_mask_of_a_folder_is_that_of_most_axial_slices(tmp_path):
     (axial, other), _ = examined(tmp_path)
     assert (axial["case"], bool(axial["mask"]), axial["verdict"]) == ("p7-2", True, "ok"), axial["reason"]
     assert (other["case"], other["mask"]) == ("p7-3", "")
+
+
+def test_a_tag_of_no_type_costs_its_own_scan(tmp_path):
+    """A damaged byte where the type of a tag stands: the others are cases all the same."""
+    paths = write_series(tmp_path / "p", HU, AFFINE)
+    write_series(tmp_path / "q", HU, AFFINE)
+    for tag, path in ((b"\x20\0\x13\0IS", paths[3]), (b"\x20\0\x32\0DS", paths[5]), (b"\x28\0\x54\x10LO", paths[7])):
+        data = path.read_bytes()
+        assert tag in data
+        path.write_bytes(data.replace(tag, tag[:4] + b"I\xa1"))
+    rows, _ = examined(tmp_path)
+    assert {row["case"]: row["verdict"] for row in rows if row["verdict"] == "ok"} == {"q": "ok"}
+    assert any(".dcm" in row["reason"] for row in rows if row["verdict"] == "quarantined")
