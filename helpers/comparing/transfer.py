@@ -172,7 +172,9 @@ WORK = {
 
 def made_with(options, scans):
     """Whose weights and which rules, in words."""
-    weights = ", ".join(sorted({runs.relative(scan.weights) for scan in scans}))
+    paths = {Path(runs.relative(scan.weights)) for scan in scans}  # a page is for everybody
+    names = sorted(p.name if p.is_absolute() else p.as_posix() for p in paths)
+    weights = ", ".join(names)
     rules = f"; {' '.join(options.set)}" if options.set else ""
     return f"weights of {weights}{rules}"
 
