@@ -17,6 +17,7 @@ import psutil
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)  # of a disk that can't flush
+NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes of a name that Python couldn't decode
 PATIENCE_S = 4.0  # for how long a rename that is denied is tried again
 
 
@@ -42,7 +43,7 @@ def files_below(folder, closed=lambda error: None):
 
 def not_text(name):
     """True for a file's name whose bytes are no text: Python keeps them as halves of characters."""
-    return re.search("[\ud800-\udfff]", str(name)) is not None
+    return NO_TEXT.search(str(name)) is not None
 
 
 def as_text(name):

@@ -83,7 +83,7 @@ def _of_site(site, rows):
         out |= {measure: values.mean(), f"{measure}_low": low, f"{measure}_high": high}
         out[f"{measure}_scans"] = len(values)
     found = rows[["lesions_found_any", "lesions"]].to_numpy(float)
-    low, high = bootstrap_ci(found, lambda total, cases: ratio(total, cases), patients(rows))
+    low, high = bootstrap_ci(found, ratio, patients(rows))
     recall = found[:, 0].sum() / found[:, 1].sum() if found[:, 1].sum() else np.nan
     out |= {"recall": recall, "recall_low": low, "recall_high": high}
     out |= {"recall_lesions": int(found[:, 1].sum()), "inside_least": rows.tumour_inside.min()}

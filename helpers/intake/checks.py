@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy.ndimage import binary_fill_holes
 
-from helpers.scans.volume import HU_RANGE
+from helpers.scans.volume import HU_RANGE, body_floor
 
 HISTOGRAM_STEP = 10  # HU
 # "", "x", … "xyz"
@@ -90,7 +90,7 @@ def orientation(volume, low, high, labels=None):
     )
     thin = tuple(slice(None, None, step) for step in steps)
     hu = volume.hu[thin]
-    body = hu > (-300 if low < -300 else low + 5)  # windowed values end at the window
+    body = hu > body_floor(low)
     liver = labels[thin] >= 1 if labels is not None else None
     checks = {"x": _liver_on_left, "y": _bone_in_front, "z": _lungs_below} if body.any() else {}
     wrong = {axis: finding for axis, check in checks.items() if (finding := check(hu, body, liver))}
@@ -157,7 +157,7 @@ def axes_exchanged(volume, low):
     """
     if min(volume.hu.shape) < 8:
         return []
-    floor = -300 if low < -300 else low + 5
+    floor = body_floor(low)
     cut = {name: min(float((volume.hu.take(end, axis) > floor).mean()) for end in (0, -1))
            for axis, name in enumerate("zyx")}
     longest = max(cut, key=cut.get)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from helpers.intake.checks import FLIPS
-from helpers.scans.volume import turned_over
+from helpers.scans.volume import body_floor, turned_over
 
 # share of a liver's voxels within 50 HU of their median: such a mask raises no doubt
 FITS = 0.85
@@ -106,7 +106,7 @@ def liver_unlike(volume, liver, spacing_mm):
     shown = np.flatnonzero(liver.any((1, 2)))
     shown = shown[:: max(1, len(shown) // 8)]
     hu, liver = volume.hu[shown], liver[shown]
-    body = hu > (-300 if (low := int(hu.min())) < -300 else low + 5)
+    body = hu > body_floor(int(hu.min()))
     share = float(liver.sum() / max(1, (body | liver).sum()))
     if share > 0.6:
         return [("liver-unlike", f"it fills {share:.0%} of the body in its slices; a liver fills a "

@@ -14,9 +14,9 @@ def loss_named(name, classes=1, class_weights=()):
 
     name           "bce" · "bce+dice" · "ce+dice" · "dice" · "focal" · "tversky". Dice is taken over
                    the whole batch, because a single slice without tumour would make it jump.
-    Where the target is UNKNOWN nothing is learnt, whatever the logits are.
     class_weights  one a class; with a binary head a single number that weighs the foreground. Empty
                    for none.
+    Where the target is UNKNOWN nothing is learnt, whatever the logits are.
     Raises ValueError for an unknown name, a wrong number of weights, and weights for a loss that
     has none.
     """

@@ -11,7 +11,7 @@ from helpers.cascade.precision import device_named
 from helpers.cascade.weights import load_network
 from helpers.scans.labels import UNKNOWN
 from helpers.slices.pixels import level
-from helpers.slices.store import Store, step_of
+from helpers.slices.store import Store, near
 
 HEALTHY, TUMOUR = 0.1, 0.9  # teachers surer than that are believed
 
@@ -46,9 +46,8 @@ def taught(data, runs):
 def answered(store, case, networks):
     """A case's mask uint8 (z, y, x) with teachers' answers where they are sure, else UNKNOWN."""
     mask, image = np.array(store.mask(case)), store.image(case)
-    near = {"step": step_of(store, case), "breaks": store.breaks(case)}
-    answers = [inference.probability_of_rows(network, image, range(len(image)), **near)
-               for network in networks]
+    rows, how = range(len(image)), near(store, case)
+    answers = [inference.probability_of_rows(network, image, rows, **how) for network in networks]
     probability, unknown = np.mean(answers, axis=0), mask == UNKNOWN
     mask[unknown & (probability <= level(HEALTHY))] = 1
     mask[unknown & (probability >= level(TUMOUR))] = 2

@@ -76,9 +76,8 @@ def _validate_gate(trained, pixels, slices):
     correct = {True: [], False: []}
     by_case = {}
     for case, rows in slices.groupby("case"):
-        step = store.step_of(pixels, case)
         image, z = pixels.image(case), rows.z.to_numpy()
-        near = {"step": step, "breaks": pixels.breaks(case)}
+        near = store.near(pixels, case)
         predicted = inference.probability_of_rows(trained, image, z, 32, **near) > 127
         shows_liver = rows.liver_px.to_numpy() > 0
         by_case[case] = float((predicted == shows_liver).mean())
@@ -105,10 +104,8 @@ def _validate_masks(trained, pixels, slices, stage, threshold):
             in_scan = in_pixels_of(pixels.meta(case), rows.tumour_px.to_numpy())
         reference_px = in_scan[~inside_box].sum()
         ks = k_of_rows[inside_box]
-        image, step = pixels.image(case), store.step_of(pixels, case)
-        probability = inference.probability_of_rows(
-            trained, image, ks, step=step, breaks=pixels.breaks(case)
-        )
+        image, near = pixels.image(case), store.near(pixels, case)
+        probability = inference.probability_of_rows(trained, image, ks, **near)
         for k, least, plane in zip(ks, in_scan[inside_box], probability, strict=True):
             target, counts = target_and_inside(mask[k], stage, pixels.is_marked(case))
             predicted = (plane >= threshold * PEAK) & counts
@@ -130,8 +127,7 @@ def masks_at(trained, pixels, case, z):
     target, counts = target_and_inside(pixels.mask(case)[k], organ, pixels.is_marked(case))
     if trained.card["stage"] == "gate":
         return target, None
-    image, step = pixels.image(case), store.step_of(pixels, case)
-    near = {"step": step, "breaks": pixels.breaks(case)}
+    image, near = pixels.image(case), store.near(pixels, case)
     probability = inference.probability_of_rows(trained, image, [k], **near)[0]
     return target, counts & (probability > 127)
 

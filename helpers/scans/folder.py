@@ -25,6 +25,7 @@ MOST_NAMES = 10  # of files that a line holds
 INDEX = "an index of DICOM files (DICOMDIR): the files are looked for themselves"
 OF_SEVERAL = "masks of a folder with several series: name them like one of those"
 MEANING = "read for what masks mean"
+CLOSED = "closed to you: can't be opened"
 OTHER = "no scan by its name, and none inside"
 
 
@@ -267,7 +268,7 @@ def files_by_kind(folder):
               ignored -> those files).
     """
     kinds, ignored = defaultdict(list), defaultdict(list)
-    closed = ignored["closed to you: can't be opened"]
+    closed = ignored[CLOSED]
     for path in files_below(folder, lambda error: ignored[_why(error)].append(
             Path(as_text(error.filename)))):
         try:
@@ -284,7 +285,7 @@ def files_by_kind(folder):
 def _why(error):
     """Why a file or folder below the given one isn't looked at."""
     return ("named in another encoding than UTF-8: rename it" if error.errno == errno.EILSEQ
-            else "closed to you: can't be opened")
+            else CLOSED)
 
 
 def kind_of(path):

@@ -8,6 +8,8 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 
+from helpers.files import NO_TEXT
+
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".jpg", ".jpeg", ".png")
 SCAN = {"volume", "volumes", "vol", "image", "images", "imaging", "img", "imgs", "ct", "cts",
@@ -33,7 +35,7 @@ def shortened(name, most=120):
 
     File systems allow 255, and the files of a case carry more than its name.
     """
-    name = re.sub("[\ud800-\udfff]", "_", name)
+    name = NO_TEXT.sub("_", name)
     if len(name.encode()) <= most:
         return name
     kept = name.encode()[: most - 9].decode(errors="ignore")

@@ -88,6 +88,11 @@ def is_stand_in(spacing_mm, hu=None):
                 and (hu is None or body_width_mm(hu, spacing_mm) > WIDEST_MM))
 
 
+def body_floor(low):
+    """The HU above which a voxel is body; windowed values end at the window, at `low`."""
+    return -300 if low < -300 else low + 5
+
+
 def body_width_mm(hu, spacing_mm):
     """How far the body reaches from left to right, but for 2 % of its voxels; 0 without any.
 
@@ -95,7 +100,7 @@ def body_width_mm(hu, spacing_mm):
     """
     thin = hu[:: max(1, len(hu) // 32), ::4]
     low = int(thin.min())
-    columns = np.cumsum((thin > (-300 if low < -300 else low + 5)).sum((0, 1)))
+    columns = np.cumsum((thin > body_floor(low)).sum((0, 1)))
     if not columns[-1]:
         return 0.0
     first, last = np.searchsorted(columns, (0.01 * columns[-1], 0.99 * columns[-1]))

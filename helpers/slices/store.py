@@ -153,6 +153,11 @@ def step_of(store, case):
     return neighbour_step(store.meta(case)["spacing_mm"])
 
 
+def near(store, case):
+    """Where the neighbours of a case's slices are: step and breaks, for `pixels.stacked`."""
+    return {"step": step_of(store, case), "breaks": store.breaks(case)}
+
+
 def fill(run, rows, recipe, workers=None):
     """Write the liver and tumour stores of many cases on all cores, with a progress bar; current
     ones are kept.
