@@ -6,6 +6,7 @@ import numpy as np
 
 from helpers.cascade import pipeline
 from helpers.comparing import site_scores
+from helpers.scoring import metrics
 
 SHIFT_HU = 40
 NOISE = 0.3  # deviation of the added noise by that of HU within the liver
@@ -21,7 +22,7 @@ def disturbed(scan, networks, rules):
     where["true_hu"] = site_scores.has_true_hu(volume)
     rows = []
     for name, *pair in (("itself", volume, reference), *variants(volume, reference)):
-        dice = site_scores.overlaps(pair[1], pipeline.segment(pair[0], networks, rules).labels)
+        dice = metrics.dice_per_organ(pair[1], pipeline.segment(pair[0], networks, rules).labels)
         change = {f"{organ}_change": dice[organ] - (rows[0] if rows else dice)[organ]
                   for organ in ("liver_dice", "tumour_dice")}
         rows.append(where | {"variant": name} | dice | change)

@@ -96,11 +96,11 @@ class Race:
         began, rows = time.monotonic(), []
         for row in self.cases("val").to_dict("records"):
             volume, reference = reading.read_row(row)
-            confusion = metrics.confusion_by_slice(reference, predict(volume)).sum(0)
-            counts = [metrics.counts(confusion, organ) for organ in metrics.CLASSES]
-            dice = [round(float(metrics.dice(*of_organ)), 5) for of_organ in counts]
+            dice = metrics.dice_per_organ(reference, predict(volume)).values()
+            rounded = [round(value, 5) for value in dice]
             patient = row["group"] or row["case"]
-            rows.append([name, start, moment, round(minutes, 3), step, row["case"], patient, *dice])
+            rows.append([name, start, moment, round(minutes, 3), step, row["case"], patient,
+                         *rounded])
         rows = pd.DataFrame(rows, columns=COLUMNS)
         self.table.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.table.with_name(f".{self.table.name}.lock")):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.cascade import pipeline
-from helpers.comparing import site_scores
+from helpers.scoring import metrics
 from helpers.scoring.statistics import paired_difference
 
 AS_IT_IS = "as it is"
@@ -18,7 +18,8 @@ CHANGES = (
 
 def tried(scan, networks, settings):
     """A sites.Scan under every setting: a list of rows, dicts of setting, site, case, group,
-    `site_scores.overlaps`, and false_ml, predicted tumour where there is none, nan elsewhere.
+    liver_dice, tumour_dice, their mean macro_dice, and false_ml, predicted tumour where there is
+    none, nan elsewhere.
 
     settings  dict of name -> Rules, AS_IT_IS the first.
     """
@@ -26,7 +27,8 @@ def tried(scan, networks, settings):
     rows, free = [], not (reference == 2).any()
     for name, rules in settings.items():
         labels = pipeline.segment(volume, networks, rules).labels
-        row = {"setting": name} | site_scores.overlaps(reference, labels)
+        row = {"setting": name} | metrics.dice_per_organ(reference, labels)
+        row["macro_dice"] = (row["liver_dice"] + row["tumour_dice"]) / 2
         row |= {part: getattr(scan, part) for part in ("site", "case", "group")}
         ml = float(np.count_nonzero(labels == 2) * volume.voxel_ml)
         rows.append(row | {"false_ml": ml if free else np.nan})

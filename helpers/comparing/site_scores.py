@@ -1,16 +1,13 @@
 """What a cascade makes of the scans of hospitals: a row a scan, a row a hospital."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
 from helpers.cascade import pipeline
-from helpers.scoring import case_scores, metrics
+from helpers.scoring import case_scores
 from helpers.scoring.statistics import bootstrap_ci, patients, ratio
 
 WINDOWED_HU = -200  # a scan without anything darker was clipped to a window
-NO_LESIONS = 1.01  # a threshold that no probability reaches
 SCORED = (
     "liver_dice", "tumour_dice", "liver_reference_ml", "liver_prediction_ml",
     "tumour_reference_ml", "tumour_prediction_ml", "lesions", "lesions_found_any",
@@ -30,17 +27,15 @@ def measured(scan, networks, rules):
     """A row about one Scan, a dict: where it is from, `SCORED` columns of `case_scores.score`, and
 
     outcome        of the cascade; no_liver_found: whether it is that.
-    tumour_inside  share of the reference's tumour that lies inside the predicted organ, before any
-                   rule for lesions; nan without a tumour.
+    tumour_inside  share of the reference's tumour that lies inside the predicted organ; nan without
+                   a tumour.
     true_hu        False for a scan that was clipped to a window.
     """
     volume, reference = scan.read()
     result = pipeline.segment(volume, networks, rules)
     score, _ = case_scores.score(scan.case, reference, result.labels, volume.spacing_mm)
-    inside, tumour = np.nan, reference == 2
-    if tumour.any():
-        organ = pipeline.segment(volume, networks, replace(rules, tumour_threshold=NO_LESIONS))
-        inside = float((organ.labels[tumour] >= 1).mean())
+    tumour = reference == 2
+    inside = float((result.labels[tumour] >= 1).mean()) if tumour.any() else np.nan
     row = {name: getattr(scan, name) for name in ("site", "case", "group")}
     row |= {"outcome": result.log.outcome, "true_hu": has_true_hu(volume)}
     row |= {"no_liver_found": result.log.outcome == "no liver found", "tumour_inside": inside}
@@ -50,15 +45,6 @@ def measured(scan, networks, rules):
 def has_true_hu(volume):
     """False for a scan that was clipped to a window."""
     return bool(volume.hu.min() < WINDOWED_HU)
-
-
-def overlaps(reference, prediction):
-    """The columns liver_dice, tumour_dice and their mean macro_dice alone: in a tenth of the time
-    that `case_scores.score` takes."""
-    confusion = metrics.confusion_by_slice(reference, prediction).sum(0)
-    dice = {f"{organ}_dice": float(metrics.dice(*metrics.counts(confusion, organ)))
-            for organ in metrics.CLASSES}
-    return dice | {"macro_dice": sum(dice.values()) / 2}
 
 
 def by_site(scans):

@@ -49,6 +49,14 @@ def dice(reference, prediction, both):
     return np.where(total > 0, 2.0 * both / np.maximum(total, 1), 1.0)[()]
 
 
+def dice_per_organ(reference, prediction):
+    """{"liver_dice", "tumour_dice"} of labels uint8 (z, y, x), without anything else: in a tenth of
+    the time that `case_scores.score` takes.
+    """
+    confusion = confusion_by_slice(reference, prediction).sum(0)
+    return {f"{organ}_dice": float(dice(*counts(confusion, organ))) for organ in CLASSES}
+
+
 def jaccard(reference, prediction, both):
     """both / union from voxel counts, by the same rule for empties; VOE is 1 − this."""
     union = np.asarray(reference + prediction - both, dtype=float)
