@@ -20,7 +20,7 @@ ROOMS = {
                 "shapes sittings synthetic teaching train_step training validation",
     "scoring": "attribution case_scores false_positives lesions matching metrics "
                "probabilities run_scores sentences statistics summary",
-    "looking": "figures lesion_charts overlays plots report viewer",
+    "looking": "figures lesion_charts overlays plots report slice_panels viewer",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
                  "transfer_page trial_figures trial_scores trials",

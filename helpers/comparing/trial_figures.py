@@ -4,8 +4,8 @@ import numpy as np
 import seaborn
 from matplotlib import ticker
 
+from helpers.looking.overlays import COLOURS
 from helpers.looking.plots import figure
-from helpers.looking.viewer import COLOURS
 
 
 def score_against_speed(table):

@@ -5,8 +5,8 @@ import pandas as pd
 import seaborn as sns
 from scipy.stats import spearmanr
 
+from helpers.looking.overlays import COLOURS
 from helpers.looking.plots import bars, curves, figure, log_axis
-from helpers.looking.viewer import COLOURS
 from helpers.scoring import attribution, probabilities, statistics
 from helpers.scoring.case_scores import worst_first
 from helpers.scoring.sentences import number
@@ -87,7 +87,8 @@ def dice_distribution(cases, slices):
     axes[2].set(xlabel="tumour Dice per slice with tumour", ylabel="slices", title=title)
     if len(tumour):
         kinds = met.map({True: "met", False: "no tumour voxel met"}).rename("")
-        look = {"palette": {"met": TUMOUR, "no tumour voxel met": "#000000"}, "multiple": "stack"}
+        palette = {"met": TUMOUR, "no tumour voxel met": COLOURS["missed"]}
+        look = {"palette": palette, "multiple": "stack"}
         sns.histplot(x=tumour.tumour_dice, hue=kinds, ax=axes[2], **look, **BINS)
         axes[2].set(xlabel="tumour Dice per slice with tumour", ylabel="slices")
     return drawn
@@ -231,7 +232,7 @@ def paired(first, second, names):
     for axis, organ in zip(axes, ("liver", "tumour")):
         result = statistics.paired_difference(first, second, f"{organ}_dice")
         table = result["table"].sort_values("difference", ascending=False)
-        colours = np.where(table.difference >= 0, COLOURS["reference"], COLOURS["prediction"])
+        colours = np.where(table.difference >= 0, COLOURS[organ], "#BBBBBB")
         bars(axis, table.difference, table.case, colours)
         if result["low"] is not None:
             axis.axvspan(result["low"], result["high"], color=COLOURS[organ], alpha=0.15, lw=0)

@@ -5,8 +5,8 @@ import pandas as pd
 import seaborn as sns
 
 from helpers.looking.figures import DOTS, FAINT, GREY, LEFT
+from helpers.looking.overlays import COLOURS
 from helpers.looking.plots import bars, figure, log_axis
-from helpers.looking.viewer import COLOURS
 from helpers.scoring import attribution, false_positives
 from helpers.scoring.lesions import SIZES
 from helpers.scoring.sentences import SIZE_NAMES
@@ -14,7 +14,7 @@ from helpers.scoring.sentences import SIZE_NAMES
 TYPES = false_positives.FALSE_POSITIVE_TYPES | {"outline": "around real lesions"}
 PALETTE = ("#009E73", "#000000", "#56B4E9", "#E69F00", "#CC79A7", FAINT)
 TYPE_COLOURS = dict(zip(TYPES.values(), PALETTE, strict=True))
-OUTCOMES = {"found": COLOURS["reference"], "poor": "#E69F00", "missed": "#000000"}
+OUTCOMES = {"found": COLOURS["tumour"], "poor": "#F2B58C", "missed": COLOURS["missed"]}
 DEPTHS = ("under 10", "10 to 20", "over 20", "unknown")
 CONTRASTS = ("under −40", "−40 to −15", "−15 to 15", "over 15", "unknown")
 WAYS = {"any": ("touched at all", FAINT), "iou50": ("IoU > 0.5", OUTCOMES["found"])}

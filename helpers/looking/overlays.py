@@ -1,137 +1,130 @@
-"""Slices as pictures: the scan in grey, reference and prediction as lines."""
+"""The one colour scheme: what each mask on a slice means, how it is drawn, and its legend.
 
+A reference is a line, a prediction a fill; liver is blue, tumour orange. Differences have two
+colours of their own: missed is violet, false is yellow.
+"""
+
+from collections import namedtuple
+
+import cv2
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from helpers import runs
-from helpers.looking import plots, viewer
-from helpers.looking.viewer import COLOURS
-from helpers.scans import labels, reading
-from helpers.scoring import probabilities, run_scores
+Look = namedtuple("Look", "colour style opacity")  # style: "line" or "fill"
+LIVER, TUMOUR, MISSED, FALSE = "#0072B2", "#D55E00", "#9A1AF0", "#F0E442"
+SCHEME = {
+    "predicted liver": Look(LIVER, "fill", 0.3),
+    "predicted tumour": Look(TUMOUR, "fill", 0.5),
+    "missed": Look(MISSED, "fill", 0.7),
+    "false": Look(FALSE, "fill", 0.7),
+    "dropped": Look("#FFFFFF", "fill", 0.7),
+    "reference liver": Look(LIVER, "line", 1.0),
+    "reference tumour": Look(TUMOUR, "line", 1.0),
+    "region": Look("#FFFFFF", "line", 1.0),
+}
+COLOURS = {"liver": LIVER, "tumour": TUMOUR, "missed": MISSED, "false": FALSE}  # of charts
+SOFT_TISSUE = (-160, 240)  # HU window in which a person looks at a liver
 
-PIXELS = 420  # along a side of a panel
+
+def grey(hu_plane, window=SOFT_TISSUE):
+    """A plane of HU (y, x) as uint8: the low end of the window is black, the high end white."""
+    low, high = window
+    if not high > low:
+        raise ValueError(f"window {window}: its high end must lie above its low end")
+    scaled = (np.asarray(hu_plane, np.float32) - low) * (255.0 / (high - low)) + 0.5
+    return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
-def pick(slices, count=4, min_voxels=30):
-    """The slices to look at: most wrong tumour voxels; best Dice of those with a sizeable tumour.
+def paint(hu_plane, overlays, window=SOFT_TISSUE, strength=1.0, line_px=0):
+    """A plane of HU (y, x) in grey with masks on it, uint8 RGB (y, x, 3).
 
-    slices   DataFrame of slices.csv. At most two slices of one case are taken on either side.
-    returns  (worst, best), two DataFrames with the columns of `slices`.
+    overlays  list of (mask bool (y, x), name in SCHEME), drawn in this order.
+    strength  scales the opacity of fills; lines are opaque, just inside the mask.
+    line_px   width of lines; 0 takes one that stays visible when the plane is made small.
     """
-    table = slices.assign(
-        wrong=slices.tumour_reference + slices.tumour_prediction - 2 * slices.tumour_both
-    )
-    worst = table[table.wrong > 0].sort_values(
-        ["wrong", "case"], ascending=[False, True], kind="stable"
-    )
-    best = table[(table.tumour_reference >= min_voxels) & (table.tumour_both > 0)]
-    best = best.sort_values(["tumour_dice", "case"], ascending=[False, True], kind="stable")
-    return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
+    rgb = np.repeat(grey(hu_plane, window)[..., None], 3, axis=2)
+    line_px = line_px or max(1, round(max(rgb.shape) / 250))
+    for mask, name in overlays:
+        look = SCHEME[name]
+        ink = np.array([int(look.colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+        inked = edge(mask, line_px) if look.style == "line" else mask
+        opacity = 1.0 if look.style == "line" else min(1.0, strength * look.opacity)
+        rgb[inked] = rgb[inked] * (1 - opacity) + ink * opacity
+    return rgb
 
 
-def both_masks(reference, prediction):
-    """The overlays of one slice for `viewer.overlay`.
+def edge(mask, width=1):
+    """The outermost pixels of a mask bool (y, x), `width` deep; the plane's rim counts."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    return mask & (cv2.erode(mask.astype(np.uint8), cross, iterations=width, **border) == 0)
 
-    Livers are thin lines; a tumour is filled in the reference and outlined in the prediction.
+
+def of_reference(labels_plane):
+    """The overlays of a plane of reference labels (y, x): 1 is liver, 2 is tumour."""
+    return [(labels_plane >= 1, "reference liver"), (labels_plane == 2, "reference tumour")]
+
+
+def of_prediction(labels_plane):
+    """The overlays of a plane of predicted labels (y, x): 1 is liver, 2 is tumour."""
+    return [(labels_plane == 1, "predicted liver"), (labels_plane == 2, "predicted tumour")]
+
+
+def of_both(reference, prediction):
+    """The overlays of two planes of labels: the prediction filled, the reference round it."""
+    return of_prediction(prediction) + of_reference(reference)
+
+
+def of_differences(reference, prediction):
+    """The overlays of two planes of labels: tumour that was met, missed and falsely predicted."""
+    wanted, got = reference == 2, prediction == 2
+    overlays = [(wanted & got, "predicted tumour"), (wanted & ~got, "missed")]
+    return [*overlays, (got & ~wanted, "false"), (reference >= 1, "reference liver")]
+
+
+def of_box(shape, box, z):
+    """The frame of a box ((z0, z1), (y0, y1), (x0, x1)) on slice z as an overlay."""
+    (z0, z1), (y0, y1), (x0, x1) = box
+    mask = np.zeros(shape[-2:], bool)
+    mask[y0:y1, x0:x1] = z0 <= z < z1
+    return mask, "region"
+
+
+def richest(n_slices, overlays_of):
+    """The slice with most tumour, else with most of what is drawn there; else the middle one."""
+
+    def pixels(z):
+        drawn = [(mask, name) for mask, name in overlays_of(z) if name != "region"]
+        tumour = sum(np.count_nonzero(mask) for mask, name in drawn if "liver" not in name)
+        return int(tumour), sum(np.count_nonzero(mask) for mask, _ in drawn)
+
+    best = max(range(n_slices), key=pixels)
+    return best if any(pixels(best)) else n_slices // 2
+
+
+def enlarged(hu_plane, overlays, edges_mm=(1.0, 1.0), longest=500):
+    """The same plane and overlays on square pixels, `longest` of them along the longer side.
+
+    edges_mm  (y, x) edges of a pixel: a plane of oblong pixels gets its true shape.
     """
-    return [
-        (reference == 2, COLOURS["reference"], "fill"),
-        (reference >= 1, COLOURS["reference"], "line"),
-        (prediction >= 1, COLOURS["liver"], "line"),
-        (prediction == 2, COLOURS["prediction"], "line"),
-    ]
+    tall, wide = (n * mm for n, mm in zip(hu_plane.shape, edges_mm, strict=True))
+    scale = longest / max(tall, wide)
+    size = (max(1, round(wide * scale)), max(1, round(tall * scale)))  # OpenCV wants (x, y)
+    smooth = cv2.INTER_AREA if size[0] < hu_plane.shape[1] else cv2.INTER_LINEAR
+    hu = cv2.resize(np.asarray(hu_plane, np.float32), size, interpolation=smooth)
+    masks = (cv2.resize(mask.astype(np.uint8) * 255, size) > 127 for mask, _ in overlays)
+    return hu, [(mask, name) for mask, (_, name) in zip(masks, overlays)]
 
 
-def read(row):
-    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing one is empty."""
-    volume, reference = reading.read_row(row)
-    try:
-        return (
-            volume,
-            reference,
-            run_scores.read_prediction(runs.Run(row["run"]).prediction(row["case"]), volume),
-        )
-    except ValueError:
-        return volume, reference, reference * 0
-
-
-def slice_grid(row_of, chosen, title):
-    """A still figure of chosen slices, cut to the liver's surroundings.
-
-    row_of  function of a case's name that gives its row of `run_scores.cases_of`.
-    chosen  DataFrame with case, index_z and the tumour columns of slices.csv.
-    """
-    panels, titles, kept = [], [], {}
-    for row in chosen.itertuples():
-        if row.case not in kept:
-            kept = {row.case: read(row_of(row.case))}  # one case at a time in memory
-        volume, *masks = kept[row.case]
-        r, p = (mask[row.index_z] for mask in masks)
-        y, x = square((r | p) > 0, volume.spacing_mm[1:])
-        panels.append(
-            panel(volume.hu[row.index_z][y, x], both_masks(r[y, x], p[y, x]), volume.spacing_mm[1:])
-        )
-        titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
-    drawn = plots.contact_sheet(panels, titles, columns=4, width=12)
-    drawn.suptitle(
-        f"{title} · green: reference, tumour filled · "
-        "blue: predicted liver · pink: predicted tumour",
-        x=0.01,
-        ha="left",
-    )
-    return drawn
-
-
-def most_uncertain(spreads):
-    """The case whose predicted liver has the largest mean spread, from the table of uncertainty."""
-    return probabilities.uncertainty_by_case(spreads).idxmax()
-
-
-def uncertain(row):
-    """A still figure of the slice with most spread: the scan with both masks, and the map.
-
-    row  of `run_scores.cases_of`. Only the predicted liver is drawn: outside the map means nothing.
-    """
-    case = row["case"]
-    volume, reference, prediction = read(row)
-    tta_std = labels.read_mask(runs.Run(row["run"]).tta_std(case), volume)
-    spread = np.where(prediction >= 1, tta_std, np.uint8(0))
-    z = int(spread.sum((1, 2), dtype=np.int64).argmax())
-    y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
-    hu, r, p, high = (array[z][y, x] for array in (volume.hu, reference, prediction, spread))
-    left = panel(hu, both_masks(r, p), volume.spacing_mm[1:])
-    drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
-    axes[0].imshow(left)
-    aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
-    shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)
-    if (wrong := (r == 2) != (p == 2)).any():
-        axes[1].contour(wrong, levels=[0.5], colors="white", linewidths=0.8)
-    for axis, title in zip(
-        axes,
-        ("reference (green), prediction (pink)", "spread over four views; white: wrong voxels"),
-    ):
-        axis.set_title(title)
-        axis.set_axis_off()
-    drawn.colorbar(shown, ax=axes[1], shrink=0.8, label="standard deviation of the probability")
-    drawn.suptitle(f"{case}, slice {z}: the case with most uncertainty", x=0.01, ha="left")
-    return drawn
-
-
-def panel(hu_plane, overlays, edges_mm):
-    """One slice enlarged, uint8 (y, x, 3); lines are drawn thick enough for a small picture."""
-    return viewer.overlay(
-        *viewer.enlarged(hu_plane, overlays, edges_mm, PIXELS), opacity=0.3, line_px=3
-    )
-
-
-def square(mask, edges_mm):
-    """Two slices (y, x): the smallest square round a mask and 15 mm more, within the plane."""
-    kept = [np.flatnonzero(mask.any(1 - axis)) for axis in (0, 1)]
-    if not len(kept[0]):
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    side_mm = max((k[-1] + 1 - k[0]) * mm for k, mm in zip(kept, edges_mm, strict=True)) + 2 * 15
-    parts = []
-    for k, mm, length in zip(kept, edges_mm, mask.shape, strict=True):
-        side = min(length, round(side_mm / mm))
-        start = int(np.clip((k[0] + k[-1] + 1 - side) // 2, 0, length - side))
-        parts.append(slice(start, start + side))
-    return tuple(parts)
+def legend(drawn, names):
+    """A legend of these names of SCHEME in one line below a matplotlib figure's panels."""
+    keys = []
+    for name in names:
+        look = SCHEME[name]
+        if look.style == "line":
+            colour = "#999999" if name == "region" else look.colour
+            keys.append(Line2D([], [], color=colour, lw=2, label=name))
+        else:
+            keys.append(Patch(facecolor=look.colour, edgecolor="#999999", lw=0.5, label=name))
+    drawn.legend(handles=keys, loc="outside lower left", ncols=len(keys), fontsize=9)

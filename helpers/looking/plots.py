@@ -6,6 +6,7 @@ from IPython import display, get_ipython
 from matplotlib import ticker
 
 from helpers.files import written_whole
+from helpers.looking import overlays
 
 LOOK = {
     "axes.spines.top": False,
@@ -51,10 +52,11 @@ def log_axis(axis):
     axis.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
-    """A still figure of planes, uint8 (y, x, 3) as `viewer.overlay` gives them, each with a title.
+def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0, legend=()):
+    """A still figure of planes, uint8 (y, x, 3) as `overlays.paint` gives them, each with a title.
 
     spacing_mm  (z, y, x) of all panels, or a list of one for each; None means square pixels.
+    legend      names in `overlays.SCHEME` that are explained below the panels.
     """
     panels = list(panels)
     if not panels:
@@ -78,6 +80,8 @@ def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0):
         if k < len(panels):
             axis.imshow(panels[k], aspect=aspects[k], interpolation="antialiased")
             axis.set_title(titles[k] if k < len(titles) else "", fontsize=9)
+    if legend:
+        overlays.legend(sheet, legend)
     return sheet
 
 

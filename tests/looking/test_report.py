@@ -8,7 +8,7 @@ import pytest
 import scored_masks
 
 from helpers import jobs
-from helpers.looking import figures, overlays, plots, report
+from helpers.looking import figures, plots, report, slice_panels
 from helpers.scoring import summary
 
 
@@ -123,7 +123,7 @@ def test_a_table_for_people():
 
 
 def test_worst_slices_are_those_with_most_wrong_voxels(tables):
-    worst, best = overlays.pick(tables["slices"], count=3, min_voxels=10)
+    worst, best = slice_panels.pick(tables["slices"], count=3, min_voxels=10)
     wrong = worst.tumour_reference + worst.tumour_prediction - 2 * worst.tumour_both
     assert (
         wrong.is_monotonic_decreasing and wrong.iloc[0] == 24 and set(best.case) <= {"good", "poor"}

@@ -12,7 +12,7 @@ import pytest
 from helpers import files, runs
 from helpers.cascade import pipeline
 from helpers.intake import quality_control
-from helpers.looking import figures, lesion_charts, overlays, plots
+from helpers.looking import figures, lesion_charts, plots, slice_panels
 from helpers.scans import folder
 from helpers.scoring import case_scores, run_scores, sentences, summary
 
@@ -180,7 +180,7 @@ def test_without_any_file_of_the_cascade_masks_are_scored_all_the_same(folds, tm
 
 
 def test_the_map_of_the_most_uncertain_case(folds, tmp_path):
-    drawn = overlays.uncertain(run_scores.cases_of_all(folds, "val").iloc[0])
+    drawn = slice_panels.uncertain(run_scores.cases_of_all(folds, "val").iloc[0])
     shown = drawn.axes[1].images[0].get_array()
     assert "volume-0, slice 2" in drawn.get_suptitle() and shown.max() == pytest.approx(60 / 255)
     plots.save_figure(drawn)
