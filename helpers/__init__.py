@@ -10,8 +10,8 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "acquisitions affines dicom findings folder grids label_meaning labels names nifti "
-             "organs pictures planes reading series tags volume",
+    "scans": "acquisitions affines boxes dicom findings folder grids label_meaning labels names "
+             "nifti organs pictures planes reading series tags volume",
     "intake": "anatomy case_table checks duplicates masks phantom placement quality_control",
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions inference liver networks pipeline precision "

@@ -1,10 +1,11 @@
 """From the network's mask to the liver: the largest component, without other organs."""
 
-import cc3d
+import cv2
+import edt
 import numpy as np
 from scipy import ndimage, sparse
 
-from helpers.scans.volume import box_of
+from helpers.scans.boxes import box_of, components
 
 COARSE_MM = 3.0  # voxels on which parts are distinguished
 MIN_PART_ML = 1.0  # for a median that can be trusted
@@ -40,45 +41,48 @@ def largest_component(mask, slab=32):
     out, box = np.zeros(mask.shape, bool), box_of(mask)
     if box is None:
         return out, 0
-    component_of, sizes = _joined(_labelled(mask, box, slab), slab)
-    wanted = component_of == sizes.argmax()
-    for z, labels in _labelled(mask, box, slab):
-        for k, plane in enumerate(wanted[labels[:slab]], start=z):
-            if plane.any():
-                out[k][box[1:]] = ndimage.binary_fill_holes(plane)
-    return out, len(sizes) - 1
+    slabs = [(slice(z, min(z + slab + 1, box[0].stop)), *box[1:])
+             for z in range(box[0].start, box[0].stop, slab)]
+    component_of, sizes = _components(mask, slabs, slab)
+    is_largest, before = component_of == sizes.argmax(), 0
+    for part in slabs:
+        labels, count = components(mask[part])
+        wanted = np.append(False, is_largest[before : before + count])
+        before += count
+        for z, plane in enumerate(labels[:slab], start=part[0].start):
+            out[z][box[1:]] = filled(wanted[plane])
+    return out, len(sizes)
 
 
-def _labelled(mask, box, slab):
-    """Yield (first slice, labels (z, y, x)) of every slab of the box; labels count on from slab to
-    slab, 0 is background.
+def _components(mask, slabs, slab):
+    """(for each label, one slab's after another's, the component that it is part of; voxels of each
+    component, in the order of their first voxels).
 
-    Each slab has a slice more, which is the next one's first: what has two numbers there is one
+    Each slab has a slice more, which is the next one's first: what has two labels there is one
     component.
     """
-    before = 0
-    for z in range(box[0].start, box[0].stop, slab):
-        inner = mask[z : min(z + slab + 1, box[0].stop), box[1], box[2]]
-        labels, count = cc3d.connected_components(inner, connectivity=26, return_N=True)
-        yield z, np.where(labels, labels.astype(np.uint32) + np.uint32(before), np.uint32(0))
-        before += count
-
-
-def _joined(slabs, slab):
-    """(for each label the component that it is part of, voxels of each component), in the order of
-    their first voxels.
-    """
-    voxels, links, shared = np.zeros(1, int), [np.zeros((2, 0), int)], None
-    for _, labels in slabs:
-        counts = np.bincount(labels[:slab].ravel(), minlength=int(labels.max()) + 1)
-        voxels = np.append(voxels, counts[len(voxels) :])
+    voxels, links, before, shared = [], [np.zeros((2, 0), int)], 0, None
+    for part in slabs:
+        labels, count = components(mask[part])
+        inside = labels[:slab][labels[:slab] > 0]
+        voxels.append(np.bincount(inside, minlength=count + 1)[1:])
         if shared is not None:
-            links.append(np.unique([shared[shared > 0], labels[0][shared > 0]], axis=1))
-        shared = labels[-1]
-    low, high = np.concatenate(links, axis=1)
-    graph = sparse.coo_array((np.ones(len(low), bool), (low, high)), (len(voxels), len(voxels)))
+            pairs = np.unique((shared << 32 | labels[0])[shared > 0])
+            links.append(np.stack([pairs >> 32, pairs % 2**32 + before]) - 1)
+        shared = labels[-1].astype(int)
+        shared[shared > 0] += before
+        before += count
+    voxels, ends = np.concatenate(voxels), np.concatenate(links, axis=1)
+    graph = sparse.coo_array((np.ones(ends.shape[1], bool), tuple(ends)), (before, before))
     _, component_of = sparse.csgraph.connected_components(graph, directed=False)
     return component_of, np.bincount(component_of, voxels)
+
+
+def filled(plane):
+    """A plane bool (y, x) and what it encloses; a way out leads over edges, not over corners."""
+    chain = cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    outlines, _ = cv2.findContours(plane.astype(np.uint8), *chain)
+    return cv2.drawContours(np.zeros(plane.shape, np.uint8), outlines, -1, 1, cv2.FILLED) > 0
 
 
 def remove_adjacent_organs(liver, hu, spacing_mm, neck_widths_mm, max_hu_difference):
@@ -143,9 +147,9 @@ def _parts(mask, edges_mm, radius_mm, cut_off):
     wide = np.pad(mask, ((depth, depth), (1, 1), (1, 1)))
     wide[:depth] |= wide[depth] & cut_off[0]
     wide[-depth:] |= wide[-depth - 1] & cut_off[1]
-    inside = ndimage.distance_transform_edt(wide, sampling=edges_mm) > radius_mm
+    inside = edt.edt(wide, anisotropy=edges_mm) > radius_mm
     inside = inside[depth:-depth, 1:-1, 1:-1]
-    cores, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
+    cores, count = components(inside)
     if count < 2:
         return cores, count
     nearest = ndimage.distance_transform_edt(

@@ -4,7 +4,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from helpers.scans.volume import box_of
+from helpers.scans.boxes import box_of
 from helpers.slices.pixels import level
 
 TRUNCATE = 2.0  # deviations after which a smoothing ends

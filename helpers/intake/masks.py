@@ -7,9 +7,10 @@ import numpy as np
 
 from helpers.intake import checks
 from helpers.scans import affines, nifti, reading
+from helpers.scans.boxes import box_of, components, widened
 from helpers.scans.labels import alignment, place_mask, standard_labels
 from helpers.scans.names import is_picture
-from helpers.scans.volume import box_of, diameter_mm, turned_over, widened
+from helpers.scans.volume import diameter_mm, turned_over
 
 OF_TUMOUR = ("tumour_ml", "lesions", "tumour_slices", "tumour_hu")
 
@@ -129,7 +130,7 @@ def _components(liver, labels, voxel_ml):
     """Findings about a liver of several components, and about those of them that are tumour
     alone.
     """
-    islands, count = cc3d.connected_components(liver, connectivity=26, return_N=True)
+    islands, count = components(liver)
     if count < 2:
         return []
     sizes = np.bincount(islands.ravel(), minlength=count + 1)[1:]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from helpers import files
-from helpers.scans import volume
+from helpers.scans import boxes, volume
 from helpers.scoring import attribution, metrics
 from helpers.scoring.lesions import CaseLesions
 from helpers.scoring.statistics import bootstrap_ci, patients, ratio
@@ -68,11 +68,11 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None,
     row = {"case": case, "failed": failed, "slices": slices}
     row |= {"voxel_ml": voxel_ml, "diagonal_mm": round(diagonal, 1)}
     row |= {"stand_in_mm": volume.is_stand_in(spacing_mm, hu)}
-    box = volume.box_of(reference, prediction) or EMPTY_BOX
+    box = boxes.box_of(reference, prediction) or EMPTY_BOX
     labels, hu = (reference[box], prediction[box]), None if hu is None else hu[box]
     confusion = np.zeros((slices, 3, 3), np.int64)
     confusion[box[0]] = metrics.confusion_by_slice(*labels)
-    tumour_box = volume.box_of(*(side == 2 for side in labels)) or EMPTY_BOX
+    tumour_box = boxes.box_of(*(side == 2 for side in labels)) or EMPTY_BOX
     surfaces = {
         "liver": [metrics.surface(side >= 1) for side in labels],
         "tumour": [metrics.surface(side[tumour_box] == 2) for side in labels],

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-from helpers.scans.volume import box_of, widened
+from helpers.scans.boxes import box_of, widened
 from helpers.slices.pixels import fitted, resized, windowed
 
 NEIGHBOUR_MM = 3.0  # about how far away the neighbours of a slice are taken

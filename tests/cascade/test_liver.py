@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from helpers.cascade.liver import remove_adjacent_organs
+from helpers.cascade.liver import filled, largest_component, remove_adjacent_organs
+from helpers.scans.boxes import components
 
 SPACING = (2.0, 1.0, 1.0)
 
@@ -66,3 +68,30 @@ def test_small_and_empty_masks(shape):
     for mask in (np.zeros(shape, bool), np.ones(shape, bool)):
         kept, removed = remove_adjacent_organs(mask, np.zeros(shape, np.int16), SPACING, [18.0], 12.0)
         assert np.array_equal(kept, mask) and not removed
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_largest_component_is_the_same_in_any_slabs(seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(tuple(rng.integers(1, 14, 3))) < rng.uniform(0.02, 0.3)
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    largest = labels == np.argmax(np.bincount(labels[mask], minlength=2)[1:]) + 1
+    want = [ndimage.binary_fill_holes(plane) for plane in largest & mask]
+    for slab in (1, 2, 5, 32):
+        got, number = largest_component(mask, slab)
+        assert number == count and np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_a_plane_encloses_is_filled_and_what_a_corner_closes_too(seed):
+    rng = np.random.default_rng(seed)
+    plane = rng.random(tuple(rng.integers(1, 40, 2))) < rng.uniform(0.2, 0.8)
+    assert np.array_equal(filled(plane), ndimage.binary_fill_holes(plane))
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_specks_in_a_row_of_single_voxels_are_components(axis):
+    row = np.moveaxis(np.array([[[1, 0, 1, 1, 0, 1]]], bool), 2, axis)
+    labels, count = components(row)
+    assert count == 3 and labels.ravel().tolist() == [1, 0, 2, 2, 0, 3]
+    assert largest_component(row)[0].ravel().tolist() == [0, 0, 1, 1, 0, 0]

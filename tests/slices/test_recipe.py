@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.scans import volume
+from helpers.scans import boxes, volume
 from helpers.slices import pixels, recipe
 
 side = st.integers(1, 40)
@@ -90,8 +90,8 @@ def test_box_of_finds_the_same_box_whatever_the_memory_order():
     labels[2:4, 3:8, 5] = 2
     want = (slice(2, 4), slice(3, 8), slice(5, 6))
     for view in (labels, labels > 0, labels[:, :, :13], np.asfortranarray(labels)):
-        assert volume.box_of(view) == want
-    assert volume.box_of(labels * 0) is None
+        assert boxes.box_of(view) == want
+    assert boxes.box_of(labels * 0) is None
 
 
 def test_the_lowest_level_of_a_probability():
