@@ -1,5 +1,6 @@
 """From slices to probabilities on the scan's own grid, and which slices are worth looking at."""
 
+import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -83,20 +84,26 @@ def answers(trained, planes):
     255 is certain.
     """
     device, card = next(trained.network.parameters()).device, trained.card
-    x = torch.from_numpy(np.ascontiguousarray(planes)).to(device).float().div_(255)
-    x = normalised(x, card["norm"])
-    height, width = x.shape[2:]
-    black = float(normalised(torch.zeros(1), card["norm"]))
-    to_32 = (0, -width % 32, 0, -height % 32)  # H and W become multiples of 32
-    x = torch.nn.functional.pad(x, to_32, value=black)
-    x = x.contiguous(memory_format=torch.channels_last)
+    height, width = planes.shape[2:]
+    x = torch.from_numpy(network_input(planes, card["norm"])).to(device).permute(0, 3, 1, 2)
     with autocast(device, trained.precision):
         logits = trained.network(x).float()  # (B, classes, H, W), or (B, classes)
     if logits.ndim == 4:
         logits = logits[..., :height, :width]
-    if not torch.isfinite(logits).all():
+    if not torch.isfinite(logits.sum()):
         raise FloatingPointError(f"the {card['stage']} network gives NaN or infinite values")
     return (foreground(logits, card["stage"]) * PEAK).round().byte().cpu().numpy()
+
+
+def network_input(planes, norm):
+    """What a network sees of grey values uint8 (B, C, y, x): float32 (B, H, W, C), H and W the next
+    multiples of 32, black beyond the slice.
+    """
+    count, channels, height, width = planes.shape
+    grey = np.zeros((count, height + -height % 32, width + -width % 32, channels), np.uint8)
+    grey[:, :height, :width] = planes.transpose(0, 2, 3, 1)
+    values = normalised(np.arange(256, dtype=np.float32) / np.float32(255), np.float32(norm))
+    return cv2.LUT(grey.reshape(count, -1), values).reshape(grey.shape)
 
 
 def foreground(logits, stage):

@@ -7,6 +7,7 @@ import torch
 from helpers.cascade import inference, networks, weights
 from helpers.scans.volume import in_our_axes
 from helpers.slices import store
+from helpers.slices.pixels import normalised
 from helpers.slices.recipe import Recipe, Slices, pixels, whole_grid
 
 
@@ -16,6 +17,15 @@ def test_sizes_that_are_no_multiple_of_32():
     net = weights.TrainedNetwork(networks.UNet(1, 1, 2, 3).eval(), card)
     image = np.random.default_rng(0).integers(0, 255, (3, 1, 50, 37)).astype(np.uint8)
     assert inference.probability_of_rows(net, image, [0, 2]).shape == (2, 50, 37)
+
+
+@pytest.mark.parametrize("norm", [(0.0, 255.0), (97.3, 61.7)])
+def test_a_network_predicts_from_the_values_that_it_learnt_from(norm):
+    planes = np.random.default_rng(0).integers(0, 256, (2, 3, 37, 64)).astype(np.uint8)
+    learnt_from = normalised(torch.from_numpy(planes).float().div_(255), norm)
+    got = inference.network_input(planes, norm).transpose(0, 3, 1, 2)
+    assert got.shape == (2, 3, 64, 64) and np.array_equal(got[:, :, :37], learnt_from)
+    assert np.unique(got[:, :, 37:]).tolist() == [float(normalised(torch.zeros(1), norm))]
 
 
 def test_three_class_heads_give_liver_and_tumour():
