@@ -92,3 +92,10 @@ def test_the_door_knows_every_module_once_and_opens_to_all():
 def test_the_door_loads_nothing():
     code = "import sys, helpers; print([m for m in ('numpy', 'torch', 'pandas', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE).stdout.strip() == "[]"
+
+
+def test_only_networks_need_torch():
+    """Scans, rules and the cascade's steps are imported without it: `predict --engine onnx` runs where there is none."""
+    code = "import sys; from helpers import predict, pipeline, cohort; print([m for m in ('torch', 'safetensors') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,11 +1,13 @@
-"""From slices to probabilities on the scan's own grid, and which slices are worth looking at."""
+"""From slices to probabilities on the scan's own grid, and which slices are worth looking at.
+
+Networks come with their card and `probability` of planes: weights.TrainedNetwork, or without torch
+onnx_engine.OnnxNetwork.
+"""
 
 import cv2
 import numpy as np
-import torch
 from scipy import ndimage
 
-from helpers.cascade.precision import autocast
 from helpers.slices.pixels import PEAK, normalised, stacked
 
 FLIPS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a view is turned over
@@ -78,21 +80,17 @@ def stacks(image, rows, neighbours, step, breaks):
     return np.stack([stacked(image, k, neighbours, step, breaks) for k in rows])
 
 
-@torch.inference_mode()
 def answers(trained, planes):
     """What a network says of a batch uint8 (B, C, y, x): uint8 (B, y, x), or (B,) from the gate;
     255 is certain.
     """
-    device, card = next(trained.network.parameters()).device, trained.card
     height, width = planes.shape[2:]
-    x = torch.from_numpy(network_input(planes, card["norm"])).to(device).permute(0, 3, 1, 2)
-    with autocast(device, trained.precision):
-        logits = trained.network(x).float()  # (B, classes, H, W), or (B, classes)
-    if logits.ndim == 4:
-        logits = logits[..., :height, :width]
-    if not torch.isfinite(logits.sum()):
-        raise FloatingPointError(f"the {card['stage']} network gives NaN or infinite values")
-    return (foreground(logits, card["stage"]) * PEAK).round().byte().cpu().numpy()
+    probability = trained.probability(planes)  # (B, H, W), or (B,)
+    probability = probability[..., :height, :width] if probability.ndim == 3 else probability
+    if not np.isfinite(probability.sum()):
+        stage = trained.card["stage"]
+        raise FloatingPointError(f"the {stage} network gives NaN or infinite values")
+    return np.rint(probability * PEAK).astype(np.uint8)
 
 
 def network_input(planes, norm):
@@ -104,11 +102,3 @@ def network_input(planes, norm):
     grey[:, :height, :width] = planes.transpose(0, 2, 3, 1)
     values = normalised(np.arange(256, dtype=np.float32) / np.float32(255), np.float32(norm))
     return cv2.LUT(grey.reshape(count, -1), values).reshape(grey.shape)
-
-
-def foreground(logits, stage):
-    """Probability of what the stage looks for: (B, H, W), or (B,) for the gate."""
-    if logits.shape[1] == 1:
-        return logits[:, 0].sigmoid()
-    classes = logits.softmax(1)
-    return classes[:, 2] if stage == "tumour" else 1 - classes[:, 0]

@@ -10,7 +10,8 @@ from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel
 
 from helpers.cascade import architectures
-from helpers.cascade.precision import device_named, half_precision_supported
+from helpers.cascade.inference import network_input
+from helpers.cascade.precision import autocast, device_named, half_precision_supported
 from helpers.files import written_whole
 from helpers.slices.recipe import Recipe
 from helpers.slices.store import STAGES
@@ -32,6 +33,27 @@ class TrainedNetwork:
     @property
     def recipe(self):
         return Recipe(**self.card["recipe"])
+
+    @torch.inference_mode()
+    def probability(self, planes):
+        """What the network says of grey values uint8 (B, C, y, x): float32 (B, H, W), both the next
+        multiples of 32, or (B,) from the gate; NaN when any of it isn't finite.
+        """
+        device = next(self.network.parameters()).device
+        x = torch.from_numpy(network_input(planes, self.card["norm"])).to(device)
+        with autocast(device, self.precision):
+            logits = self.network(x.permute(0, 3, 1, 2)).float()  # (B, classes, H, W)
+        if not torch.isfinite(logits.sum()):
+            logits = torch.full_like(logits, torch.nan)
+        return foreground(logits, self.card["stage"]).cpu().numpy()
+
+
+def foreground(logits, stage):
+    """Probability of what the stage looks for: (B, H, W), or (B,) for the gate."""
+    if logits.shape[1] == 1:
+        return logits[:, 0].sigmoid()
+    classes = logits.softmax(1)
+    return classes[:, 2] if stage == "tumour" else 1 - classes[:, 0]
 
 
 def build(*words, **settings):

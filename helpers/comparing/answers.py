@@ -10,7 +10,7 @@ import torch
 
 from helpers import files
 from helpers.cascade import weights
-from helpers.cascade.inference import foreground
+from helpers.cascade.weights import foreground
 from helpers.slices.pixels import PEAK
 
 NEVER_CERTAIN = 1e-6  # a logit stays finite

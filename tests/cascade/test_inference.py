@@ -31,8 +31,8 @@ def test_a_network_predicts_from_the_values_that_it_learnt_from(norm):
 def test_three_class_heads_give_liver_and_tumour():
     logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
     p = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0)
-    assert float(inference.foreground(logits, "tumour")) == pytest.approx(float(p[2]))
-    assert float(inference.foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
+    assert float(weights.foreground(logits, "tumour")) == pytest.approx(float(p[2]))
+    assert float(weights.foreground(logits, "liver")) == pytest.approx(float(p[1] + p[2]))
 
 
 def test_missing_weights_say_which_stage(tmp_path):
