@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 CGROUP = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
 
@@ -53,6 +55,15 @@ class WorkerDied:
     """Instead of a result: the process ended twice at work; `how` is "SIGKILL" or "exit code 3"."""
 
     how: str
+
+
+def progress(items, what, unit="case", total=None, **more):
+    """tqdm's bar over items; shown after a second, gone when they are done. In a notebook it goes
+    to stdout: a red box is for what is wrong.
+    """
+    ipython = sys.modules.get("IPython")
+    file = sys.stdout if ipython and ipython.get_ipython() else sys.stderr
+    return tqdm(items, what, total, leave=False, file=file, unit=unit, delay=1, **more)
 
 
 def parallel_map(work, items, workers):

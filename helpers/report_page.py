@@ -56,7 +56,8 @@ img { max-width: 100%; height: auto; display: block; margin: 14px 0 22px }
 def export(notebook, page):
     """Write an executed notebook without its code: the page needs no other file and no script.
 
-    Cells tagged `notebook-only` and what went to stderr are left out. Its first heading titles it.
+    Cells tagged `notebook-only`, what went to stderr and bars are left out. Its first heading
+    titles it.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -67,7 +68,7 @@ def export(notebook, page):
     ]
     for cell in content.cells:
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not _passing(output)]
     left_out = dict.fromkeys(("input", "input_prompt", "output_prompt", "anchor_links"), True)
     exporter = HTMLExporter(
         template_name="basic", **{f"exclude_{name}": yes for name, yes in left_out.items()}
@@ -78,3 +79,10 @@ def export(notebook, page):
     files.write_text(
         page, f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
     )
+
+
+def _passing(output):
+    """True for what a notebook says while it works: stderr, and bars, which return to a line's
+    begin.
+    """
+    return output.get("name") == "stderr" or "\r" in output.get("text", "")

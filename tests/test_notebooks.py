@@ -45,7 +45,17 @@ def test_code_fits_a_laptops_screen(notebook):
     assert 1 <= len(door) <= 2 and all(line.startswith("from helpers import ") for line in door)
 
 
-def test_every_notebook_ran_and_kept_its_stderr(tiny_run):
+def red_boxes(run):
+    """What the executed notebooks of a run printed to stderr, which JupyterLab shows in red: (notebook, text)."""
+    return [(path.stem, "".join(out["text"])) for path in sorted((run / "notebooks").glob("*.ipynb"))
+            for cell in cells_of(path, "code") for out in cell["outputs"] if out.get("name") == "stderr"]
+
+
+def test_nothing_is_red_where_nothing_is_wrong(tiny_run):
+    assert red_boxes(tiny_run.reports) == []
+
+
+def test_every_notebook_ran(tiny_run):
     ran = {p.stem for p in (tiny_run.reports / "notebooks").glob("*.ipynb")}
     assert ran == {"01_exploration", "02_filtering", "03_dataset", "04_training_gate", "04_training_liver",
                    "04_training_tumour", "05_cascade_inference", "06_evaluation"}  # fmt: skip
@@ -103,6 +113,7 @@ def test_the_benchmark_in_small(tiny, tmp_path):
     assert {p.name for p in (root / "reports" / "tiny" / "figures").glob("08_*")} == {
         "08_steps.png", "08_changes.png", "08_prediction.png"}  # fmt: skip
     assert not (root / "data" / "stores" / "tiny" / "benchmark").exists()
+    assert red_boxes(root / "reports" / "tiny") == []
     assert "up to date" in command(root, "helpers.run", *asked).stdout
 
 
@@ -128,6 +139,7 @@ def test_the_experiments_in_small(tiny, tmp_path, monkeypatch):
     assert there.parameters_m["unet"] < there.parameters_m["convlstm"] < 1
     assert "can't be downloaded" in table.note["resnet34-imagenet"] and "can't be downloaded" in done.stdout
     assert "tumour, 1 patients:" in done.stdout
+    assert red_boxes(root / "reports" / "tiny") == []
     trials = root / "checkpoints" / "tiny" / "trials"
     assert {p.name for p in trials.iterdir()} == {"unet.r1s7v1q", "convlstm.r1s7v1q"}
     scores = pd.read_csv(trials / "convlstm.r1s7v1q" / "tumour" / "validation.csv")

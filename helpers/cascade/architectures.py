@@ -1,6 +1,7 @@
 """Networks by name: our own, and the door to those of other libraries."""
 
 import importlib
+import logging
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -95,6 +96,11 @@ def from_smp(name, in_channels, classes, encoder_weights, frozen=0):
 
 
 def _made_by_smp(make, encoder, encoder_weights, settings):
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    # or each of its retries is a warning, though what came of them is raised
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return make(encoder, **settings)
     except KeyError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from helpers import files, origins
 from helpers.cascade import pipeline
+from helpers.processes import progress
 from helpers.runs import Run
 from helpers.scans.findings import in_words
 from helpers.scans.reading import read_row_scan
@@ -63,6 +64,12 @@ class Cohort:
             except Exception as error:
                 reasons.append(f"{row.case}: {in_words(error, row.image)}")
         raise ValueError(f"none of the {len(rows)} scans can be read; {'; '.join(reasons)}")
+
+    def segment_all(self, rows):
+        """Segment the rows of cases.csv that aren't done; returns case -> what is wrong with it."""
+        waiting = [row for row in rows.itertuples() if not self.is_done(row)]
+        errors = {row.case: self.segment(row) for row in progress(waiting, "scans", "scan")}
+        return {case: message for case, message in errors.items() if message}
 
     def segment(self, row):
         """Segment a row of cases.csv and write its files; returns "" or what is wrong with the

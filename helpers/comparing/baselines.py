@@ -2,10 +2,9 @@
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from helpers.cascade import weights
-from helpers.learning import losses
+from helpers.learning import losses, machine
 from helpers.learning.train_step import TrainStep
 from helpers.slices.pixels import stacked
 
@@ -27,7 +26,7 @@ def train_step(network, precision="32-true", layout=PLAIN, averaged=False, fused
     network = network.to(memory_format=layout)
     ema = weights.averaged(network, 0.99) if averaged else None
     optimiser = torch.optim.AdamW(network.parameters(), 0.002, weight_decay=0.01, fused=fused)
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    fabric = machine.fabric_of(torch.device("cpu"), precision)
     loss_of = losses.loss_named("bce+dice")
     return TrainStep(network, optimiser, loss_of, fabric, ema=ema, memory_format=layout)
 
@@ -89,7 +88,7 @@ def monai_batches(items, batch_size, seed):
     turned = {"rotate_range": [np.deg2rad(15)], "scale_range": [0.2, 0.2]}
     sampled = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
     chain = [
-        transforms.LoadImaged(BOTH, reader="NumpyReader", channel_dim=0),
+        transforms.Lambdad(BOTH, np.load),  # LoadImaged tries every reader, and warns of one
         transforms.EnsureTyped(BOTH, dtype=torch.float32),
         transforms.RandAffined(BOTH, prob=1.0, translate_range=[13, 13], **turned, **sampled),
         transforms.RandAdjustContrastd("image", prob=1.0, gamma=(0.8, 1.2)),

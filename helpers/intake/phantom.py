@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
-from tqdm import tqdm
 
 from helpers import files, origins
 from helpers.intake.anatomy import (
@@ -22,7 +21,7 @@ from helpers.intake.anatomy import (
     keep_largest,
     lay_out,
 )
-from helpers.processes import WorkerDied, cores, parallel_map
+from helpers.processes import WorkerDied, cores, parallel_map, progress
 from helpers.scans import nifti
 from helpers.scans.findings import Unfit
 
@@ -235,8 +234,7 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
         if workers > 1
         else ((k, write(n)) for k, n in enumerate(missing))
     )
-    for k, done in tqdm(written, desc="phantoms", total=len(missing), unit="case",
-                        disable=not missing):
+    for k, done in progress(written, "phantoms", total=len(missing)):
         if isinstance(done, WorkerDied):
             raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process "
                                f"ended by {done.how}; run again")

@@ -9,12 +9,11 @@ import os
 from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers import runs
 from helpers.intake import case_table, checks, duplicates, masks, placement
 from helpers.parameters import unknown
-from helpers.processes import WorkerDied, cores, parallel_map
+from helpers.processes import WorkerDied, cores, parallel_map, progress
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.findings import FINDINGS, verdict_of
 from helpers.scans.volume import (
@@ -137,7 +136,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
         if folder and (result := case_table.recall(folder, case, _settings(case, how))):
             results[number] = result
     to_do = [number for number in range(len(items)) if number not in results]
-    with tqdm(total=len(cases), initial=len(results), desc="examining", unit="case") as bar:
+    with progress(None, "examining", total=len(cases), initial=len(results)) as bar:
         waiting = [items[number] for number in to_do]
         done = (
             enumerate(map(look, waiting))

@@ -2,6 +2,7 @@
 description for the card.
 """
 
+import logging
 import platform
 import subprocess
 from pathlib import Path
@@ -27,8 +28,13 @@ def fabric_for(folder, network, example, *, device="auto", precision="auto", log
     """
     chosen = device_named(device)
     precision = remembered_precision(folder, network, example, chosen, precision)
-    made = loggers_named(loggers, folder)
-    return Fabric(accelerator=chosen.type, devices=1, precision=precision, loggers=made)
+    return fabric_of(chosen, precision, loggers_named(loggers, folder))
+
+
+def fabric_of(device, precision="32-true", loggers=()):
+    """Fabric on a torch.device, without its notice that half precision is half precision."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    return Fabric(accelerator=device.type, devices=1, precision=precision, loggers=loggers)
 
 
 def precision_of(fabric):

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers import files
 from helpers.cascade import inference
 from helpers.cascade.precision import device_named
 from helpers.cascade.weights import load_network
+from helpers.processes import progress
 from helpers.scans.labels import UNKNOWN
 from helpers.slices.pixels import level
 from helpers.slices.store import Store, near
@@ -34,7 +34,7 @@ def taught(data, runs):
     by = "-".join(files.short_hash(path)[:8] for path in paths)
     cases = sorted({case for chunk in data.train_chunks
                     for case in chunk.case[chunk.kind == "unknown"]})
-    for case in tqdm(cases, desc="asking the teachers", unit="case"):
+    for case in progress(cases, "asking the teachers"):
         file = data.store.folder / f"{case}.mask-{by}.npy"
         if not file.is_file():
             labels = answered(data.store, case, networks)

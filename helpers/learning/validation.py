@@ -1,13 +1,13 @@
 """Judges a network on the validation slices while it trains, by the same code that predicts."""
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers import files
 from helpers.cascade import inference, pipeline
 from helpers.cascade.weights import TrainedNetwork, load_network
 from helpers.intake import case_table
 from helpers.learning import machine, plans
+from helpers.processes import progress
 from helpers.scans import reading
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import store
@@ -163,8 +163,8 @@ def predicted_regions(run, rows, liver, recipe):
     rules = pipeline.Rules()
     weights = files.short_hash(run.checkpoints / "liver" / "final.safetensors")
     origin = f"{weights}-{rules}"
-    named = {"desc": "regions from predicted livers", "unit": "case"}
-    for _, row in tqdm(rows.iterrows(), total=len(rows), **named):
+    name = "regions from predicted livers"
+    for _, row in progress(rows.iterrows(), name, total=len(rows)):
         if store.is_current(folder, row.case, recipe, f"{row.bytes}-{origin}"):
             continue
         volume, labels = reading.read_row(row)

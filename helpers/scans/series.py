@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from pydicom.filereader import read_partial
 from pydicom.uid import UID
-from tqdm import tqdm
 
+from helpers.processes import progress
 from helpers.scans import grids, names, tags
 
 CT = {
@@ -153,7 +153,7 @@ def find(files):
     """
     headers, ignored = defaultdict(dict), defaultdict(list)
     folders, instances = defaultdict(set), defaultdict(list)
-    for path in tqdm(files, desc="DICOM headers", unit="file", disable=len(files) < 5000):
+    for path in progress(files, "DICOM headers", "file"):
         header = read_header(path)
         if header.other:
             ignored[header.other].append(path)

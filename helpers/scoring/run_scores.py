@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from helpers import files
 from helpers.intake import case_table
 from helpers.parameters import listed
-from helpers.processes import WorkerDied, cores, parallel_map
+from helpers.processes import WorkerDied, cores, parallel_map, progress
 from helpers.runs import Run
 from helpers.scans import reading
 from helpers.scans.findings import in_words
@@ -190,7 +189,7 @@ def score_all(jobs, work, workers=None):
     """
     items, workers = [item for _, item in jobs], min(workers or cores(), len(jobs))
     done = parallel_map(work, items, workers) if workers > 1 else enumerate(map(work, items))
-    results = dict(tqdm(done, total=len(items), desc="scoring", unit="case"))
+    results = dict(progress(done, "scoring", total=len(items)))
     for k in [k for k, result in results.items() if isinstance(result, WorkerDied)]:
         failed = f"scoring it ended its process ({results[k].how}), most often for want of memory"
         ((_, results[k]),) = parallel_map(partial(work, failed=failed), [items[k]], 1)

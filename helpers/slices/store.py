@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from helpers import files, origins, processes
 from helpers.scans import reading
@@ -176,7 +175,7 @@ def fill(run, rows, recipe, workers=None):
         [row for _, row in rows.iterrows()],
     )
     tables, failed = {}, {}
-    with tqdm(total=len(rows), desc="slice stores", unit="case") as bar:
+    with processes.progress(None, "slice stores", total=len(rows)) as bar:
         done = (
             enumerate(map(work, rows))
             if workers == 1
