@@ -1,4 +1,4 @@
-"""One change to a sample alone, before and after it: what notebook 03 shows."""
+"""Samples before and after they are changed, by one change or by all: what notebook 03 shows."""
 
 from dataclasses import replace
 
@@ -22,13 +22,31 @@ def augmented_alone(batches, rows, names):
     fields = {name: getattr(batches.augmentation, name) for name in names}
     plain = replace(batches, augmentation=NONE, classes=3)
     only = replace(plain, augmentation=replace(NONE, **fields))
+    draws = range(DRAWS)
+    return _ranked([tuple(_view(b, rows, rows, seed) for b in (plain, only)) for seed in draws])[-1]
 
-    def view(source, seed):
-        image, target = source.batch_of(rows, rows, np.random.default_rng(seed))
-        mean, deviation = source.norm
-        return (image[0, image.shape[1] // 2] * deviation + mean).numpy(), target[0, 0].numpy()
 
-    return _ranked([(view(plain, seed), view(only, seed)) for seed in range(DRAWS)])[-1]
+def crops(batches, step, count):
+    """The first samples of a step untouched and augmented, cut about the same spot of the slice.
+
+    yields  (before, after, real): before and after as `augmented_alone` gives them; real labels
+            (y, x), those of `after` if nothing had been painted or pasted in.
+    """
+    how, chunk = batches.augmentation, batches.chunks[batches.position(step)[1]]
+    still = replace(NONE, neighbour_steps=how.neighbour_steps)  # drawn before the spot is
+    real = replace(how, synthetic_lesions=0, gallbladders=0, dark_veins=0)
+    sources = [replace(batches, augmentation=a, classes=3) for a in (still, how, real)]
+    rows = batches.rows(step)
+    for k in range(min(count, len(rows))):
+        before, after, (_, without) = (_view(b, rows[k : k + 1], chunk, k) for b in sources)
+        yield before, after, without
+
+
+def _view(batches, row, chunk, seed):
+    """(grey float32 (y, x) of 0 to 255, labels (y, x)) of one slice, its draws fixed by `seed`."""
+    image, target = batches.batch_of(row, chunk, np.random.default_rng(seed))
+    mean, deviation = batches.norm
+    return (image[0, image.shape[1] // 2] * deviation + mean).numpy(), target[0, 0].numpy()
 
 
 def scale_of(batches, case):

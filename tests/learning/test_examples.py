@@ -1,5 +1,7 @@
 """One change alone: what is switched on changes the slice, and nothing else does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,3 +46,18 @@ def test_a_synthetic_change_is_on_a_copy(made):
     assert labels[0, 0] == 0 and changed[0, 0] == 2 and 1 <= (before - after).max() < 50 and np.ptp(before - after) == 0
     (before, _), (after, _) = examples.synthesised_alone(*made, lambda planes, labels, rng: None)
     assert np.array_equal(before, after)
+
+
+def test_crops_lie_about_the_same_spot_and_say_what_was_painted_in(made):
+    """Nothing but lesions is switched on: apart from these, a crop is what it was; all else on, it has moved."""
+    batches, rows = made
+    lesions = augmentation.Augmentation(synthetic_lesions=1.0, neighbour_steps=(0, 1))
+    batches = replace(batches, stage="tumour", patch=56, augmentation=lesions)
+    ((before, (after, labels), real),) = examples.crops(batches, 0, 4)
+    assert before[0].shape == (56, 56) and np.array_equal(before[1], real) and set(np.unique(real)) <= {0, 1}
+    painted = labels == 2
+    assert painted.any() and (real[painted] == 1).all() and np.array_equal(labels[~painted], real[~painted])
+    assert abs(after - before[0])[real == 0].max() < 30 < abs(after - before[0]).max()
+    moving = replace(batches, augmentation=replace(lesions, synthetic_lesions=0.0, rotation_degrees=90))
+    (((_, spot), (_, turned), real),) = examples.crops(moving, 0, 4)
+    assert np.array_equal(spot, before[1]) and np.array_equal(turned, real) and (turned != spot).any()
