@@ -21,7 +21,7 @@ SCHEME = {
     "dropped": Look("#FFFFFF", "fill", 0.7),
     "reference liver": Look(LIVER, "line", 1.0),
     "reference tumour": Look(TUMOUR, "line", 1.0),
-    "painted or pasted in": Look("#5CFFB0", "line", 1.0),
+    "synthetic": Look("#5CFFB0", "line", 1.0),
     "region": Look("#FFFFFF", "line", 1.0),
 }
 COLOURS = {"liver": LIVER, "tumour": TUMOUR, "missed": MISSED, "false": FALSE}  # of charts
