@@ -1,6 +1,7 @@
 # Every target makes .venv when it is missing. Without make: the same lines are in README.md.
 PYTHON ?= python3
 BIN := .venv/bin
+RUN ?= demo
 
 .PHONY: demo test lab proof clean
 
@@ -11,8 +12,8 @@ test: .venv/ready-for-tests  ## everything that can be checked in minutes
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
-lab: .venv/ready             ## JupyterLab at notebook 01
-	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
+lab: .venv/ready             ## JupyterLab on copies of the notebooks, of the run RUN=mine
+	$(BIN)/python -m helpers.lab --run $(RUN)
 
 proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input; writes reports/proof.md; resumes where it stopped
 	$(BIN)/python tests/proof/kills.py

@@ -80,11 +80,16 @@ def of_type(name, text, default):
 
 def parameters_of(notebook):
     """Names and defaults in the notebook's cell tagged `parameters`, in order."""
-    cells = files.read_json(notebook)["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise ValueError(f"{notebook}: has {len(tagged)} cells tagged 'parameters'; one is needed")
+    cells = tagged(files.read_json(notebook))
+    if len(cells) != 1:
+        raise ValueError(f"{notebook}: has {len(cells)} cells tagged 'parameters'; one is needed")
     defaults = {}
-    for line in ast.parse("".join(tagged[0]["source"])).body:
+    for line in ast.parse("".join(cells[0]["source"])).body:
         defaults[line.targets[0].id] = ast.literal_eval(line.value)
     return defaults
+
+
+def tagged(content):
+    """The cells of a notebook that are tagged `parameters`."""
+    cells = content["cells"]
+    return [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
