@@ -12,15 +12,16 @@ __version__ = "0.2.0"
 ROOMS = {
     "scans": "acquisitions affines boxes dicom findings folder grids label_meaning labels names "
              "nifti organs pictures planes reading series tags volume",
-    "intake": "anatomy case_table checks duplicates masks phantom placement quality_control",
+    "intake": "admission anatomy arrivals case_table checks duplicates inputs masks phantom "
+              "placement quality_control",
     "slices": "lists patients pixels recipe splits store",
-    "cascade": "architectures cohort decisions inference liver networks pipeline precision "
+    "cascade": "architectures cohort decisions folders inference liver networks pipeline precision "
                "rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples losses machine plans schedules "
                 "shapes sittings synthetic teaching train_step training validation",
     "scoring": "attribution case_scores false_positives lesions matching metrics "
                "probabilities run_scores sentences statistics summary",
-    "looking": "figures lesion_charts overlays plots report slice_panels viewer",
+    "looking": "figures lesion_charts overlays plots preview report slice_panels viewer",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
                  "transfer_page trial_figures trial_scores trials",

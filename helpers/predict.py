@@ -1,30 +1,31 @@
-"""Segment one scan: python -m helpers.predict INPUT. The mask lies on the scan's own grid."""
+"""Segment scans: python -m helpers.predict INPUT … Masks lie on the scans' own grids."""
 
 import argparse
-import os
+import functools
 import sys
-from dataclasses import replace
+import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from helpers import files, processes, runs
+from helpers.cascade import folders
 from helpers.cascade.rules import Rules
-from helpers.intake import checks, quality_control
+from helpers.intake import admission, inputs
+from helpers.intake.arrivals import Arrivals
+from helpers.intake.inputs import Item
 from helpers.parameters import of_type, unknown, values_given
-from helpers.scans import names, pictures, reading, series
-from helpers.scans.findings import FINDINGS, advised
-from helpers.scans.folder import in_words, scan_folder
-from helpers.scans.volume import is_own_mask, write_mask
+from helpers.scans.findings import advised
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75
 # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
 SHIPPED = "lits18"
 EXPLAINED = """
 INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture
-(JPEG or PNG) whose grey values are an intensity window.
-exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage.
+(JPEG or PNG) whose grey values are an intensity window. With -o FOLDER there can be many, and
+folders that hold any of these: the networks are loaded once, a scan that can't be segmented costs
+no other and is named at the end, and what is there already, made of the same scan, weights and
+rules, stays. FOLDER/predictions.csv has a line for each, NAME.json all that was decided about it.
+exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage, 75 stopped with scans
+left: run again to resume.
 examples:
   python -m helpers.predict scan.nii.gz                writes segmentation-scan.nii.gz here
   python -m helpers.predict scan.nii.gz --run mine -o mask.nii.gz
@@ -35,6 +36,8 @@ examples:
                                                        other rules than notebook 05's
   python -m helpers.predict slice.png --window -40 160
                                  writes segmentation-slice.png (0, 127 liver, 255 tumour)
+  python -m helpers.predict scans more/*.nii.gz -o masks --preview
+  python -m helpers.predict --watch inbox -o masks     each scan when it has arrived whole
 """
 
 
@@ -43,24 +46,25 @@ def main(words=None):
     processes.print_any_letter()
     options = parsed(words)
     try:
-        case = chosen_case(options.input, options.series, options.acquisition)
-        out = checked_output(case, options.out)
-        folder = checked_run(options.run)
-        rules = checked_rules(options.set)
+        cohort_of = functools.partial(loaded, options, checked_run(options.run),
+                                      Rules(**checked_rules(options.set)))
+        if options.watch or len(options.inputs) > 1 or folders.is_folder(options.out):
+            work = functools.partial(watch if options.watch else segment_many, options,
+                                     checked_folder(options), cohort_of)
+        else:
+            case = inputs.chosen_case(options.inputs[0], options.series, options.acquisition)
+            item = Item(case, folders.checked_output(case, options.out))
+            work = functools.partial(segment_one, options, item, cohort_of)
     except ValueError as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
-        files.check_writable(out)  # before the networks have their say
-        log = predict(case, folder, out, rules, options)
+        return work()
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        print("helpers.predict: "
-              f"{advised(error) or f'{options.input}: there is not enough memory'}",
+        named = " ".join(map(str, options.inputs or [options.watch]))
+        print(f"helpers.predict: {advised(error) or f'{named}: there is not enough memory'}",
               file=sys.stderr)
         return FAILED
-    print(f"{case.name}: {log.sentence}")
-    print(f"{out}  ({log.seconds['all']:.1f} s)")
-    return DONE
 
 
 def parsed(words):
@@ -70,10 +74,20 @@ def parsed(words):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("input", type=Path, help="NIfTI file, DICOM folder or 2-D picture")
+    add("inputs", type=Path, nargs="*", metavar="INPUT",
+        help="NIfTI file, DICOM folder or 2-D picture; with -o FOLDER any number, and folders")
     add("--run", default=SHIPPED,
         help=f"whose trained networks are used (default {SHIPPED}, which came along)")
-    add("-o", "--out", type=Path, help="file to write; default segmentation-NAME beside you")
+    add("-o", "--out", type=Path,
+        help="file to write, or the folder for many; default segmentation-NAME beside you")
+    add("--watch", type=Path, metavar="FOLDER", help="segment what arrives there, until stopped")
+    add("--every", type=float, default=5.0, metavar="SECONDS",
+        help="how often a watched folder is looked at; a file has arrived when it hasn't changed "
+             "meanwhile (default 5)")
+    add("--probabilities", action="store_true", help="also write what the networks said")
+    add("--preview", action="store_true", help="also write a picture, preview-NAME.png")
+    add("--json", action="store_true",
+        help="of one scan also write all that was decided, NAME.json; of many it always is")
     add("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
     add("--acquisition", default="", metavar="NAME",
         help="which acquisition of a DICOM series that holds several, as it lists them")
@@ -85,64 +99,19 @@ def parsed(words):
         help="also take the best weights so far of a paused training")
     rules = "rules of the cascade, named as in notebook 05"
     add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=rules)
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if bool(options.inputs) == bool(options.watch):
+        parser.error("give an INPUT, or else --watch FOLDER")
+    return options
 
 
-def chosen_case(source, number=None, acquisition=""):
-    """The Case to segment: the file itself, or series `number` (from 1) of a DICOM folder, and of
-    that an acquisition. What a folder holds besides is printed.
-
-    Raises ValueError when there is nothing to read, or when several series are there and none is
-    chosen.
-    """
-    if source.name.upper() == "DICOMDIR" and source.is_file():
-        source = source.parent  # the index of what lies beside it
-    if source.is_file():
-        if number is not None:
-            raise ValueError(f"{source}: is a file; --series chooses from a folder")
-        case = reading.case_of(source)
-        if acquisition and case.layout != "DICOM":
-            raise ValueError(f"{source}: is no DICOM file; --acquisition chooses from a series")
-        return replace(case, acquisition=acquisition)
-    if not source.is_dir():
-        exists = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
-        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if exists
-                                          else "no such file"))
-    cases, ignored = scan_folder(source)
-    if ignored:
-        print(f"helpers.predict: {source}: ignored: {in_words(ignored)}", file=sys.stderr)
-    cases = [case for case in cases if case.layout == "DICOM"]
-    if not cases:
-        advice = "give one file, or the folder to helpers.run --data"
-        raise ValueError(f"{source}: is a folder without a DICOM series; {advice}")
-    if number is None and len(cases) > 1:
-        listed = ""
-        for n, case in enumerate(cases, start=1):
-            notes = "".join(f"; {FINDINGS[code][1]}: {detail}" for code, detail in case.notes)
-            listed += f"\n  --series {n}  {case.name}  {series.description(case.image)}{notes}"
-        raise ValueError(f"{source}: holds {len(cases)} series; choose one:{listed}")
-    if not 1 <= (number or 1) <= len(cases):
-        raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")
-    return replace(cases[(number or 1) - 1], acquisition=acquisition)
-
-
-def checked_output(case, out):
-    """The file to write; raises ValueError when it is of the wrong kind."""
-    endings = (".png",) if names.is_picture(case.image) else (".nii.gz", ".nii")
-    if out is None:
-        out = Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
-        if out.exists() and not is_own_mask(out):
-            raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; "
-                             "name another file with -o")
-        return out
-    if not out.name.endswith(endings):
-        raise ValueError(f"{out}: the mask of {case.image.name} is written as "
-                         f"{' or '.join(endings)}")
-    if out.is_dir():
-        raise ValueError(f"{out}: is a folder; name the file to write")
-    if out.resolve() == case.image.resolve():
-        raise ValueError(f"{out}: is the input itself")
-    return out
+def checked_folder(options):
+    """The runs.Folder for the masks of many scans; raises ValueError for one that won't do."""
+    if options.series or options.acquisition:
+        raise ValueError("--series and --acquisition are of one scan; name a file with -o")
+    if options.watch and not options.watch.is_dir():
+        raise ValueError(f"{options.watch}: no such folder to watch")
+    return folders.checked_folder(options.out, options.inputs or [options.watch])
 
 
 def checked_run(name):
@@ -165,66 +134,93 @@ def checked_rules(words):
     return {name: of_type(name, text, known[name]) for name, text in values.items()}
 
 
-def predict(case, folder, out, rules, options):
-    """Segment one case with the networks of a checkpoint folder and write its mask whole; returns
-    the CascadeLog.
+def loaded(options, checkpoints, rules, folder):
+    """The Cohort of a runs.Folder, its networks loaded."""
+    import torch  # takes seconds: after whatever can be refused without it
 
-    rules    what differs from `pipeline.Rules`, a dict.
-    options  device, window, channel and unfinished, as the command line has them.
-    Raises ValueError or OSError, naming the file and what is wrong with it.
-    """
-    volume, hu_ends = sound_scan(case, options)
-    import torch  # after the scan: reading and learning that it is damaged take no torch
-
-    from helpers.cascade import pipeline, weights
+    from helpers.cascade import weights
+    from helpers.cascade.cohort import Cohort
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or "
                          "leave it out")
-    networks = weights.load_networks(folder, options.device, options.unfinished)
-    result = pipeline.segment(volume, networks, Rules(**rules))
-    for code, detail in checks.orientation(volume, *hu_ends, result.labels)[0] if hu_ends else []:
-        print(f"helpers.predict: {case.image}: {FINDINGS[code][1]}: {detail}", file=sys.stderr)
-    if names.is_picture(case.image):
-        write_picture(result.labels[0], out)
-    else:
-        write_mask(result.labels, volume, out)
-    return result.log
+    networks = weights.load_networks(checkpoints, options.device, options.unfinished)
+    draw = None
+    if options.preview:
+        from helpers.looking import preview
+
+        draw = preview.save
+    read = functools.partial(read_item, window=options.window, channel=options.channel)
+    return Cohort(folder, networks, rules, options.probabilities, read, draw)
 
 
-def sound_scan(case, options):
-    """(Volume, the (lowest, highest) HU of its windows, None where values are no HU) of a case.
-
-    What was repaired or looks odd is printed. Raises ValueError, with the words of notebook 01, for
-    a scan that it would quarantine.
-    """
-    volume = low = high = None
-    try:
-        if names.is_picture(case.image):
-            print(f"helpers.predict: {case.image}: {FINDINGS['spacing-stand-in'][1]}",
-                  file=sys.stderr)
-            return pictures.stack([case.image], options.window, options.channel), None
-        volume = reading.read_scan(case.image, acquisition=case.acquisition)
-        findings, low, high, _ = quality_control.scan_findings(case, volume)
-    except Exception as error:  # whatever a bad file makes a reader do
-        findings = [quality_control.fault(error, case)]
-    source = case.image.parent if case.layout == "DICOM" else case.image
-    row = quality_control.judged({}, findings)
-    if row["verdict"] == "quarantined":
-        to_do = f"; what to do: {row['to_do']}" if row["to_do"] else ""
-        raise ValueError(f"{source}: {row['reason']}{to_do}")
-    for finding in findings:
-        print(f"helpers.predict: {source}: {quality_control.judged({}, [finding])['reason']}",
-              file=sys.stderr)
-    in_hu = not quality_control.NOT_HU.intersection(code for code, _ in findings)
-    return volume, (low, high) if in_hu else None
+def read_item(item, window, channel):
+    """The Admitted of an Item."""
+    return admission.admitted(item.scan, window, channel)
 
 
-def write_picture(labels, out):
-    """Write labels (y, x) as grey PNG: 0 background, 127 liver, 255 tumour."""
-    _, data = cv2.imencode(".png", np.array([0, 127, 255], np.uint8)[labels])
-    with files.written_whole(out) as beside:
-        data.tofile(beside)
+def segment_one(options, item, cohort_of):
+    """Segment one scan into one file; returns the exit code."""
+    files.check_writable(item.out)  # before the networks have their say
+    # before torch: reading a scan, and learning that it is damaged, is quick
+    scan = read_item(item, options.window, options.channel)
+    source, known = admission.source_of(item.scan), len(scan.remarks)
+    for remark in scan.remarks:
+        print(f"helpers.predict: {source}: {remark}", file=sys.stderr)
+    cohort = cohort_of(runs.Folder(item.out.parent))
+    volume, result, log = cohort.segmented(item, scan)
+    for remark in log["remarks"][known:]:
+        print(f"helpers.predict: {source}: {remark}", file=sys.stderr)
+    cohort.write(item, volume, result, log if options.json else None)
+    print(f"{item.case}: {result.log.sentence}")
+    print(f"{item.out}  ({result.log.seconds['all']:.1f} s)")
+    return DONE
+
+
+def segment_many(options, folder, cohort_of):
+    """Segment many scans into a folder, where they aren't there yet; returns the exit code."""
+    items = items_of(inputs.all_cases(options.inputs), options, folder)
+    with folders.held(folder), processes.collected(impatient=True) as signals:
+        done = folders.segment_all(cohort_of(folder), items, signals)
+    for case, message in done.failed.items():
+        print(f"helpers.predict: {case}: {message}", file=sys.stderr)
+    if done.learnt:
+        print(f"helpers.predict: the networks learnt from {', '.join(done.learnt)}: their masks "
+              "look better than those of others will", file=sys.stderr)
+    left = f"left by {signals[0]}, run again to resume" if signals else "left"
+    counts = {"segmented": done.segmented, "there already": done.kept, "failed": len(done.failed),
+              left: done.left}
+    counts = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    print(f"{len(items)} scans: {counts}; {folder.predictions / 'predictions.csv'}")
+    return PAUSED if done.left else FAILED if done.failed else DONE
+
+
+def watch(options, folder, cohort_of):
+    """Segment each scan that arrives in a folder, until a signal ends it; returns the exit code."""
+    arrivals, failed = Arrivals(options.watch), False
+    with folders.held(folder), processes.collected(impatient=True) as signals:
+        cohort = cohort_of(folder)
+        print(f"watching {options.watch}; Ctrl-C ends it after the scan in hand", flush=True)
+        while not signals:
+            for item in items_of(arrivals.whole(), options, folder):
+                if signals or cohort.is_tried(item):
+                    continue
+                began = time.monotonic()
+                message = folders.segment(cohort, item)
+                failed = failed or bool(message)
+                sentence = f"failed. {message}" if message else cohort.log(item.case)["sentence"]
+                print(f"{item.case}: {sentence} ({time.monotonic() - began:.1f} s)", flush=True)
+                cohort.write_table()
+            until = time.monotonic() + options.every
+            while time.monotonic() < until and not signals:
+                time.sleep(min(0.2, options.every))
+    return FAILED if failed else DONE
+
+
+def items_of(cases, options, folder):
+    """The Items of cases whose masks go to a folder."""
+    how = (*options.window, options.channel)
+    return [Item(case, folders.mask_of(case, folder), how) for case in cases]
 
 
 if __name__ == "__main__":

@@ -12,8 +12,44 @@ ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()
 PHANTOMS = ROOT / "data" / "phantoms"
 
 
+class Predictions:
+    """The files of each case in a folder of masks, `self.predictions`."""
+
+    def prediction(self, case):
+        """The mask of a case: "volume-3" becomes segmentation-3.nii.gz, as LiTS names them."""
+        return self._beside("segmentation", case)
+
+    def log(self, case):
+        """What the cascade decided about a case, as JSON."""
+        return self.predictions / f"{case}.json"
+
+    def probability(self, case, organ):
+        """Probability of "liver" or "tumour" as uint8 (255 is certain) on the scan's own grid."""
+        return self._beside(f"{organ}-probability", case)
+
+    def tta_std(self, case):
+        """How far the tumour probabilities of mirrored views lie apart, uint8 (255 is 1) on the
+        scan's own grid.
+        """
+        return self._beside("tumour-tta-std", case)
+
+    def preview(self, case):
+        """A few slices of a case with its mask on them."""
+        return self._beside("preview", case, ".png")
+
+    def _beside(self, what, case, ending=".nii.gz"):
+        return self.predictions / f"{what}-{case.removeprefix('volume-')}{ending}"
+
+
 @dataclass(frozen=True)
-class Run:
+class Folder(Predictions):
+    """Masks in a folder of their own, of no run."""
+
+    predictions: Path
+
+
+@dataclass(frozen=True)
+class Run(Predictions):
     """One end-to-end attempt and its folders; `name` is letters, digits, dot, dash and underscore.
 
     Raises ValueError for any other name, so that a run can't write outside its folders.
@@ -52,26 +88,6 @@ class Run:
     @property
     def predictions(self):
         return self.reports / "predictions"
-
-    def prediction(self, case):
-        """The mask that 05 writes for a case: "volume-3" becomes segmentation-3.nii.gz, as LiTS
-        names them.
-        """
-        return self.predictions / f"segmentation-{case.removeprefix('volume-')}.nii.gz"
-
-    def log(self, case):
-        """What the cascade decided about a case, as JSON."""
-        return self.predictions / f"{case}.json"
-
-    def probability(self, case, organ):
-        """Probability of "liver" or "tumour" as uint8 (255 is certain) on the scan's own grid."""
-        return self.predictions / f"{organ}-probability-{case.removeprefix('volume-')}.nii.gz"
-
-    def tta_std(self, case):
-        """How far the tumour probabilities of mirrored views lie apart, uint8 (255 is 1) on the
-        scan's own grid.
-        """
-        return self.predictions / f"tumour-tta-std-{case.removeprefix('volume-')}.nii.gz"
 
     @property
     def figures(self):

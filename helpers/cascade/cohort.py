@@ -1,52 +1,83 @@
 """Many scans through the cascade; what is there already, made of the same things, stays."""
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import pandas as pd
 
 from helpers import files, origins
 from helpers.cascade import pipeline
+from helpers.intake import admission, duplicates
 from helpers.processes import progress
-from helpers.runs import Run
+from helpers.runs import Predictions
+from helpers.scans import names, pictures
 from helpers.scans.findings import in_words
 from helpers.scans.reading import read_row_scan
 from helpers.scans.volume import with_likely_spacing, write_mask, write_on_grid
 
 ORGANS = ("liver", "tumour")
+LEARNT = "these networks learnt from this scan: its mask looks better than those of others will"
+# of predictions.csv
+COLUMNS = ("case", "outcome", "liver_ml", "tumour_ml", "lesions", "specks", "slices",
+           "learnt_from", "seconds", "image", "sentence", "remarks")
 
 
 @dataclass
 class Cohort:
-    """Scans of a run, the networks and the rules that segment them, and where the results go.
+    """Scans, the networks and the rules that segment them, and where the results go.
 
-    weights             paths of the networks' files.
+    A scan is a row of cases.csv (of `itertuples`), or anything with its `case`, `image` and `bytes`
+    (what changes when the scan does) that `read` takes; `out` is its mask's file if it is to have
+    another name than `run_paths` gives it.
+
+    run_paths           runs.Run or runs.Folder.
+    networks            dict of TrainedNetwork.
     save_probabilities  True also writes what the networks said.
+    read                function (scan) -> admission.Admitted.
+    draw                function (volume, labels, title, path) that writes a preview; None for none.
     """
 
-    run_paths: Run
+    run_paths: Predictions
     networks: dict
-    weights: list
     rules: pipeline.Rules
-    save_probabilities: bool
+    save_probabilities: bool = False
+    read: Callable = admission.of_row
+    draw: Callable | None = None
 
     def __post_init__(self):
-        hashes = [files.short_hash(file) for file in self.weights]
+        paths = [trained.path for trained in self.networks.values()]
+        hashes = [files.short_hash(path) if path else "" for path in paths]
         self.origin = {"rules": str(self.rules), "weights": hashes}
         self.origin["probabilities"] = self.save_probabilities
+        cards = [trained.card.get("data", {}) for trained in self.networks.values()]
+        self.learnt = {voxels for data in cards for voxels in data.get("voxels", [])}
 
-    def files_of(self, case):
-        """The files of a case, its mask last: where it is, the case is done."""
-        organs = ORGANS if self.save_probabilities else ()
-        maps = [self.run_paths.probability(case, organ) for organ in organs]
-        return [*maps, self.run_paths.log(case), self.run_paths.prediction(case)]
+    def mask(self, row):
+        """The file of a scan's mask."""
+        return getattr(row, "out", None) or self.run_paths.prediction(row.case)
+
+    def files_of(self, row):
+        """The files of a scan, its mask last: where it is, the scan is done."""
+        run_paths, case = self.run_paths, row.case
+        maps = [run_paths.probability(case, organ) for organ in ORGANS]
+        preview = [run_paths.preview(case)] if self.draw else []
+        return [*(maps if self.save_probabilities else []), *preview, run_paths.log(case),
+                self.mask(row)]
 
     def made_of(self, row):
-        """What the files of a row of cases.csv are made of, as its log keeps it."""
+        """What the files of a scan are made of, as its log keeps it."""
         return {"origin": self.origin | {"bytes": row.bytes}}
 
     def is_done(self, row):
-        """True when all files of a row are there, of the same scan, networks and rules."""
-        log = self.run_paths.log(row.case)
-        return origins.is_current(log, self.made_of(row), self.files_of(row.case))
+        """True when all files of a scan are there, of the same scan, networks and rules."""
+        return origins.is_current(self.run_paths.log(row.case), self.made_of(row),
+                                  self.files_of(row))
+
+    def is_tried(self, row):
+        """True when a scan is done, or failed as it is now."""
+        failed = self.made_of(row) | {"outcome": "failed"}
+        return self.is_done(row) or origins.is_current(self.run_paths.log(row.case), failed)
 
     def log(self, case):
         """What was written about a case, a dict."""
@@ -72,31 +103,58 @@ class Cohort:
         return {case: message for case, message in errors.items() if message}
 
     def segment(self, row):
-        """Segment a row of cases.csv and write its files; returns "" or what is wrong with the
-        scan.
+        """Segment a scan and write its files; returns "" or what is wrong with the scan.
 
         Raises OSError when nothing can be written: no other scan would fare better.
         """
-        run_paths, case = self.run_paths, row.case
-        run_paths.prediction(case).unlink(missing_ok=True)  # one of other rules isn't to be scored
+        self.mask(row).unlink(missing_ok=True)  # one of other rules isn't to be scored
         try:
-            volume = read_row_scan(row)
-            result = pipeline.segment(volume, self.networks, self.rules, self.save_probabilities)
-            maps = [run_paths.probability(case, organ) for organ in ORGANS]
-            for file in (run_paths.tta_std(case), *maps):
-                file.unlink(missing_ok=True)
-            if result.tta_std is not None:
-                write_on_grid(result.tta_std, volume, run_paths.tta_std(case))
-            for organ in result.probability:
-                write_on_grid(result.probability[organ], volume, run_paths.probability(case, organ))
-            log = {"case": case} | self.made_of(row) | result.log.as_dict()
-            files.write_json(run_paths.log(case), log)
-            write_mask(result.labels, volume, run_paths.prediction(case))
+            self.write(row, *self.segmented(row, self.read(row)))
         except Exception as error:  # whatever one scan does, it costs no other its mask
             if getattr(error, "errno", None) in (*files.FULL, errno.EROFS):
                 raise
             message = in_words(error, row.image)
-            log = {"case": case, "outcome": "failed", "sentence": message}
-            files.write_json(run_paths.log(case), log)
+            log = {"case": row.case, "image": str(row.image), "outcome": "failed"}
+            log |= {"sentence": message} | self.made_of(row)
+            files.write_json(self.run_paths.log(row.case), log)
             return message
         return ""
+
+    def segmented(self, row, scan):
+        """(Volume, pipeline.Segmentation, its log as a dict) of a scan that was admitted."""
+        volume = scan.volume
+        result = pipeline.segment(volume, self.networks, self.rules, self.save_probabilities)
+        learnt = duplicates.voxel_hash(volume.hu) in self.learnt
+        remarks = [*scan.remarks, *scan.remarks_on(result.labels), *([LEARNT] if learnt else [])]
+        log = {"case": row.case, "image": str(row.image), "learnt_from": learnt}
+        return volume, result, log | {"remarks": remarks} | result.log.as_dict()
+
+    def write(self, row, volume, result, log=None):
+        """Write the files of a scan, its mask last; without a log none is written."""
+        run_paths, case = self.run_paths, row.case
+        maps = {organ: run_paths.probability(case, organ) for organ in ORGANS}
+        if run_paths.log(case).is_file():  # of before
+            for file in (run_paths.tta_std(case), run_paths.preview(case), *maps.values()):
+                file.unlink(missing_ok=True)
+        if result.tta_std is not None:
+            write_on_grid(result.tta_std, volume, run_paths.tta_std(case))
+        for organ, probability in result.probability.items():
+            write_on_grid(probability, volume, maps[organ])
+        if self.draw:
+            self.draw(volume, result.labels, case, run_paths.preview(case))
+        if log:
+            files.write_json(run_paths.log(case), log | self.made_of(row))
+        if names.is_picture(self.mask(row)):
+            pictures.write_labels(result.labels[0], self.mask(row))
+        else:
+            write_mask(result.labels, volume, self.mask(row))
+
+    def write_table(self):
+        """Write predictions.csv: a row for each case whose log lies beside it."""
+        folder = self.run_paths.predictions
+        logs = map(files.recorded, sorted(folder.glob("*.json"), key=names.natural))
+        rows = [log | {"seconds": log.get("seconds", {}).get("all"),
+                       "remarks": " · ".join(log.get("remarks", []))}
+                for log in logs if "outcome" in log]
+        table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+        files.write_csv(folder / "predictions.csv", table)

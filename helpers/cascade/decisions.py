@@ -16,6 +16,7 @@ class CascadeLog:
     *_slice_score    highest probability of each slice, the tumour's as the rules read it.
     adjacent_organs  what was cut off the liver, a dict each.
     specks       how many findings were too small for lesions.
+    dropped      every finding that is no lesion, a dict each: its middle (slice, y, x), ml, reason.
     seconds      of each step, by its name, and "all" of them.
     """
 
@@ -35,6 +36,7 @@ class CascadeLog:
     roi: list | None = None
     lesions: int = 0
     specks: int = 0
+    dropped: list = field(default_factory=list)
     tumour_ml: float = 0.0
     seconds: dict = field(default_factory=dict)
 

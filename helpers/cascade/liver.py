@@ -96,8 +96,8 @@ def remove_adjacent_organs(liver, hu, spacing_mm, neck_widths_mm, max_hu_differe
     liver              bool (z, y, x), one component; hu: int16 (z, y, x), the scan.
     neck_widths_mm     widths of necks, one after another; none keeps all.
     max_hu_difference  difference of medians from which a part is another organ.
-    returns    (bool (z, y, x), a dict per part that went: volume_ml, and hu, how far its median
-               lies from the liver's).
+    returns    (bool (z, y, x), a dict per part that went: volume_ml, hu, how far its median lies
+               from the liver's, and its middle: slice, y, x).
     """
     removed = []
     for neck_mm in neck_widths_mm:
@@ -131,8 +131,12 @@ def _cut_at_necks(liver, hu, spacing_mm, neck_mm, max_hu_difference):
         removed = np.repeat(removed, step, axis)
     out = liver.copy()
     out[box] &= ~removed[tuple(slice(side.stop - side.start) for side in box)]
+    starts = [side.start for side in box]
+    middles = {k: np.argwhere(mask & (part_of == k)).mean(0) * steps + starts for k in organs}
     return largest_component(out)[0], [
-        {"volume_ml": round(float(ml[k]), 1), "hu": round(float(difference[k]))} for k in organs
+        {"volume_ml": round(float(ml[k]), 1), "hu": round(float(difference[k]))}
+        | dict(zip(("slice", "y", "x"), map(round, map(float, middles[k])), strict=True))
+        for k in organs
     ]
 
 

@@ -8,7 +8,7 @@ from helpers.cascade import inference
 from helpers.cascade.decisions import CascadeLog
 from helpers.cascade.liver import clean_liver
 from helpers.cascade.rules import Rules
-from helpers.cascade.tumour import keep_lesions, smoothed
+from helpers.cascade.tumour import keep_lesions, outside_liver, smoothed
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import recipe
 from helpers.slices.pixels import PEAK, level
@@ -75,6 +75,7 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
             result.probability["tumour"] = probability
         log.note("tumour", roi=[list(edge) for edge in region.grid.box] if len(region) else None)
 
+        outside = outside_liver(probability, liver, volume.spacing_mm, rules)
         probability = smoothed(probability, liver, rules, volume.spacing_mm)
         lesions, count, specks = keep_lesions(probability, volume.spacing_mm, rules)
         result.labels, result.tta_std = labels_of(liver, lesions), tta_std
@@ -83,7 +84,9 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         log.note(
             "lesions",
             lesions=count,
-            specks=specks,
+            specks=len(specks),
+            dropped=[*reasoned(specks, f"under {rules.min_lesion_ml:g} ml"),
+                     *reasoned(outside, "outside the liver")],
             tumour_slice_score=slice_scores(probability),
             tumour_ml=round(tumour_ml, 3),
             liver_ml=round(liver_ml, 1),
@@ -96,6 +99,11 @@ def labels_of(liver, lesions):
     labels = liver.astype(np.uint8)
     labels[lesions] = 2
     return labels
+
+
+def reasoned(findings, reason):
+    """Findings of `tumour.components` as the log keeps those that were dropped."""
+    return [finding | {"ml": round(finding["ml"], 4), "reason": reason} for finding in findings]
 
 
 def slice_scores(probability):

@@ -22,13 +22,14 @@ WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")
 
 @dataclass
 class TrainedNetwork:
-    """A stage's network with what its card says about reading slices, and the precision it predicts
-    in.
+    """A stage's network with what its card says about reading slices, the precision it predicts in,
+    and the file of its weights.
     """
 
     network: torch.nn.Module
     card: dict
     precision: str = "32-true"
+    path: Path | None = None
 
     @property
     def recipe(self):
@@ -150,7 +151,7 @@ def load_network(path, device="cpu", precision=None):
     """
     device = torch.device(device)
     return TrainedNetwork(*load_weights(path, device),
-                          precision or half_precision_supported(device))
+                          precision or half_precision_supported(device), Path(path))
 
 
 def load_networks(folder, device="auto", unfinished=False):

@@ -104,7 +104,7 @@ def scan_folder(folder):
             "or any other .nii(.gz) below it (there is "
             f"{in_words(ignored) or 'no file that could be one'})"
         )
-    cases = [label_meaning.with_meaning(case, folder) for case in _named_once(cases, folder)]
+    cases = [label_meaning.with_meaning(case, folder) for case in named_once(cases, folder)]
     return cases, ignored
 
 
@@ -227,7 +227,7 @@ def _named_series(all_series, root):
     return named, undecided
 
 
-def _named_once(cases, folder):
+def named_once(cases, folder):
     """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go
     in front.
 

@@ -23,7 +23,8 @@ def together(headers):
     for path, header in headers.items():
         # a slice whose orientation can't be read is one of its series: reading it says so
         plane = header.plane or "".join(sorted(of_uid[header.uid]))
-        groups[header.uid, plane].append(path)
+        # one series is of one patient; where files of two say that they are one, they aren't mixed
+        groups[header.uid, plane, header.patient].append(path)
     for paths in groups.values():
         first = headers[paths[0]]
         placed = all(headers[path].position for path in paths)

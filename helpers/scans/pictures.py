@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from helpers.files import written_whole
 from helpers.scans import names, nifti
 from helpers.scans.findings import Unfit
 from helpers.scans.volume import HU_RANGE, in_our_axes
@@ -227,3 +228,10 @@ def _inside(stack, mask):
         raise Unfit("labels-unexpected",
                     f"{mask}: holds the values {values}; a binary mask holds 0 and 1, or 0 and 255")
     return stack > high // 2 if high else stack > 0
+
+
+def write_labels(labels, out):
+    """Write labels (y, x) as grey PNG: 0 background, 127 liver, 255 tumour."""
+    _, data = cv2.imencode(".png", np.array([0, 127, 255], np.uint8)[labels])
+    with written_whole(out) as beside:
+        data.tofile(beside)

@@ -11,6 +11,7 @@ from helpers.scans.folder import Case
 from helpers.scans.labels import UNKNOWN, read_mask, standard_labels
 from helpers.scans.volume import flipped, read_volume, turned_over
 
+ONE_PICTURE = "one picture"  # the layout of a picture that stands for itself
 
 def case_of(file):
     """The Case of one file by itself: a NIfTI file, a single picture, or the series that a DICOM
@@ -20,7 +21,7 @@ def case_of(file):
     kind = folder.kind_of(file)
     name = (file.resolve().parent.name if kind == "DICOM" else names.stem(file)
             if kind in folder.KINDS else file.stem)
-    return Case(name, {"DICOM": "DICOM", "picture": "2-D slices"}.get(kind, "scans without labels"),
+    return Case(name, {"DICOM": "DICOM", "picture": ONE_PICTURE}.get(kind, "scans without labels"),
                 file, None)
 
 

@@ -55,6 +55,7 @@ def test_specks_are_dropped_however_sure_and_lesions_kept_however_unsure():
     likely[10:12, 2:5, 2:6] = 255
     likely[10:13, 5:8, 6:9] = 90
     kept, number, specks = tumour.keep_lesions(likely, (2.0, 1.0, 1.0), pipeline.Rules(tumour_threshold=0.3, min_lesion_ml=0.05))
-    assert (number, specks) == (2, 1) and np.array_equal(kept, (likely > 0) & (likely < 255))
-    assert tumour.keep_lesions(likely, (2.0, 1.0, 1.0), pipeline.Rules(tumour_threshold=0.3, min_lesion_ml=0.0))[1:] == (3, 0)
-    assert tumour.keep_lesions(likely * 0, (2.0, 1.0, 1.0), pipeline.Rules())[1:] == (0, 0)
+    assert number == 2 and np.array_equal(kept, (likely > 0) & (likely < 255))
+    assert specks == [{"slice": 10, "y": 3, "x": 4, "ml": pytest.approx(0.048)}]  # of its middle
+    assert tumour.keep_lesions(likely, (2.0, 1.0, 1.0), pipeline.Rules(tumour_threshold=0.3, min_lesion_ml=0.0))[1:] == (3, [])
+    assert tumour.keep_lesions(likely * 0, (2.0, 1.0, 1.0), pipeline.Rules())[1:] == (0, [])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers.scans import folder, reading
-from helpers.scans.folder import _named_once, _volumes, cases_in, in_words, scan_folder
+from helpers.scans.folder import _volumes, cases_in, in_words, named_once, scan_folder
 from helpers.scans.labels import standard_labels
 
 
@@ -215,7 +215,7 @@ def test_thousands_of_cases_are_paired_in_seconds(tmp_path):
     files = [tmp_path / f"{folder}/p{n}.nii.gz" for folder in ("images", "masks") for n in range(3000)]
     began = time.process_time()
     cases, lonely = _volumes(files, [], tmp_path)
-    assert len(_named_once(cases, tmp_path)) == 3000 and not lonely and time.process_time() - began < 20
+    assert len(named_once(cases, tmp_path)) == 3000 and not lonely and time.process_time() - began < 20
     assert all(case.mask.name == case.image.name for case in cases)
 
 

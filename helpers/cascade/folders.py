@@ -1,0 +1,136 @@
+"""Masks of many scans in a folder of their own: where they may go, what is there already stays."""
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+
+from helpers import files, runs
+from helpers.processes import progress
+from helpers.scans import names, reading
+from helpers.scans.volume import is_own_mask
+
+MASKS = (".nii.gz", ".nii", ".png")
+ELSEWHERE = "choose another folder for the masks"
+
+
+def is_folder(out):
+    """True where masks of several scans can be meant to go."""
+    return out is not None and not out.name.lower().endswith(MASKS) and (
+        out.is_dir() or not out.suffix)
+
+
+def checked_folder(out, sources):
+    """The runs.Folder for the masks of what is in `sources`; raises ValueError for one that won't
+    do.
+    """
+    if out is None or out.is_file() or out.name.lower().endswith(MASKS):
+        named = "-o FOLDER" if out is None else f"{out} is a file"
+        raise ValueError(f"{named}: the masks of several scans go to a folder; give one with -o")
+    for source in sources:
+        if out.resolve().is_relative_to(source.resolve()) or (
+                source.is_file() and out.resolve() == source.resolve().parent):
+            raise ValueError(f"{out}: holds the input, or lies in it ({source}); {ELSEWHERE}")
+    return runs.Folder(out)
+
+
+def checked_output(case, out):
+    """The file to write; raises ValueError when it is of the wrong kind."""
+    endings = MASKS[2:] if names.is_picture(case.image) else MASKS[:2]
+    if out is None:
+        out = Path(f"segmentation-{names.shortened(case.name.removeprefix('volume-'))}{endings[0]}")
+        if out.exists() and not is_own_mask(out):
+            raise ValueError(f"{out}: is there already and no mask of ours, perhaps a reference; "
+                             "name another file with -o")
+        return out
+    if not out.name.endswith(endings):
+        raise ValueError(f"{out}: the mask of {case.image.name} is written as "
+                         f"{' or '.join(endings)}")
+    if out.is_dir():
+        raise ValueError(f"{out}: is a folder; name the file to write")
+    if out.resolve() == case.image.resolve():
+        raise ValueError(f"{out}: is the input itself")
+    return out
+
+
+def mask_of(case, folder):
+    """The file of a folder.Case's mask in a runs.Folder: a picture that stands for itself gets a
+    picture.
+    """
+    if case.layout == reading.ONE_PICTURE:
+        return folder.predictions / f"segmentation-{case.name}.png"
+    return folder.prediction(case.name)
+
+
+@dataclass
+class Done:
+    """What became of many scans: how many were segmented, kept and left, which failed, and why,
+    and from which of them the networks had learnt.
+    """
+
+    segmented: int = 0
+    kept: int = 0
+    left: int = 0
+    failed: dict = field(default_factory=dict)
+    learnt: list = field(default_factory=list)
+
+
+def segment_all(cohort, items, signals):
+    """Segment inputs.Items that aren't done, until `signals` holds something; gives Done.
+
+    Each mask is written last of its scan's files, so whatever ends this, the next call resumes.
+    """
+    done = Done(left=len(items))
+    for item in progress(items, "scans", "scan"):
+        if signals:
+            break
+        done.left -= 1
+        if cohort.is_done(item):
+            done.kept += 1
+        elif message := segment(cohort, item):
+            done.failed[item.case] = message
+        else:
+            done.segmented += 1
+            done.learnt += [item.case] if cohort.log(item.case)["learnt_from"] else []
+    cohort.write_table()
+    return done
+
+
+def segment(cohort, item):
+    """Segment an Item unless another's files lie where its own would; returns "" or what is
+    wrong.
+    """
+    return foreign(item, cohort.run_paths) or cohort.segment(item)
+
+
+def foreign(item, folder):
+    """Why a scan's files must not be written, because another's are there; "" where they may."""
+    file = folder.log(item.case)
+    log = files.recorded(file)
+    if log.get("image", str(item.image)) != str(item.image):
+        return f"{item.image}: {item.out} is of {log['image']}; {ELSEWHERE}"
+    if file.exists() and "case" not in log:
+        return f"{item.image}: {file} is there already and no log of ours; {ELSEWHERE}"
+    if item.out.exists() and not log and not is_own_mask(item.out):
+        return (f"{item.image}: {item.out} is there already and no mask of ours, perhaps a "
+                f"reference; {ELSEWHERE}")
+    return ""
+
+
+@contextlib.contextmanager
+def held(folder):
+    """A runs.Folder for this process alone, tidied after processes that were killed in it."""
+    files.check_writable(folder.predictions / "any")
+    folder.predictions.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.predictions / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RuntimeError(f"{folder.predictions}: another helpers.predict writes its masks there; "
+                           "wait for it, or choose another folder") from None
+    try:
+        files.remove_leftovers(folder.predictions)
+        yield
+    finally:
+        lock.release()

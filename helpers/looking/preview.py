@@ -1,0 +1,42 @@
+"""A sheet of slices with a predicted mask on them, for who looks through many scans."""
+
+import numpy as np
+
+from helpers.looking import overlays, plots, slice_panels
+
+SLICES = 8
+
+
+def save(volume, labels, title, path):
+    """Write a PNG: the slices with most predicted tumour, and others through the liver, cut to it.
+
+    volume  Volume; labels: uint8 (z, y, x), 1 liver, 2 tumour.
+    """
+    chosen, edges_mm = slices_to_show(labels), volume.spacing_mm[1:]
+    y, x = slice_panels.square((labels > 0).any(0), edges_mm)
+    panels = []
+    for z in chosen:
+        masks = overlays.of_prediction(labels[z][y, x])
+        plane = overlays.enlarged(volume.hu[z][y, x], masks, edges_mm, slice_panels.PIXELS)
+        panels.append(overlays.paint(*plane))
+    legend = ("predicted liver", "predicted tumour")
+    sheet = plots.contact_sheet(panels, [f"slice {z}" for z in chosen], legend=legend)
+    sheet.suptitle(title, x=0.01, ha="left")
+    plots.save_figure(sheet, path)
+
+
+def slices_to_show(labels, count=SLICES):
+    """Indices of slices, in order: half of them with most tumour, not side by side where there are
+    others, the rest spread over the liver, or over the scan where there is none.
+    """
+    tumour_px = (labels == 2).sum((1, 2))
+    rows = np.flatnonzero((labels > 0).any((1, 2)))
+    rows = rows if len(rows) else np.arange(len(labels))
+    spread = np.unique(np.linspace(rows[0], rows[-1], count).round().astype(int))
+    shown = []
+    for z in map(int, np.argsort(-tumour_px, kind="stable")):
+        if tumour_px[z] and len(shown) < count // 2 and all(abs(z - other) > 1 for other in shown):
+            shown.append(z)
+    rest = [int(z) for z in spread if z not in shown]
+    places = np.linspace(0, len(rest) - 1, min(len(rest), count - len(shown))).round().astype(int)
+    return sorted(shown + [rest[k] for k in dict.fromkeys(places)])
