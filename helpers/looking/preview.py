@@ -26,17 +26,15 @@ def save(volume, labels, title, path):
 
 
 def slices_to_show(labels, count=SLICES):
-    """Indices of slices, in order: half of them with most tumour, not side by side where there are
-    others, the rest spread over the liver, or over the scan where there is none.
+    """Indices of slices, in order: half of them with most tumour, some way apart, the rest spread
+    over the liver, or over the scan where there is none.
     """
     tumour_px = (labels == 2).sum((1, 2))
     rows = np.flatnonzero((labels > 0).any((1, 2)))
     rows = rows if len(rows) else np.arange(len(labels))
-    spread = np.unique(np.linspace(rows[0], rows[-1], count).round().astype(int))
-    shown = []
-    for z in map(int, np.argsort(-tumour_px, kind="stable")):
-        if tumour_px[z] and len(shown) < count // 2 and all(abs(z - other) > 1 for other in shown):
-            shown.append(z)
-    rest = [int(z) for z in spread if z not in shown]
-    places = np.linspace(0, len(rest) - 1, min(len(rest), count - len(shown))).round().astype(int)
-    return sorted(shown + [rest[k] for k in dict.fromkeys(places)])
+    shown, apart = [], max(1, len(rows) // (2 * count))
+    for z in np.argsort(-tumour_px, kind="stable")[: np.count_nonzero(tumour_px)]:
+        if len(shown) < count // 2 and all(abs(z - other) >= apart for other in shown):
+            shown.append(int(z))
+    places = np.linspace(0, len(rows) - 1, count - len(shown) + 2)[1:-1].round().astype(int)
+    return sorted({*shown, *rows[places].tolist()})
