@@ -12,7 +12,7 @@ from helpers.learning import checkpoints
 from helpers.learning.training import Training
 
 # of the time: where saving is slow, it is done more rarely than every `save_seconds`
-SAVING_SHARE = 0.01
+SAVING_SHARE = 0.05
 
 
 def resume(folder, parts, plan):
