@@ -15,8 +15,8 @@ ROOMS = {
     "intake": "admission anatomy arrivals case_table checks duplicates inputs masks phantom "
               "placement quality_control",
     "slices": "lists patients pixels recipe splits store",
-    "cascade": "architectures cohort decisions folders inference liver networks pipeline precision "
-               "rules tumour unet_variants weights",
+    "cascade": "architectures cohort decisions engines folders inference liver networks "
+               "onnx_engine pipeline precision rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples losses machine plans schedules "
                 "shapes sittings synthetic teaching train_step training validation",
     "scoring": "attribution case_scores false_positives lesions matching metrics "

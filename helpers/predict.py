@@ -4,10 +4,12 @@ import argparse
 import functools
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from helpers import files, processes, runs
-from helpers.cascade import folders
+from helpers.cascade import engines, folders
+from helpers.cascade.cohort import Cohort
 from helpers.cascade.rules import Rules
 from helpers.intake import admission, inputs
 from helpers.intake.arrivals import Arrivals
@@ -46,8 +48,8 @@ def main(words=None):
     processes.print_any_letter()
     options = parsed(words)
     try:
-        cohort_of = functools.partial(loaded, options, checked_run(options.run),
-                                      Rules(**checked_rules(options.set)))
+        cohort_of = functools.partial(loaded, options, runs.weights_folder(options.run),
+                                      checked_rules(options.set))
         if options.watch or len(options.inputs) > 1 or folders.is_folder(options.out):
             work = functools.partial(watch if options.watch else segment_many, options,
                                      checked_folder(options), cohort_of)
@@ -77,7 +79,8 @@ def parsed(words):
     add("inputs", type=Path, nargs="*", metavar="INPUT",
         help="NIfTI file, DICOM folder or 2-D picture; with -o FOLDER any number, and folders")
     add("--run", default=SHIPPED,
-        help=f"whose trained networks are used (default {SHIPPED}, which came along)")
+        help="whose trained networks are used: a run, or a folder of weights (default "
+             f"{SHIPPED}, which came along)")
     add("-o", "--out", type=Path,
         help="file to write, or the folder for many; default segmentation-NAME beside you")
     add("--watch", type=Path, metavar="FOLDER", help="segment what arrives there, until stopped")
@@ -92,6 +95,8 @@ def parsed(words):
     add("--acquisition", default="", metavar="NAME",
         help="which acquisition of a DICOM series that holds several, as it lists them")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda is an NVIDIA GPU")
+    add("--engine", choices=engines.ENGINES,
+        help="onnx takes what helpers.export wrote, without torch; default: what --run holds")
     add("--window", type=float, nargs=2, default=(-40.0, 160.0),
         help="HU that grey 0 and 255 of a picture mean")
     add("--channel", type=int, default=1, help="of a colour picture: 0 blue, 1 green, 2 red")
@@ -114,16 +119,6 @@ def checked_folder(options):
     return folders.checked_folder(options.out, options.inputs or [options.watch])
 
 
-def checked_run(name):
-    """The checkpoint folder of a run; raises ValueError when there is none."""
-    folder = runs.Run(name).checkpoints
-    if not folder.is_dir():
-        known = ", ".join(runs.known_runs())
-        advice = f"there are {known}" if known else "train one first: make demo"
-        raise ValueError(f"run {name!r} has no checkpoints; {advice}")
-    return folder
-
-
 def checked_rules(words):
     """The cascade's rules that NAME=VALUE words ask for, a dict; raises ValueError for what they
     can't mean.
@@ -136,22 +131,16 @@ def checked_rules(words):
 
 def loaded(options, checkpoints, rules, folder):
     """The Cohort of a runs.Folder, its networks loaded."""
-    import torch  # takes seconds: after whatever can be refused without it
-
-    from helpers.cascade import weights
-    from helpers.cascade.cohort import Cohort
-
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no NVIDIA GPU here; take --device cpu, or "
-                         "leave it out")
-    networks = weights.load_networks(checkpoints, options.device, options.unfinished)
+    # torch takes seconds: after whatever can be refused without it
+    networks, defaults = engines.load_networks(checkpoints, options.engine, options.device,
+                                               options.unfinished)
     draw = None
     if options.preview:
         from helpers.looking import preview
 
         draw = preview.save
     read = functools.partial(read_item, window=options.window, channel=options.channel)
-    return Cohort(folder, networks, rules, options.probabilities, read, draw)
+    return Cohort(folder, networks, replace(defaults, **rules), options.probabilities, read, draw)
 
 
 def read_item(item, window, channel):

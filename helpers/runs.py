@@ -107,6 +107,18 @@ def known_runs():
     return sorted(p.name for p in (ROOT / "checkpoints").glob("*") if p.is_dir())
 
 
+def weights_folder(name):
+    """The folder of weights that a run's name or a path means; raises ValueError when there is
+    none.
+    """
+    for folder in (ROOT / "checkpoints" / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    known = ", ".join(known_runs())
+    advice = f"there are {known}" if known else "train one first: make demo"
+    raise ValueError(f"run {name!r} has no checkpoints; {advice}")
+
+
 def relative(path):
     """The path as written in lists: relative to the project where it can be, else absolute; always
     with '/'.

@@ -10,6 +10,8 @@ from scipy import ndimage
 
 from helpers.slices.pixels import PEAK, normalised, stacked
 
+# what makes whole slices, in a recipe
+WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")
 FLIPS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a view is turned over
 
 
@@ -102,3 +104,13 @@ def network_input(planes, norm):
     grey[:, :height, :width] = planes.transpose(0, 2, 3, 1)
     values = normalised(np.arange(256, dtype=np.float32) / np.float32(255), np.float32(norm))
     return cv2.LUT(grey.reshape(count, -1), values).reshape(grey.shape)
+
+
+def check_same_pixels(networks, folder):
+    """Raise ValueError, naming the folder, for a gate that doesn't see what the liver's network
+    sees.
+    """
+    recipes = [networks[stage].card["recipe"] for stage in ("gate", "liver") if stage in networks]
+    if any(str(recipe[name]) != str(recipes[0][name]) for recipe in recipes for name in WHOLE):
+        message = "the gate learnt from other pixels than the liver's network"
+        raise ValueError(f"{folder}: {message}; train one of them again")

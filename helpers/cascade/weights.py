@@ -10,14 +10,11 @@ from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel
 
 from helpers.cascade import architectures
-from helpers.cascade.inference import network_input
+from helpers.cascade.inference import check_same_pixels, network_input
 from helpers.cascade.precision import autocast, device_named, half_precision_supported
 from helpers.files import written_whole
 from helpers.slices.recipe import Recipe
 from helpers.slices.store import STAGES
-
-# what makes whole slices, in a recipe
-WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")
 
 
 @dataclass
@@ -163,8 +160,5 @@ def load_networks(folder, device="auto", unfinished=False):
     device = device_named(device)
     paths = paths_of(folder, unfinished)
     networks = {stage: load_network(path, device) for stage, path in paths.items()}
-    recipes = [networks[stage].card["recipe"] for stage in ("gate", "liver") if stage in networks]
-    if any(str(recipe[name]) != str(recipes[0][name]) for recipe in recipes for name in WHOLE):
-        message = "the gate learnt from other pixels than the liver's network"
-        raise ValueError(f"{folder}: {message}; train one of them again")
+    check_same_pixels(networks, folder)
     return networks

@@ -147,9 +147,7 @@ def chosen_scans(options):
         name, folder = named("site", word)
         if name in {scan.site for scan in scans}:
             raise ValueError(f"--site {word}: there is another site {name!r}")
-        own = Path(options.run)
-        weights = own if (own / "liver").is_dir() else predict.checked_run(options.run)
-        of_site, without = sites.of_folder(name, folder, weights)
+        of_site, without = sites.of_folder(name, folder, runs.weights_folder(options.run))
         scans += of_site
         if without:
             print(f"{name}: without a mask and left out: {', '.join(without)}", file=sys.stderr)

@@ -1,0 +1,101 @@
+"""Networks as `helpers.export` writes them, computed by ONNX Runtime without torch."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers import files
+from helpers.cascade.inference import check_same_pixels
+from helpers.cascade.rules import Rules
+from helpers.parameters import unknown
+from helpers.slices.recipe import Recipe
+
+CARD = "cascade.json"
+VERSION = 1  # raise when files of the old kind can't be read any more
+AGAIN = "export the networks again: python -m helpers.export"
+PLANES, PROBABILITY = "planes", "probability"  # what goes in and comes out of each graph
+
+
+@dataclass
+class OnnxNetwork:
+    """A stage's network as an ONNX Runtime session, with its card; what weights.TrainedNetwork is
+    to torch.
+    """
+
+    session: object
+    card: dict
+    path: Path
+
+    @property
+    def recipe(self):
+        return Recipe(**self.card["recipe"])
+
+    def probability(self, planes):
+        """As weights.TrainedNetwork.probability, in float32."""
+        height, width = planes.shape[2:]
+        padded = np.pad(planes, ((0, 0), (0, 0), (0, -height % 32), (0, -width % 32)))
+        return self.session.run([PROBABILITY], {PLANES: padded})[0]
+
+
+def load_networks(folder):
+    """(dict of OnnxNetwork, Rules) of a folder that `helpers.export` wrote.
+
+    Raises ValueError, naming the file, for a folder of another version, files that are missing or
+    aren't those that were written together, and networks that don't fit each other or this program.
+    """
+    card = read_card(folder)
+    networks = {stage: load_network(folder / f"{stage}.onnx", written)
+                for stage, written in card["networks"].items()}
+    check_same_pixels(networks, folder)
+    rules, known = card["rules"], vars(Rules())
+    if others := sorted(rules.keys() - known.keys()):
+        message = unknown(others[0], sorted(known), "the cascade has no rule")
+        raise ValueError(f"{folder / CARD}: {message}; {AGAIN}")
+    return networks, Rules(**rules | {"neck_widths_mm": tuple(rules["neck_widths_mm"])})
+
+
+def read_card(folder):
+    """What cascade.json says, a dict."""
+    file = folder / CARD
+    if not file.is_file():
+        raise ValueError(f"{folder}: holds no {CARD}, so no networks for ONNX; {AGAIN}")
+    card = files.recorded(file)
+    if card.get("version") != VERSION:
+        raise ValueError(f"{file}: is damaged, or of another version than {VERSION}, which this "
+                         f"program reads ({card.get('version')}); {AGAIN}")
+    return card
+
+
+def load_network(file, written):
+    """The OnnxNetwork of a file and what cascade.json says of it: its `card` and `sha256`."""
+    if not file.is_file():
+        raise ValueError(f"{file}: is missing; {AGAIN}")
+    if files.sha256(file) != written["sha256"]:
+        message = f"is damaged, or not the file that {CARD} was written with"
+        raise ValueError(f"{file}: {message}; {AGAIN}")
+    network = OnnxNetwork(session_of(file), written["card"], file)
+    channels = network.session.get_inputs()[0].shape[1]
+    if channels != (wanted := channels_of(network.card)):
+        raise ValueError(f"{file}: takes {channels} channels, its recipe gives {wanted}; {AGAIN}")
+    return network
+
+
+def channels_of(card):
+    """How many channels a network sees: each window of a slice and its neighbours."""
+    return len(card["recipe"]["windows"]) * (2 * card["neighbours"] + 1)
+
+
+def session_of(file):
+    """An ONNX Runtime session on the CPU, of as many threads as OMP_NUM_THREADS says, else a core
+    each.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        message = 'the engine "onnx" needs onnxruntime: pip install "./helpers[predict]"'
+        raise ValueError(f"{message} ({error})") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

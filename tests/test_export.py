@@ -1,0 +1,172 @@
+"""Networks leave torch: as ONNX they say the same, and a scan is segmented where there is no torch."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from known_networks import loaded
+
+from helpers import export, files, predict
+from helpers.cascade import onnx_engine, pipeline, rules, weights
+from helpers.runs import HERE
+from helpers.scans.labels import read_mask
+from helpers.scans.volume import write_on_grid
+from helpers.slices.recipe import Recipe
+
+pytest.importorskip("onnxruntime", reason="onnxruntime isn't installed: pip install './helpers[predict]'")
+CARD = {"neighbours": 1, "norm": (97.0, 61.0), "recipe": Recipe(windows=((0, 255),), size=64).as_dict()}
+SHAPES = {
+    "gate": {"model": "classifier", "in_channels": 3, "width": 2, "levels": 2},
+    "liver": {"model": "unet", "in_channels": 3, "width": 4, "levels": 2, "unshuffle": 2},
+    "tumour": {"model": "unet", "in_channels": 3, "classes": 3, "width": 4, "levels": 1},
+}
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "safetensors"):
+            raise ImportError(f"there is no {name} here")
+sys.meta_path.insert(0, Blocked())
+from helpers import predict
+code = predict.main(sys.argv[1:])
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+
+
+def random_network(shape):
+    """Weights and BatchNorm statistics drawn at random, so that answers lie all over 0 to 1."""
+    network = weights.build(**shape)
+    for name, tensor in network.state_dict().items():
+        if "running_var" in name:
+            tensor.uniform_(0.5, 2.0)
+        elif tensor.is_floating_point():
+            tensor.copy_(torch.randn_like(tensor) / max(1, tensor[0].numel()) ** 0.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def random():
+    torch.manual_seed(0)
+    cards = {stage: CARD | {"stage": stage, "network": shape} for stage, shape in SHAPES.items()}
+    return {stage: weights.TrainedNetwork(random_network(SHAPES[stage]), card) for stage, card in cards.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(random, tmp_path_factory):
+    """The random networks as ONNX."""
+    out = tmp_path_factory.mktemp("onnx")
+    assert max(export.write(random, out).values()) < 1e-5
+    return out
+
+
+def test_probabilities_are_those_of_torch(random, folder):
+    networks, defaults = onnx_engine.load_networks(folder)
+    assert set(networks) == set(SHAPES) and defaults == rules.Rules()
+    planes = export.grey_planes((5, 70, 33), CARD)
+    for stage, trained in random.items():
+        wanted, got = trained.probability(planes), networks[stage].probability(planes)
+        assert got.dtype == np.float32 and got.shape == wanted.shape
+        assert np.ptp(wanted) > 1e-3 and np.abs(got - wanted).max() < 1e-5, stage
+
+
+def test_batch_norm_is_in_the_convolutions(folder):
+    onnx = pytest.importorskip("onnx", reason="onnx isn't installed")
+    for stage in SHAPES:
+        kinds = {node.op_type for node in onnx.load(folder / f"{stage}.onnx").graph.node}
+        assert "Conv" in kinds and "BatchNormalization" not in kinds
+
+
+@pytest.mark.parametrize("logit", [np.nan, np.inf])
+def test_what_is_not_finite_becomes_no_probability(random, tmp_path, logit):
+    trained = random["liver"]
+    network = weights.build(**SHAPES["liver"]).eval()
+    network.head.bias.data[:] = logit
+    export.write_graph(weights.TrainedNetwork(network, trained.card), tmp_path / "a.onnx")
+    session = onnx_engine.session_of(tmp_path / "a.onnx")
+    said = onnx_engine.OnnxNetwork(session, trained.card, None).probability(np.zeros((1, 3, 32, 32), np.uint8))
+    assert np.isnan(said).all()
+
+
+def test_a_network_that_answers_otherwise_is_not_exported(tmp_path):
+    class OfOneSize(torch.nn.Module):  # a trace keeps the size it saw
+        def forward(self, x):
+            return x[:, :1] * float(x.shape[2] == 64)
+
+    class Anchored(OfOneSize):
+        def __init__(self):
+            super().__init__()
+            self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+    with pytest.raises(ValueError, match="from torch's, more than 0.001"):
+        export.write({"liver": weights.TrainedNetwork(Anchored(), CARD | {"stage": "liver"})}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scan_is_segmented_without_torch(tmp_path, scan):
+    """The same mask as torch's, in a process that can't import it, with the rules that were exported."""
+    networks, mask = loaded(), tmp_path / "mask.nii.gz"
+    export.write(networks, tmp_path / "onnx")
+    card = files.read_json(tmp_path / "onnx" / onnx_engine.CARD)
+    card["rules"] |= {"min_liver_ml": 1.0, "smooth_mm": 0.0}
+    files.write_json(tmp_path / "onnx" / onnx_engine.CARD, card)
+    scan.hu[scan.hu == 0] = -1000  # air
+    write_on_grid(scan.hu, scan, tmp_path / "a.nii")
+    words = [tmp_path / "a.nii", "--run", tmp_path / "onnx", "-o", mask]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, words)], capture_output=True, text=True, cwd=HERE)
+    assert done.returncode == predict.DONE, done.stderr
+    labels = read_mask(mask, scan)
+    wanted = pipeline.segment(scan, networks, rules.Rules(min_liver_ml=1.0, smooth_mm=0.0)).labels
+    assert np.array_equal(labels, wanted) and set(np.unique(labels)) == {0, 1, 2}
+
+
+def test_torch_that_is_missing_is_said(own_root, scan):
+    (own_root / "checkpoints" / "mine").mkdir(parents=True)
+    scan.hu[scan.hu == 0] = -1000
+    write_on_grid(scan.hu, scan, own_root / "a.nii")
+    words = [own_root / "a.nii", "--run", own_root / "checkpoints" / "mine", "-o", own_root / "m.nii"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, words)], capture_output=True, text=True, cwd=HERE)
+    assert done.returncode == predict.FAILED and "torch isn't installed; take --engine onnx" in done.stderr
+
+
+def edited(card, **values):
+    """Write cascade.json with other values."""
+    files.write_json(card, files.read_json(card) | values)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: (d / "cascade.json").unlink(), "holds no cascade.json, so no networks for ONNX; export"),
+        (lambda d: (d / "cascade.json").write_text("{"), "cascade.json: is damaged, or of another version"),
+        (lambda d: edited(d / "cascade.json", version=2), r"of another version than 1, which this program reads \(2\)"),
+        (lambda d: edited(d / "cascade.json", rules={"max_fat_fraction": 1}), "'max_fat_fraction' is no parameter any more"),
+        (lambda d: (d / "liver.onnx").unlink(), "liver.onnx: is missing; export"),
+        (lambda d: shutil.copy(d / "liver.onnx", d / "tumour.onnx"), "tumour.onnx: is damaged, or not the file"),
+        (lambda d: (d / "gate.onnx").write_bytes(b"cut off"), "gate.onnx: is damaged, or not the file"),
+        (lambda d: of_recipe(d, "gate", size=128), "the gate learnt from other pixels than the liver's network"),
+        (lambda d: of_recipe(d, "tumour", windows=[[0, 1], [0, 2]]), "tumour.onnx: takes 3 channels, its recipe gives 6"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_refused(folder, tmp_path, spoil, message):
+    shutil.copytree(folder, tmp_path / "onnx")
+    spoil(tmp_path / "onnx")
+    with pytest.raises(ValueError, match=message):
+        onnx_engine.load_networks(tmp_path / "onnx")
+
+
+def of_recipe(folder, stage, **values):
+    """Have cascade.json say that a stage's network is of another recipe."""
+    card = files.read_json(folder / onnx_engine.CARD)
+    card["networks"][stage]["card"]["recipe"] |= values
+    files.write_json(folder / onnx_engine.CARD, card)
+
+
+def test_wrong_words_are_refused(own_root, capsys):
+    assert export.main(["--run", "never"]) == export.USAGE and "run 'never' has no checkpoints" in capsys.readouterr().err
+    (own_root / "checkpoints" / "mine").mkdir(parents=True)
+    assert export.main(["--run", "mine"]) == export.FAILED
+    assert "liver: holds no final weights; train this stage with notebook 04" in capsys.readouterr().err
