@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from helpers import files, processes, runs, steps
+from helpers import files, processes, run_parameters, runs
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE, Job, carried_out
 from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
 from helpers.scans.folder import cases_in
@@ -18,6 +18,8 @@ Ctrl-C (or SIGTERM) saves a training and pauses; a second one ends at once. Noth
 examples:
   python -m helpers.run                                 the synthetic data set, start to report
   python -m helpers.run --run lits --data /data/lits    your scans
+  python -m helpers.run --run lits                      again, or on; with the parameters of before
+  python -m helpers.run --run lits --set                which these are, and all others
   python -m helpers.run --run lits --only 04 --set stage=liver chunk_minutes=50
 """
 
@@ -29,6 +31,9 @@ def main(words=None):
         ask = asked(words)
         run = runs.Run(ask.run)
         jobs = planned(ask, run)
+        if ask.set == []:
+            print(run_parameters.table(jobs))
+            return DONE
     except (ValueError, FileNotFoundError) as error:
         print(f"helpers.run: {error}", file=sys.stderr)
         return USAGE
@@ -38,6 +43,7 @@ def main(words=None):
     except OSError as error:
         print(f"helpers.run: {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILED
+    run_parameters.remember(run, jobs)
     for number, job in enumerate(jobs):
         code, asked_to_end = carried_out(job, run)
         if code != DONE:
@@ -63,8 +69,9 @@ def asked(words):
     ask.add_argument("--only",
                      help="notebooks by number with commas between, such as 04,05; default "
                      + ",".join(SEQUENCE))
-    ask.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
-                     help="notebook parameters")
+    ask.add_argument("--set", nargs="*", action="extend", metavar="NAME=VALUE",
+                     help="notebook parameters; the run keeps them for its next call. Without a "
+                          "value all are shown, with their defaults")
     return ask.parse_args(words)
 
 
@@ -75,7 +82,7 @@ def planned(ask, run):
     """
     chosen = [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
     declared = {name: parameters_of(runs.NOTEBOOKS / f"{name}.ipynb") for name in chosen}
-    given = values_given(ask.set)
+    given = values_given(ask.set or [])
     for name, text in given.items():
         having = [d[name] for d in declared.values() if name in d]
         if not having:
@@ -87,8 +94,6 @@ def planned(ask, run):
         if not first:
             raise Usage("--data is read by notebook 01, which --only leaves out")
         given["data"] = checked_data(ask.data)
-    elif first and "data" not in given:
-        given["data"] = data_of_before(run)
     if given.get("trial"):
         run.training(given["trial"])  # raises ValueError for a name that could leave its folder
     if not first and not run.known():
@@ -101,8 +106,10 @@ def planned(ask, run):
         if "interactive" in declared[name]:
             parameters["interactive"] = False
         for part in parts_of(name, given):
+            before = run_parameters.of_before(run, name, part, parameters.get("trial", ""))
             more = {"stage": part} if part else {}
-            jobs.append(Job(name, declared[name] | parameters | more, part))
+            values = declared[name] | (before[0] if before else {}) | parameters | more
+            jobs.append(Job(name, values, part))
     return jobs
 
 
@@ -125,23 +132,16 @@ def found_notebook(word):
 
 
 def checked_data(folder):
-    """The absolute path of a folder that holds scans."""
-
+    """The path of a folder that holds scans, as `runs.relative` writes it: the run may be moved
+    with it.
+    """
     try:
         cases_in(folder)
     except (FileNotFoundError, ValueError) as error:
         raise Usage(str(error)) from error
     folder = Path(folder).expanduser().absolute()
     # what is after a link and ".." only the system knows
-    return str(folder.resolve() if ".." in folder.parts else folder)
-
-
-def data_of_before(run):
-    """The data folder that the run was made from: leaving --data out must not turn it into another
-    run.
-    """
-    stamp = steps.Step("01_exploration", run, {}).stamp
-    return files.read_json(stamp)["settings"].get("data", "") if stamp.is_file() else ""
+    return runs.relative(folder.resolve() if ".." in folder.parts else folder)
 
 
 if __name__ == "__main__":

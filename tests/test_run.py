@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 from conftest import TINY, command
+from corpus import Place
 
-from helpers import parameters, run, runs
+from helpers import files, parameters, run, run_parameters, runs
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,78 @@ def test_a_trial_lies_apart_under_its_own_name(own_root):
     assert (job.name, job.part, job.parameters["stage"]) == ("04_training_tumour_wide", "tumour", "tumour")
     assert runs.relative(runs.Run("r").training("wide")) == "checkpoints/r/trials/wide"
     assert runs.Run("r").training() == runs.Run("r").checkpoints
+
+
+def asked_for(words):
+    """The jobs of a command line, whose parameters are then kept as `main` does."""
+    ask = run.asked(words)
+    jobs = run.planned(ask, runs.Run(ask.run))
+    run_parameters.remember(runs.Run(ask.run), jobs)
+    return {job.name: job.parameters for job in jobs}
+
+
+def test_a_run_takes_the_parameters_that_it_was_made_with(own_root, capsys):
+    Place(own_root / "scans" / "1", 1).save()
+    data = ["--data", str(own_root / "scans")]
+    first = asked_for(["--run", "r", *data, "--set", "val_share=0.3", "epochs=5", "flips={'volume-1': 'y'}"])
+    assert capsys.readouterr().out == ""  # there is nothing of before
+    again = asked_for(["--run", "r"])
+    assert again == first and again["01_exploration"]["data"] == "scans"
+    printed = capsys.readouterr().out
+    assert printed.startswith("as before: data='scans', flips={'volume-1': 'y'}, val_share=0.3, epochs=5; ")
+    changed = asked_for(["--run", "r", "--set", "epochs=9", "seed=8"])
+    assert {changed[f"04_training_{stage}"]["epochs"] for stage in ("gate", "liver", "tumour")} == {9}
+    assert capsys.readouterr().out.splitlines()[1:] == ["seed was 7, is 8", "epochs was 5, is 9"]  # a line for three stages
+    assert asked_for(["--run", "r"]) == changed
+
+
+def test_a_stage_and_a_trial_have_parameters_of_their_own(own_root):
+    (own_root / "data_lists" / "r").mkdir(parents=True)
+    only = ["--run", "r", "--only", "04"]
+    asked_for([*only, "--set", "stage=liver", "width=8", "batch_size=4"])
+    asked_for([*only, "--set", "stage=liver", "trial=wide", "width=24"])
+    whole = asked_for(only)
+    assert [(name, job["stage"], job["trial"], job["width"]) for name, job in whole.items()] == [
+        ("04_training_gate", "gate", "", 0), ("04_training_liver", "liver", "", 8), ("04_training_tumour", "tumour", "", 0)]
+    trial = asked_for([*only, "--set", "stage=liver", "trial=wide"])["04_training_liver_wide"]
+    assert (trial["width"], trial["batch_size"]) == (24, 4)  # its own, and for the rest those of the run
+
+
+def test_what_was_given_to_an_older_run_stands_in_its_stamps(own_root):
+    stages = own_root / "reports" / "r" / "stages"
+    settings = {"seed": 7, "rounds": 3, "reach_mm": 5.0, "batch_size": "often", "loss": "dice"}
+    files.write_json(stages / "04_training_gate.json", {"state": "begun", "settings": settings})
+    job = asked_for(["--run", "r", "--only", "04", "--set", "stage=gate"])["04_training_gate"]
+    assert (job["epochs"], job["loss"], job["batch_size"]) == (3, "dice", 8)
+    assert files.read_json(own_root / "data_lists" / "r" / "parameters.json") == {"04_training_gate": {"epochs": 3, "loss": "dice"}}
+
+
+def test_parameters_that_are_no_more_are_named_once(own_root, capsys):
+    kept = own_root / "data_lists" / "r" / "parameters.json"
+    files.write_json(kept, {"05_cascade_inference": {"mirrored": True, "reach_mm": 5.0, "batch_size": [4]}})
+    job = asked_for(["--run", "r", "--only", "05"])["05_cascade_inference"]
+    assert job["flip_tta"] is True and job["batch_size"] == 8
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "as before: flip_tta=True; --set without a value shows all"
+    assert "reach_mm=5.0, as before, is left out: tumours are sought inside" in others[0]
+    assert "batch_size=[4], as before, is left out: " in others[1] and "is list" in others[1]
+    asked_for(["--run", "r", "--only", "05"])
+    assert "left out" not in capsys.readouterr().out
+    kept.write_text("{damaged")
+    assert asked_for(["--run", "r", "--only", "05"])["05_cascade_inference"]["flip_tta"] is False
+
+
+def test_set_without_a_value_shows_all_parameters(own_root, capsys):
+    (own_root / "data_lists" / "r").mkdir(parents=True)
+    asked_for(["--run", "r", "--only", "04", "--set", "stage=liver", "width=8"])
+    kept = runs.Run("r").lists / "parameters.json"
+    before = kept.read_bytes()
+    capsys.readouterr()
+    assert run.main(["--run", "r", "--set"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["04_training"] in lines and ["chunk_minutes", "50.0"] in lines
+    assert ["width", "0", "(gate,", "tumour),", "8", "(liver)", "default", "0"] in lines
+    assert kept.read_bytes() == before and sorted(p.name for p in own_root.iterdir()) == ["data_lists"]
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):
