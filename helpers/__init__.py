@@ -13,7 +13,7 @@ ROOMS = {
     "scans": "acquisitions affines boxes dicom findings folder grids label_meaning labels names "
              "nifti organs pictures planes reading series tags volume",
     "intake": "admission anatomy arrivals case_table checks duplicates inputs masks phantom "
-              "placement quality_control",
+              "placement quality_control verdicts",
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions engines folders inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",

@@ -29,9 +29,10 @@ class Usage(ValueError):
     """Something on the command line can't be meant; nothing has been written."""
 
 
-def listed(text):
-    """The words of a text with commas between them; none for an empty one."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+def listed(value):
+    """The words of a text with commas between them, none for an empty one; those of a list."""
+    words = value.split(",") if isinstance(value, str) else map(str, value)
+    return [word.strip() for word in words if word.strip()]
 
 
 def values_given(words):
@@ -58,7 +59,7 @@ def unknown(name, known, whose):
 
 def of_type(name, text, default):
     """What a text means for a parameter with this default: a Python literal of its type, or for
-    text itself, quoted or not.
+    text itself, quoted or not; a list of words for text has commas between them.
 
     Raises Usage for a literal of another type.
     """
@@ -66,6 +67,9 @@ def of_type(name, text, default):
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = {"true": True, "false": False}.get(text.lower(), text)
+    texts = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if isinstance(default, str) and texts:
+        return ",".join(value)
     if isinstance(default, str):
         return value if isinstance(value, str) else text  # 1e3 and 0,1 are names, too
     if isinstance(default, tuple) and isinstance(value, list):

@@ -215,7 +215,7 @@ def more_bytes(at):
     return at.change(at.image, lambda data: gzip.compress(gzip.decompress(data) + bytes(999)))
 
 
-@kind("a directory named like a file", code="no-file", predicts=2)
+@kind("a directory named like a file", code="no-file")
 def directory(at):
     at.save()
     at.image.unlink()
@@ -223,7 +223,7 @@ def directory(at):
     return at.image
 
 
-@kind("a link that leads nowhere", code="missing", predicts=2)
+@kind("a link that leads nowhere", code="missing")
 def dangling_link(at):
     at.save()
     at.image.unlink()
@@ -231,7 +231,7 @@ def dangling_link(at):
     return at.image
 
 
-@kind("a link to itself", code="missing", predicts=2)
+@kind("a link to itself", code="missing")
 def link_to_itself(at):
     at.save()
     at.image.unlink()
@@ -239,7 +239,7 @@ def link_to_itself(at):
     return at.image
 
 
-@kind("a named pipe, which would wait for ever", code="no-file", predicts=2)
+@kind("a named pipe, which would wait for ever", code="no-file")
 def pipe(at):
     at.save()
     at.image.unlink()
@@ -247,7 +247,7 @@ def pipe(at):
     return at.image
 
 
-@kind("a device that never ends", code="no-file", predicts=2)
+@kind("a device that never ends", code="no-file")
 def device(at):
     at.save()
     at.image.unlink()

@@ -42,13 +42,14 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, 
 def test_values_get_the_type_of_the_default():
     assert parameters.values_given(["a=1", "f='7'", "g=b=c"]) == {"a": "1", "f": "'7'", "g": "b=c"}
     read = {("5", 50.0): 5.0, ("true", False): True, ("[[1, 2]]", ()): ([1, 2],), ("'7'", "demo"): "7", ("7", "demo"): "7",
-            ("1e3", ""): "1e3", ("0,1,2", ""): "0,1,2", ("3", 4): 3}  # fmt: skip
+            ("1e3", ""): "1e3", ("0,1,2", ""): "0,1,2", ("3", 4): 3, ("['a', 'b*']", ""): "a,b*", ("[0-9]", ""): "[0-9]", ("[12]", ""): "[12]"}  # fmt: skip
     for (text, default), wanted in read.items():
         found = parameters.of_type("name", text, default)
         assert found == wanted and type(found) is type(wanted)
     with pytest.raises(parameters.Usage):
         parameters.of_type("epochs", "1.5", 3)
-    assert parameters.listed(" cv1, cv2,") == ["cv1", "cv2"] and parameters.listed("") == []
+    assert parameters.listed(" cv1, cv2,") == ["cv1", "cv2"] and parameters.listed("") == [] == parameters.listed([])
+    assert parameters.listed(["a", " b,c"]) == ["a", "b,c"]
 
 
 def test_a_trial_lies_apart_under_its_own_name(own_root):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from helpers.intake import checks, quality_control
+from helpers.intake import checks, verdicts
 from helpers.scans import pictures, reading
 from helpers.scans.findings import FINDINGS
 from helpers.scans.volume import Volume
@@ -37,22 +37,20 @@ def admitted(case, window, channel):
 
     Raises ValueError, with the words of notebook 01, for a scan that it would quarantine.
     """
-    volume = low = high = None
+    picture = case.layout == reading.ONE_PICTURE
     try:
-        if case.layout == reading.ONE_PICTURE:
-            stand_in = FINDINGS["spacing-stand-in"][1]
-            return Admitted(pictures.stack([case.image], window, channel), [stand_in])
-        volume = reading.read_scan(case.image, window, channel, case.acquisition)
-        findings, low, high, _ = quality_control.scan_findings(case, volume)
+        volume = (pictures.stack([case.image], window, channel) if picture
+                  else reading.read_scan(case.image, window, channel, case.acquisition))
+        findings, low, high, _ = verdicts.scan_findings(case, volume)
     except Exception as error:  # whatever a bad file makes a reader do
-        findings = [quality_control.fault(error, case)]
-    row = quality_control.judged({}, findings)
+        findings = [verdicts.fault(error, case)]
+    row = verdicts.judged({}, findings)
     if row["verdict"] == "quarantined":
         to_do = f"; what to do: {row['to_do']}" if row["to_do"] else ""
         raise ValueError(f"{source_of(case)}: {row['reason']}{to_do}")
-    remarks = [quality_control.judged({}, [finding])["reason"] for finding in findings]
-    in_hu = not quality_control.NOT_HU.intersection(code for code, _ in findings)
-    return Admitted(volume, remarks, (low, high) if in_hu else None)
+    remarks = [verdicts.judged({}, [finding])["reason"] for finding in findings]
+    in_hu = not verdicts.NOT_HU.intersection(code for code, _ in findings)
+    return Admitted(volume, remarks, (low, high) if in_hu and not picture else None)
 
 
 def source_of(case):

@@ -47,7 +47,7 @@ def chosen_case(source, number=None, acquisition=""):
     chosen.
     """
     source = _readable(source)
-    if source.is_file():
+    if not _is_folder(source):
         if number is not None:
             raise ValueError(f"{source}: is a file; --series chooses from a folder")
         case = reading.case_of(source)
@@ -78,7 +78,7 @@ def all_cases(sources):
     """
     cases, masks = {}, []
     for source in map(_readable, sources):
-        if source.is_dir():
+        if _is_folder(source):
             named = _cases_in(source)
         elif len(sources) > 1 and names.says_mask(names.stem(source)):
             masks.append(source)
@@ -99,11 +99,16 @@ def _readable(source):
     """The file or folder; the folder where an index of DICOM files is given."""
     if source.name.upper() == "DICOMDIR" and source.is_file():
         return source.parent  # the index of what lies beside it
-    if not source.is_file() and not source.is_dir():
-        exists = os.path.lexists(source)  # a link that leads nowhere, a pipe, a device
-        raise ValueError(f"{source}: " + ("leads to no file; give one that holds a scan" if exists
-                                          else "no such file"))
+    if not os.path.lexists(source):
+        raise ValueError(f"{source}: no such file")
     return source
+
+
+def _is_folder(source):
+    """False for files, for pipes and links that lead nowhere, and for a folder that is named like a
+    scan: notebook 01's words refuse these.
+    """
+    return source.is_dir() and not source.name.lower().endswith(names.NIFTI)
 
 
 def _cases_in(folder):

@@ -5,28 +5,19 @@ of cases.csv.
 import hashlib
 import itertools
 import json
-import os
 from functools import partial
 
 import numpy as np
 
 from helpers import runs
 from helpers.intake import case_table, checks, duplicates, masks, placement
-from helpers.parameters import unknown
+from helpers.intake.verdicts import NOT_HU, fault, judged, scan_findings, with_findings
+from helpers.parameters import listed, unknown
 from helpers.processes import WorkerDied, cores, parallel_map, progress
 from helpers.scans import names, nifti, pictures, reading
-from helpers.scans.findings import FINDINGS, verdict_of
-from helpers.scans.volume import (
-    body_width_mm,
-    flipped,
-    read_volume,
-    turned_over,
-    with_likely_spacing,
-)
+from helpers.scans.volume import flipped, read_volume, turned_over
 
 RULES = 6  # raise when a finding or a measure changes, so that kept results are looked at again
-# findings that say that grey values have another meaning
-NOT_HU = {"constant", "not-hu", "not-rescaled"}
 
 
 def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_unknown=False):
@@ -92,31 +83,8 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
     return judged(row, findings), histograms, lesions
 
 
-def scan_findings(case, volume):
-    """What a scan alone tells: (findings, lowest HU, highest HU, `checks.counted` of every second
-    voxel along each axis).
-    """
-    low, high, counts = (int(volume.hu.min()), int(volume.hu.max()),
-                         checks.counted(volume.hu[::2, ::2, ::2]))
-    values = checks.intensities(volume, low, high, counts, pictures=case.layout == "2-D slices")
-    if case.layout != "2-D slices" and not NOT_HU.intersection(code for code, _ in values):
-        values = values + checks.axes_exchanged(volume, low)
-    return [*case.notes, *volume.notes, *_grid(volume, case), *values], low, high, counts
-
-
-def fault(error, case):
-    """The finding, (code, text), that an error of a reader is."""
-    if isinstance(error, MemoryError):
-        return "killed", f"not enough memory: {error}"
-    if not isinstance(error, (ValueError, OSError)):
-        return "unreadable", _by_name(f"{type(error).__name__}: {error}", case)
-    code = getattr(error, "code", "no-access" if isinstance(error, OSError) else "unreadable")
-    # the column `to_do` says that
-    return code, _by_name(str(error), case).removesuffix(f"; {FINDINGS[code][2]}")
-
-
 def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None,
-                folder=None, by_folder=None):
+                folder=None, by_folder=None, only=""):
     """`examine` for many cases on all cores, with a progress bar; the results keep the order of the
     cases.
 
@@ -127,16 +95,20 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
              nothing.
     by_folder  dict of a folder's name -> what is read otherwise in it, a dict with some of window,
              channel and tumour_unknown of `examine`.
+    only     names or patterns of the cases to look at, a list or a text with commas; empty for all.
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
-    Raises ValueError for a window, a channel, a flip or a folder that can't be.
+    Raises ValueError for a window, a channel, a flip, a folder or a name that can't be.
     """
     items = _checked(cases, window, channel, flips or {}, mask_flips or {}, by_folder or {})
+    if patterns := listed(only):
+        chosen = names.chosen(patterns, [case.name for case in cases])
+        items = [(case, how) for case, how in items if case.name in chosen]
     look, results = partial(_looked_at, folder=folder), {}
     for number, (case, how) in enumerate(items):
         if folder and (result := case_table.recall(folder, case, _settings(case, how))):
             results[number] = result
     to_do = [number for number in range(len(items)) if number not in results]
-    with progress(None, "examining", total=len(cases), initial=len(results)) as bar:
+    with progress(None, "examining", total=len(items), initial=len(results)) as bar:
         waiting = [items[number] for number in to_do]
         done = (
             enumerate(map(look, waiting))
@@ -150,15 +122,15 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
                                  [("killed", f"it ended with {result.how}")]), [], []
             results[to_do[k]] = result
             bar.update()
-    in_order = [results[k] for k in range(len(cases))]
-    rows, histograms, lesions = zip(*in_order, strict=True) if cases else ((), (), ())
+    in_order = [results[k] for k in range(len(items))]
+    rows, histograms, lesions = zip(*in_order, strict=True) if items else ((), (), ())
     return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
 
 
 def compared(rows):
     """Rows of `examine` with what only shows between cases: scans that are there twice."""
     doubles = duplicates.findings(case_table.table(rows))
-    return [_and_findings(row, doubles[row["case"]]) if row["case"] in doubles else row
+    return [with_findings(row, doubles[row["case"]]) if row["case"] in doubles else row
             for row in rows]
 
 
@@ -253,53 +225,3 @@ def _geometry(volume):
         "axes": volume.axes, "slices": slices, "rows": rows, "columns": columns,
         "spacing_z_mm": round(z, 4), "spacing_y_mm": round(y, 4), "spacing_x_mm": round(x, 4),
     }
-
-
-def _grid(volume, case):
-    findings = [("one-slice", "")] if volume.hu.shape[0] == 1 else []
-    if case.layout != "2-D slices":
-        if not np.allclose(volume.spacing_mm, 1, atol=1e-6):
-            return findings
-        likely = with_likely_spacing(volume).spacing_mm
-        text = f"the body would be {body_width_mm(volume.hu, volume.spacing_mm):.0f} mm wide"
-        text += (", too wide: networks take {2} × {1} × {0} mm".format(*likely)
-                 if likely != volume.spacing_mm else ", which can be")
-        return [*findings, ("spacing-1-1-1", text)]
-    steps = np.diff([pictures.slice_number(p) for p in pictures.pictures_of(case.image)])
-    if len(steps) and steps.max() > steps.min():
-        gaps = f"{np.count_nonzero(steps > steps.min())} gaps"
-        lone = "; most slices have no neighbour and stand for themselves"
-        findings.append(("slices-missing", gaps + (lone if volume.is_scattered else "")))
-    return [*findings, ("spacing-stand-in",
-                        "{2} × {1} × {0} mm assumed".format(*volume.spacing_mm))]
-
-
-def _by_name(text, case):
-    """A message on one line with the names of the files only: their folder stands in the columns
-    `image` and `mask`.
-    """
-    for path in filter(None, (case.image, case.mask)):
-        text = text.replace(f"{path.parent}{os.sep}", "").replace(
-            str(path.parent), path.parent.name
-        )
-    return " ".join(text.split())
-
-
-def judged(row, findings):
-    """The row, a dict, with its verdict, and in words why (`reason`) and what to do (`to_do`)."""
-    codes = list(dict.fromkeys(code for code, _ in findings))
-    reason = "; ".join(FINDINGS[code][1] + (f": {text}" if text else "") for code, text in findings)
-    to_do = "; ".join(FINDINGS[code][2] for code in codes if FINDINGS[code][2])
-    return row | {"verdict": verdict_of(codes), "findings": " ".join(codes), "reason": reason,
-                  "to_do": to_do}
-
-
-def _and_findings(row, more):
-    """A row of `judged` with findings added to those that it has."""
-    added = judged(row, more)
-    texts = {"findings": " ", "reason": "; ", "to_do": "; "}
-    joined = {
-        name: between.join(filter(None, (row[name], added[name])))
-        for name, between in texts.items()
-    }
-    return row | joined | {"verdict": verdict_of(joined["findings"].split())}

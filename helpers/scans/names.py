@@ -2,6 +2,9 @@
 which mask is whose.
 """
 
+import difflib
+import fnmatch
+import functools
 import os
 import re
 import zlib
@@ -136,3 +139,42 @@ def _steps_between(one, other):
     """How many folders lie between two files: 0 in one folder, 2 in neighbours."""
     common = Path(os.path.commonpath([one.parent, other.parent])).parts
     return len(one.parent.parts) + len(other.parent.parts) - 2 * len(common)
+
+
+def likeliest(name, cases):
+    """The case that a name means, of those in a list: of the same words and numbers (007 for 7,
+    volume-3 for volume-3.nii.gz), or of a slip in its letters; None for none.
+    """
+    def numbers(text):
+        return [word for word in _plain(text) if isinstance(word, int)]
+
+    same = [case for case in cases if _plain(case) == _plain(name)]
+    alike = [case for case in cases if numbers(case) == numbers(name)]
+    return next(iter(same or difflib.get_close_matches(name, alike, 1, cutoff=0.75)), None)
+
+
+@functools.cache
+def _plain(name):
+    """Words and numbers of a name, without ending, folders, capitals, words for scan or mask."""
+    file = re.split(r"[/\\]", name.casefold())[-1]
+    text = re.sub(r"(\.(nii(\.gz)?|dcm|png|jpe?g|0))+$", "", file)
+    parts = re.findall(r"\d+|[^\W\d_]+", text)
+    return [int(word) if word.isdecimal() else word for word in parts if word not in SCAN | MASK]
+
+
+def chosen(patterns, cases):
+    """The set of those cases that a list asks for by name or pattern ("volume-1*"), in capitals or
+    not.
+
+    Raises ValueError for what fits no case, with the case that it is likely to mean.
+    """
+    fitting = {pattern: fnmatch.filter(map(str.casefold, cases), pattern.casefold())
+               for pattern in patterns}
+    if strange := [pattern for pattern, fits in fitting.items() if not fits]:
+        meant = {pattern: likeliest(pattern, cases) for pattern in strange}
+        shown = ", ".join(f"{pattern!r} (perhaps {case!r})" if case else repr(pattern)
+                          for pattern, case in meant.items())
+        there = ", ".join(sorted(cases)[:8]) + (" …" if len(cases) > 8 else "")
+        raise ValueError(f"cases: none is called {shown}; there are {there}")
+    wanted = set().union(*fitting.values())
+    return {case for case in cases if case.casefold() in wanted}

@@ -2,7 +2,6 @@
 set.
 """
 
-import difflib
 import io
 import re
 from pathlib import Path
@@ -108,8 +107,8 @@ def checked_names(path, named, cases):
     """
     cases = set(cases)
     absent = sorted(set(named) - cases)
-    free = {case: _plain(case) for case in sorted(cases - set(named))}
-    meant = {name: case for name in absent if (case := _likeliest(name, free))}
+    free = sorted(cases - set(named))
+    meant = {name: case for name in absent if (case := names.likeliest(name, free))}
     if meant:
         shown = ", ".join(f"{name!r} (perhaps {case!r})" for name, case in list(meant.items())[:8])
         shown += " …" if len(meant) > 8 else ""
@@ -117,25 +116,6 @@ def checked_names(path, named, cases):
                          f"{shown}; write them as cases.csv does; a "
                          "spreadsheet keeps leading zeros in columns of the type text only")
     return absent
-
-
-def _likeliest(name, free):
-    """The case that a name means, of those in `free`, a dict case -> `_plain` of it; or None."""
-    plain = _plain(name)
-    same = [case for case, words in free.items() if words == plain]
-    numbers = [word for word in plain if isinstance(word, int)]
-    alike = [case for case, words in free.items()
-             if [word for word in words if isinstance(word, int)] == numbers]
-    return next(iter(same or difflib.get_close_matches(name, alike, 1, cutoff=0.75)), None)
-
-
-def _plain(name):
-    """Words and numbers of a name, without ending, folders, capitals, words for scan or mask."""
-    file = re.split(r"[/\\]", name.casefold())[-1]
-    stem = re.sub(r"(\.(nii(\.gz)?|dcm|png|jpe?g|0))+$", "", file)
-    words = re.findall(r"\d+|[^\W\d_]+", stem)
-    return [int(word) if word.isdecimal() else word for word in words
-            if word not in names.SCAN | names.MASK]
 
 
 def ircadb_block(cases):

@@ -161,3 +161,14 @@ def test_a_worker_that_dies_costs_its_case_only(scans, monkeypatch):
     assert [row["verdict"] for row in rows] == ["ok", "quarantined", "ok"]
     assert rows[1]["findings"] == "killed" and "killed the worker: it ended with SIGKILL" in rows[1]["reason"]
     assert "memory" in rows[1]["to_do"]
+
+
+def test_cases_that_are_not_asked_for_are_neither_read_nor_judged(scans, examined):
+    (scans / "volume-2.nii.gz").write_bytes(b"no scan")
+    rows, histograms, lesions = look(scans, only="volume-0, VOLUME-1*", flips={"volume-2": "y"})  # a flip of one left aside
+    assert [row["case"] for row in rows] == ["volume-0", "volume-1"] == examined and {row["verdict"] for row in rows} == {"ok"}
+    assert {row["case"] for row in (*histograms, *lesions)} == {"volume-0", "volume-1"}
+    assert [row["case"] for row in look(scans, only=["volume-[12]"])[0]] == ["volume-1", "volume-2"]
+    assert examined == ["volume-0", "volume-1", "volume-2"]  # what was found out before is kept
+    with pytest.raises(ValueError, match=r"none is called 'volume-02' \(perhaps 'volume-2'\), 'p\*'; there are volume-0, volume-1, "):
+        look(scans, only="volume-02,volume-1,p*")
