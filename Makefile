@@ -15,10 +15,11 @@ test: .venv/ready-for-tests  ## everything that can be checked in minutes
 lab: .venv/ready             ## JupyterLab on copies of the notebooks, of the run RUN=mine
 	$(BIN)/python -m helpers.lab --run $(RUN)
 
-proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input; writes reports/proof.md; resumes where it stopped
+proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input, changes 10,000 headers; writes reports/proof.md; resumes where it stopped
 	$(BIN)/python tests/proof/kills.py
 	$(BIN)/python tests/proof/troubles.py
 	$(BIN)/python tests/proof/inputs.py
+	$(BIN)/python tests/proof/fuzzing.py
 	$(BIN)/python tests/proof/reading.py
 
 clean:                       ## removes .venv and what the demo and the proof wrote; your runs stay

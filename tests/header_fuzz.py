@@ -12,6 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from gzip import compress
 from pathlib import Path
 
 import nibabel as nib
@@ -49,7 +50,7 @@ def fuzz(count, seed, folder):
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     rng, verdicts, faults = random.Random(seed), Counter(), []
     hu, labels = drawn(np.random.default_rng(0))
-    kinds = {"NIfTI": _nifti([_file(hu), _file(labels)]), "DICOM": _dicom(write_series(folder / "sound", hu, AFFINE))}
+    kinds = {"NIfTI": _nifti([_file(hu), _file(labels)]), "DICOM": _dicom(write_series(folder / "sound", hu, AFFINE, change=_as_scanners_write))}
     signal.signal(signal.SIGPROF, _hangs)
     for number in range(count):
         kind, at = list(kinds)[number % 2], folder / str(number)
@@ -95,7 +96,7 @@ def _file(array):
 
 
 def _nifti(whole):
-    """A function that writes a scan and its mask with one to three bytes of one's header changed."""
+    """A function that writes a scan, compressed now and then, and its mask, with one to three bytes of one's header changed."""
 
     def write(rng, folder):
         scan, mask = map(bytearray, whole)
@@ -103,10 +104,23 @@ def _nifti(whole):
         for _ in range(rng.choice((1, 1, 2, 3))):
             at = rng.choice(MEANT) if rng.random() < 0.5 else rng.randrange(352)
             changed[at] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
-        (folder / "volume-0.nii").write_bytes(scan)
+        if packed := rng.random() < 0.2:
+            scan = bytearray(compress(scan, 1))
+            if rng.random() < 0.3:
+                scan[rng.randrange(len(scan))] ^= 1 << rng.randrange(8)
+        (folder / f"volume-0.nii{'.gz' * packed}").write_bytes(scan)
         (folder / "segmentation-0.nii").write_bytes(mask)
 
     return write
+
+
+def _as_scanners_write(ds, k):
+    ds.AcquisitionNumber, ds.AcquisitionTime, ds.KVP, ds.ConvolutionKernel = 1, f"1015{k:02d}", 120, "B30f"
+    ds.PatientID, ds.ContrastBolusAgent, ds.WindowCenter, ds.PixelPaddingValue = "p7", "none", [40, 400], -2000
+    inner = pydicom.Dataset()
+    inner.ReferencedSOPInstanceUID = "1.2.3"
+    ds.ReferencedImageSequence = [inner]
+    ds.private_block(0x0019, "SCANNER", create=True).add_new(0x10, "LO", "a private word")
 
 
 def _dicom(paths):
@@ -125,6 +139,8 @@ def _dicom(paths):
             if len(chosen) == 1 and k in chosen and rng.random() < 0.4:
                 for _ in range(rng.randrange(1, 4)):
                     data[rng.randrange(128, len(data) - 2 * SHAPE[0] * SHAPE[1])] = rng.randrange(256)
+                if rng.random() < 0.1:
+                    del data[rng.randrange(len(data)) :]
             (folder / f"{k}.dcm").write_bytes(data)
 
     return write
@@ -170,7 +186,7 @@ def _written(tag, kind, value):
 def _examined(folder, kind):
     """(the worst verdict, what isn't as it should be or "") of a folder."""
     if kind == "NIfTI":
-        cases = [Case("volume-0", "LiTS pairs", folder / "volume-0.nii", folder / "segmentation-0.nii")]
+        cases = [Case("volume-0", "LiTS pairs", next(folder.glob("v*")), folder / "segmentation-0.nii")]
     else:
         try:
             cases, ignored = scan_folder(folder)

@@ -49,7 +49,7 @@ def checked_output(case, out):
                          f"{' or '.join(endings)}")
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name the file to write")
-    if out.resolve() == case.image.resolve():
+    if os.path.realpath(out) == os.path.realpath(case.image):  # resolve() fails for a circle
         raise ValueError(f"{out}: is the input itself")
     return out
 

@@ -85,7 +85,7 @@ def all_cases(sources):
             named = []
         else:
             named = [reading.case_of(source)]
-        cases |= {case.image.resolve(): case for case in named}
+        cases |= {os.path.realpath(case.image): case for case in named}
     if masks:
         print(f"helpers.predict: left out: {in_words({'named as masks': masks})}", file=sys.stderr)
     if not cases:

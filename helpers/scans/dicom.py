@@ -17,6 +17,7 @@ from helpers.scans.volume import volume_from_array
 
 AIR_HU = -1024  # for pixels that the scanner marks as outside of its circle
 TISSUE_HU = (-900, 3000)  # a padding value in here may be tissue, so it is left alone
+PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}  # numbers
 SETS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 SYNTAXES = {  # (implicit, little endian) of a file without a preamble -> its transfer syntax
     (True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1",
@@ -89,7 +90,7 @@ def read_planes(file, counts):
 
 def _planes(content, file, counts):
     """The slices of one file's content."""
-    if _number(content, "SamplesPerPixel", file, 1) != 1:
+    if _number(content, "SamplesPerPixel", file, 1, counts) != 1:
         raise Unfit("no-numbers", f"{file}: is a colour picture, not a slice of a CT")
     if (kind := tags.text(content, "SOPClassUID")) not in ("", *series.CT):
         counts["tags-odd", f"SOPClassUID {kind} as CT Image Storage"] += 1
@@ -110,13 +111,10 @@ def _plane(stored, frame, content, file, counts):
     """The Plane of stored values, from the tags of its frame. Raises Unfit where they give it no
     place.
     """
-    missing = [tag for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-               if not tags.texts(frame, tag)]
-    if missing:
+    position, directions, spacing_mm = (_numbers(frame, tag, file, counts) for tag in PLACE)
+    if missing := [tag for tag, numbers in zip(PLACE, (position, directions, spacing_mm))
+                   if not numbers.size]:
         raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place")
-    sizes = {"ImagePositionPatient": 3, "PixelSpacing": 2, "ImageOrientationPatient": 6}
-    position, spacing_mm, directions = (_numbers(frame, tag, count, file, counts)
-                                        for tag, count in sizes.items())
     row, column = directions.reshape(2, 3)
     if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
         message = (f"its ImageOrientationPatient {[*row.tolist(), *column.tolist()]} holds no two "
@@ -136,26 +134,26 @@ def _plane(stored, frame, content, file, counts):
                         marks)
 
 
-def _numbers(frame, tag, count, file, counts):
-    """The numbers of a tag as float64; raises Unfit, naming the file, unless there are so many
-    finite ones.
+def _numbers(frame, tag, file, counts):
+    """The numbers of a tag as float64, none where it is missing or empty; raises Unfit, naming the
+    file, for others than finite ones, or another count than PLACE's.
     """
-    odd = set()
+    odd, count = set(), PLACE.get(tag, 1)
     try:
         numbers = tags.numbers(frame, tag, odd)
     except ValueError as error:
         raise Unfit(_code_of(tag), f"{file}: {error}") from error
-    if len(numbers) != count:
+    if len(numbers) not in (0, count):
         raise Unfit(_code_of(tag), f"{file}: its {tag} {tags.text(frame, tag)} isn't {count} "
                     "numbers")
     counts.update(("tags-odd", text) for text in odd)
     return numbers
 
 
-def _number(frame, tag, file, default, counts=None):
+def _number(frame, tag, file, default, counts):
     """The one number of a tag, `default` where it is missing or empty."""
-    return (float(_numbers(frame, tag, 1, file, Counter() if counts is None else counts)[0])
-            if tags.texts(frame, tag) else default)
+    numbers = _numbers(frame, tag, file, counts)
+    return float(numbers[0]) if numbers.size else default
 
 
 def _code_of(tag):
@@ -229,8 +227,8 @@ def to_hu(stored, frame, content, file, counts):
     hu = used.astype(np.int32) + int(intercept) if exact else np.rint(used * slope + intercept)
     hu = np.clip(hu, -32768, 32767).astype(np.int16)
     if tags.texts(content, "PixelPaddingValue"):
-        value = _number(content, "PixelPaddingValue", file, 0)
-        limits = value, _number(content, "PixelPaddingRangeLimit", file, value)
+        value = _number(content, "PixelPaddingValue", file, 0, counts)
+        limits = value, _number(content, "PixelPaddingRangeLimit", file, value, counts)
         low, high = sorted(_as_stored(limit, stored.dtype) for limit in limits)
         outside = (stored >= low) & (stored <= high)
         if any(TISSUE_HU[0] < limit * slope + intercept < TISSUE_HU[1] for limit in (low, high)):

@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.filereader import read_partial
 from pydicom.uid import UID
 
+from helpers.files import file_signature
 from helpers.processes import progress
 from helpers.scans import grids, names, tags
 
@@ -96,7 +97,12 @@ def _begins(start):
 
 
 def read_header(path):
-    """The Header of one DICOM file; never raises for what the file holds."""
+    """The Header of one DICOM file, kept until it changes; never raises for what the file holds."""
+    return _header(path, file_signature(path))
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _header(path, signature):
     try:
         with open(path, "rb") as handle:
             content = read_partial(handle, stop_when=lambda tag, *_: tag >= READ_UNTIL, force=True)
