@@ -1,6 +1,7 @@
 """Masks of many scans in a folder of their own: where they may go, what is there already stays."""
 
 import contextlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
