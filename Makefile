@@ -22,8 +22,9 @@ proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input
 	$(BIN)/python tests/proof/fuzzing.py
 	$(BIN)/python tests/proof/reading.py
 
-clean:                       ## removes .venv and what the demo and the proof wrote; your runs stay
-	rm -rf .venv data_lists/demo checkpoints/demo reports/demo data/stores/demo data/phantoms data/proof
+clean:                       ## removes .venv and what the demo and the proof wrote; your runs and lab/ stay
+	rm -rf .venv data/phantoms data/proof
+	rm -rf $(foreach folder,data_lists checkpoints reports data/stores,$(folder)/demo $(folder)/demo.*px)
 
 .venv/ready: requirements.txt helpers/pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 demo')"

@@ -2,10 +2,10 @@
 
 import numpy as np
 import seaborn
-from matplotlib import ticker
 
+from helpers.comparing.trial_scores import better_than_default
 from helpers.looking.overlays import COLOURS
-from helpers.looking.plots import figure
+from helpers.looking.plots import figure, log_axis
 
 
 def score_against_speed(table):
@@ -20,15 +20,12 @@ def score_against_speed(table):
         look = {"c": colours, "s": 20 + 4 * rows.parameters_m, "alpha": np.where(lacking, 0.4, 1.0)}
         axis.scatter(x, y, **look, zorder=3)
         axis.margins(x=0.2)
-        axis.set(xscale="log", xlabel="slices learnt a second of one core, log")
+        axis.set(xlabel="slices learnt a second of one core, log")
         axis.set_ylabel(f"{stage} Dice, mean over patients")
-        axis.xaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter("{x:g}")
+        log_axis(axis)
         _name_dots(axis, rows)
-        best = rows.loc[y[~lacking].idxmax()]
         pale = ", pale: fewer patients" if lacking.any() else ""
-        axis.set_title(f"{stage}: highest {best.trial}, {best.score:.2f}; dark: default{pale}")
+        axis.set_title(f"{stage}: {better_than_default(rows)}\ndark: default{pale}")
     return drawn
 
 

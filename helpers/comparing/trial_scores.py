@@ -80,6 +80,14 @@ def largest_component_gain(scores):
     return "\n".join(sentences)
 
 
+def better_than_default(rows, level=0.05):
+    """Which rows of one stage, as `compared` gives them, are better than noise explains."""
+    ranked = rows[rows.patients == rows.patients.max()]
+    sure = ranked[(ranked.p_holm < level) & (ranked.difference > 0)].trial
+    return f"better than the default: {', '.join(sure)}" if len(sure) else (
+        "none is better than the default beyond noise")
+
+
 def conclusion(table, level=0.05):
     """What the numbers say, a paragraph a stage; rows that lack patients are not ranked.
 
@@ -97,7 +105,8 @@ def _of_stage(stage, rows, level):
     ranked = scored[scored.patients == scored.patients.max()]
     best, beyond_noise = ranked.loc[ranked.score.idxmax()], ranked.p_holm < level
     score = f"{best.score:.3f}{_from_to(best.low, best.high)}"
-    lines = [f"{stage}, {best.patients:.0f} patients: {best.trial} leads with {score}."]
+    patients = f"{best.patients:.0f} patient{'' if best.patients == 1 else 's'}"
+    lines = [f"{stage}, {patients}: {best.trial} has the highest mean, {score}."]
     if best.trial != best.default and best.difference == best.difference:
         verdict = "beyond noise" if best.p_holm < level else "within noise"
         change = f"{best.difference:+.3f}{_from_to(best.difference_low, best.difference_high)}"

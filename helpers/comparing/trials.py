@@ -1,5 +1,7 @@
 """A row of notebook 07 in one fold: a training by notebook 04, kept apart from the run's own."""
 
+import contextlib
+import io
 import math
 import time
 from dataclasses import dataclass
@@ -68,7 +70,8 @@ class Trial:
             code = jobs.PAUSED
         else:
             minutes = 0.0 if left == math.inf else left / 60
-            code, _ = jobs.carried_out(self.job(minutes), self.home)
+            with contextlib.redirect_stdout(io.StringIO()):  # its notebook keeps what it says
+                code, _ = jobs.carried_out(self.job(minutes), self.home)
         if code == jobs.DONE:
             self.slim()
         return code
@@ -136,7 +139,7 @@ def planned(row, changes, fold, budget, quick=False):
 
 
 def resized(run, size):
-    """The run's own lists with whole slices of another size, a run like "fold1-384".
+    """The run's own lists with whole slices of another size, a run like "fold1.384px".
 
     Split and chunks stay: notebook 02 runs with the parameters it had, but for the size. A run of
     this size is given back. Raises FileNotFoundError when 02 hasn't run, RuntimeError when it
@@ -148,7 +151,7 @@ def resized(run, size):
         raise FileNotFoundError(f"{unfinished}: run it first")
     if files.read_json(run.lists / "recipe.json")["recipe"]["size"] == size:
         return run
-    other = runs.Run(f"{run.name}-{size}")
+    other = runs.Run(f"{run.name}.{size}px")
     mark, split = other.lists / "resized.json", other.lists / "split.csv"
     if other.known() and not mark.is_file():
         need = f"slices of {size} pixels need its name: give it another one"

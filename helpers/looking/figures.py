@@ -156,7 +156,8 @@ def calibration_curves(levels, values):
         look = {"color": COLOURS[organ], "alpha": 0.6, "linewidth": 0, "shrink": 0.9}
         grid = {"bins": number_of_bins, "binrange": (0, 1)}
         sns.histplot(x=middles, weights=bins.voxels, ax=lower, **grid, **look)
-        lower.set(yscale="log", xlabel=f"{organ} probability", ylabel="voxels")
+        lower.set(xlabel=f"{organ} probability", ylabel="voxels")
+        log_axis(lower, "y")
     return drawn
 
 
@@ -181,7 +182,8 @@ def uncertainty_and_errors(cases, spreads, values):
     mean = probabilities.uncertainty_by_case(spreads).clip(lower=1e-5)
     dice = cases.set_index("case").tumour_dice.reindex(mean.index)
     sns.scatterplot(x=mean, y=1 - dice, color=TUMOUR, ax=right, **DOTS)
-    right.set(xscale="log", xlabel="mean spread over the predicted liver", ylabel="1 − tumour Dice")
+    right.set(xlabel="mean spread over the predicted liver", ylabel="1 − tumour Dice")
+    log_axis(right)
     right.set_ylim(-0.03, 1.03)
     rho, p = values["uncertainty.spearman"], values["uncertainty.spearman.p"]
     ranks = "too few to rank" if rho is None else f"rank correlation {rho:+.2f}, p {p:.2g}"

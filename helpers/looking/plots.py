@@ -1,6 +1,7 @@
 """Still figures, kept beside the report, and curves that grow while a network trains."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from IPython import display, get_ipython
 from matplotlib import ticker
@@ -44,12 +45,26 @@ def bars(axis, lengths, names, colours):
     axis.grid(axis="y", visible=False)
 
 
-def log_axis(axis):
-    """x in logarithms, with numbers as people write them."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 3, 5)))
-    axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+class LogTicks(ticker.LogLocator):
+    """Three to eight round numbers, whatever a logarithmic axis spans."""
+
+    def tick_values(self, low, high):
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1)
+        for steps in ((1, 2, 5), (1, 3), (1,)):
+            ticks = np.outer(decades, steps).ravel()
+            shown = np.count_nonzero((low <= ticks) & (ticks <= high))
+            if shown <= 8:
+                break
+        return ticks if shown >= 3 else ticker.MaxNLocator(5).tick_values(low, high)
+
+
+def log_axis(axis, name="x"):
+    """An axis, "x" or "y", in logarithms, with numbers as people write them."""
+    axis.set(**{f"{name}scale": "log"})
+    line = getattr(axis, f"{name}axis")
+    line.set_major_locator(LogTicks())
+    line.set_major_formatter("{x:,.10g}")
+    line.set_minor_locator(ticker.NullLocator())
 
 
 def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0, legend=()):

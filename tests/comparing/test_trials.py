@@ -61,7 +61,7 @@ def test_the_conclusion_names_the_leader_and_what_is_beyond_noise():
     base = np.arange(8) / 10
     scores = scores_of(unet=base, swin=base - np.arange(1, 9) / 50, wide=base + [0.05, -0.04] * 4)
     sentences = concluded(scores, unscored=[{"trial": "late", "stage": "tumour", "default": "unet"}])
-    assert "wide leads with 0.355" in sentences and "within noise" in sentences and "beyond noise" not in sentences
+    assert "wide has the highest mean, 0.355" in sentences and "within noise" in sentences and "beyond noise" not in sentences
     assert "Beyond noise against unet: swin (-0.090)" in sentences
     assert "wide learns fastest, 50.0" in sentences and sentences.endswith("Not ranked, for want of scores: late.")
     assert "nothing to compare" in concluded(scores_of(unet=base))
@@ -72,14 +72,18 @@ def test_a_difference_beyond_noise_is_said_to_be():
     assert "beyond noise" in concluded(scores_of(unet=base, swin=base + np.arange(1, 9) / 50))
 
 
-def test_the_figure_ranks_no_row_that_lacks_patients():
-    row = {"stage": "tumour", "default": "unet", "parameters_m": 1.0, "low": np.nan, "high": np.nan}
+def test_the_figure_names_no_row_that_lacks_patients_or_is_within_noise():
+    row = {"stage": "tumour", "default": "unet", "parameters_m": 1.0, "low": np.nan, "high": np.nan, "p_holm": np.nan}
+    surely = {"difference": 0.4, "p_holm": 0.01}
     table = pd.DataFrame([
         row | {"trial": "unet", "patients": 20, "score": 0.5, "slices_per_second": 30.0},
-        row | {"trial": "swin", "patients": 2, "score": 0.9, "slices_per_second": 3.0},
+        row | surely | {"trial": "swin", "patients": 2, "score": 0.9, "slices_per_second": 3.0},
+        row | surely | {"trial": "wide", "patients": 20, "score": 0.9, "slices_per_second": 9.0, "p_holm": 0.06},
     ])  # fmt: skip
-    drawn = plots.save_figure(score_against_speed(table))
-    assert "highest unet, 0.50" in drawn.axes[0].get_title("left")
+    title = plots.save_figure(score_against_speed(table)).axes[0].get_title("left")
+    assert "none is better than the default beyond noise" in title and "pale: fewer patients" in title
+    table.loc[2, "p_holm"] = 0.04
+    assert "tumour: better than the default: wide\n" in score_against_speed(table).axes[0].get_title("left")
 
 
 def test_scores_and_cost_are_taken_again_for_other_weights(own_root, monkeypatch):
@@ -158,10 +162,10 @@ def test_a_trial_trains_for_the_time_that_is_left(own_root, monkeypatch):
 
 def test_a_trial_is_named_after_its_row_and_its_budget(own_root, monkeypatch):
     budget = {"seed": 7, "epochs": 2, "validations": 4, "device": "cpu"}
-    monkeypatch.setattr(trials, "resized", lambda run, size: runs.Run(f"{run.name}-{size}"))
+    monkeypatch.setattr(trials, "resized", lambda run, size: runs.Run(f"{run.name}.{size}px"))
     whole = trials.planned("wide", {"stage": "liver", "width": 32, "size": 384}, runs.Run("r"), budget)
-    assert (whole.home.name, whole.fold.name, whole.parameters["width"]) == ("r-384", "r", 32) and "size" not in whole.parameters
-    assert whole.folder == own_root / "checkpoints" / "r-384" / "trials" / "wide.r2s7v4" / "liver"
+    assert (whole.home.name, whole.fold.name, whole.parameters["width"]) == ("r.384px", "r", 32) and "size" not in whole.parameters
+    assert whole.folder == own_root / "checkpoints" / "r.384px" / "trials" / "wide.r2s7v4" / "liver"
     quick = trials.planned("wide", {"stage": "tumour", "width": 32}, runs.Run("r"), budget, quick=True)
     assert (quick.home.name, quick.parameters["trial"], quick.parameters["width"]) == ("r", "wide.r2s7v4q", 4)
 
@@ -186,7 +190,7 @@ def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch)
     run = runs.Run("tiny")
     assert resized(run, 128) == run  # what it has
     other = resized(run, 64)
-    assert other.name == "tiny-64"
+    assert other.name == "tiny.64px"
     for name in ("val.csv", "train_chunk_01.csv", "split.csv"):
         assert (other.lists / name).read_bytes() == (run.lists / name).read_bytes()
     image = np.load(next((other.stores / "liver").glob("*.image.npy")), mmap_mode="r")
@@ -198,7 +202,7 @@ def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch)
     resized(run, 64)
     assert not stamp.is_file()  # so that 02 deals anew
     (other.lists / "resized.json").unlink()
-    with pytest.raises(ValueError, match="the run 'tiny-64' is there, and slices of 64 pixels need its name"):
+    with pytest.raises(ValueError, match="the run 'tiny.64px' is there, and slices of 64 pixels need its name"):
         resized(run, 64)
 
 
