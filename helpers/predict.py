@@ -62,7 +62,7 @@ def main(words=None):
         return USAGE
     try:
         return work()
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
         named = " ".join(map(str, options.inputs or [options.watch]))
         print(f"helpers.predict: {advised(error) or f'{named}: there is not enough memory'}",
               file=sys.stderr)
@@ -89,6 +89,8 @@ def parsed(words):
              "meanwhile (default 5)")
     add("--probabilities", action="store_true", help="also write what the networks said")
     add("--preview", action="store_true", help="also write a picture, preview-NAME.png")
+    add("--dicom-seg", action="store_true",
+        help="of a DICOM series also write a DICOM-SEG that refers to it, segmentation-NAME.dcm")
     add("--json", action="store_true",
         help="of one scan also write all that was decided, NAME.json; of many it always is")
     add("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
@@ -140,7 +142,8 @@ def loaded(options, checkpoints, rules, folder):
 
         draw = preview.save
     read = functools.partial(read_item, window=options.window, channel=options.channel)
-    return Cohort(folder, networks, replace(defaults, **rules), options.probabilities, read, draw)
+    return Cohort(folder, networks, replace(defaults, **rules), options.probabilities, read, draw,
+                  options.dicom_seg)
 
 
 def read_item(item, window, channel):

@@ -37,6 +37,10 @@ class Predictions:
         """A few slices of a case with its mask on them."""
         return self._beside("preview", case, ".png")
 
+    def dicom_seg(self, case):
+        """The mask of a case as DICOM-SEG."""
+        return self._beside("segmentation", case, ".dcm")
+
     def _beside(self, what, case, ending=".nii.gz"):
         return self.predictions / f"{what}-{case.removeprefix('volume-')}{ending}"
 

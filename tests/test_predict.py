@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import write_series
 from known_networks import loaded
@@ -143,6 +144,22 @@ def test_repair_is_said(known, capsys):
     (first.parent / "copy").write_bytes(first.read_bytes())
     assert called(known / "p7") == predict.DONE
     assert "slices that are there twice were used once: " in capsys.readouterr().err
+
+
+def test_a_series_gets_a_dicom_seg(known, capsys):
+    pytest.importorskip("highdicom", reason="highdicom isn't installed: pip install './helpers[predict]'")
+    write_series(known / "p7", scan(), AFFINE)
+    assert called(known / "p7", "--dicom-seg") == predict.DONE
+    written = pydicom.dcmread("segmentation-p7.dcm")
+    assert written.Modality == "SEG" and written.pixel_array.sum() == np.count_nonzero(scan() == 100)
+    assert called(known / "p7", "--dicom-seg") == predict.DONE  # its own may be made anew
+    written.Manufacturer = "somebody else"
+    written.save_as("segmentation-p7.dcm")
+    assert called(known / "p7", "--dicom-seg") == predict.FAILED
+    assert "segmentation-p7.dcm: is there already and not ours" in capsys.readouterr().err
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
+    assert called(known / "a.nii", "--dicom-seg") == predict.FAILED
+    assert "a.nii: is no DICOM series, and a DICOM-SEG refers to one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["volume-3.nii.gz", "scan é.NII"])

@@ -11,7 +11,7 @@ from helpers.cascade import pipeline
 from helpers.intake import admission, duplicates
 from helpers.processes import progress
 from helpers.runs import Predictions
-from helpers.scans import names, pictures
+from helpers.scans import dicom_seg, names, pictures
 from helpers.scans.findings import in_words
 from helpers.scans.reading import read_row_scan
 from helpers.scans.volume import with_likely_spacing, write_mask, write_on_grid
@@ -36,6 +36,7 @@ class Cohort:
     save_probabilities  True also writes what the networks said.
     read                function (scan) -> admission.Admitted.
     draw                function (volume, labels, title, path) that writes a preview; None for none.
+    dicom_seg           True also writes the mask as DICOM-SEG; a scan of no DICOM series fails.
     """
 
     run_paths: Predictions
@@ -44,12 +45,14 @@ class Cohort:
     save_probabilities: bool = False
     read: Callable = admission.of_row
     draw: Callable | None = None
+    dicom_seg: bool = False
 
     def __post_init__(self):
         paths = [trained.path for trained in self.networks.values()]
         hashes = [files.short_hash(path) if path else "" for path in paths]
         self.origin = {"rules": str(self.rules), "weights": hashes}
         self.origin["probabilities"] = self.save_probabilities
+        self.origin |= {"dicom_seg": True} if self.dicom_seg else {}
         cards = [trained.card.get("data", {}) for trained in self.networks.values()]
         self.learnt = {voxels for data in cards for voxels in data.get("voxels", [])}
 
@@ -62,6 +65,7 @@ class Cohort:
         run_paths, case = self.run_paths, row.case
         maps = [run_paths.probability(case, organ) for organ in ORGANS]
         preview = [run_paths.preview(case)] if self.draw else []
+        preview += [run_paths.dicom_seg(case)] if self.dicom_seg else []
         return [*(maps if self.save_probabilities else []), *preview, run_paths.log(case),
                 self.mask(row)]
 
@@ -123,6 +127,8 @@ class Cohort:
     def segmented(self, row, scan):
         """(Volume, pipeline.Segmentation, its log as a dict) of a scan that was admitted."""
         volume = scan.volume
+        if self.dicom_seg:
+            dicom_seg.check(volume, self.run_paths.dicom_seg(row.case))
         result = pipeline.segment(volume, self.networks, self.rules, self.save_probabilities)
         learnt = duplicates.voxel_hash(volume.hu) in self.learnt
         remarks = [*scan.remarks, *scan.remarks_on(result.labels), *([LEARNT] if learnt else [])]
@@ -142,6 +148,9 @@ class Cohort:
             write_on_grid(probability, volume, maps[organ])
         if self.draw:
             self.draw(volume, result.labels, case, run_paths.preview(case))
+        if self.dicom_seg:
+            made_of = {"weights": " ".join(self.origin["weights"]), "rules": self.origin["rules"]}
+            dicom_seg.write(result.labels, volume, run_paths.dicom_seg(case), made_of)
         if log:
             files.write_json(run_paths.log(case), log | self.made_of(row))
         if names.is_picture(self.mask(row)):

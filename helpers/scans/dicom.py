@@ -4,6 +4,7 @@ position.
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,9 @@ def read(first, acquisition=""):
     affines.check_affine(affine, first)
     # (column, row, slice), as a NIfTI file would hold it
     array = np.stack([plane.hu for plane in stack]).transpose(2, 1, 0)
+    sources = tuple((plane.file, plane.frame) for plane in stack)
     del stack, copies  # before the next copy is made
-    return volume_from_array(array, affine, first, [*uneven, *notes])
+    return replace(volume_from_array(array, affine, first, [*uneven, *notes]), sources=sources)
 
 
 def _file_notes(stack, left_out):
@@ -101,6 +103,8 @@ def _planes(content, file, counts):
                     f"lacks {SETS[1]}")
     frames = [_plane(stored, _attributes(content, k), content, file, counts)
               for k, stored in enumerate(pixels)]
+    for k, frame in enumerate(frames):
+        frame.frame = k
     if len(frames) > 1 and all(planes.in_one_place(frames[0], frame) for frame in frames):
         raise Unfit("no-place", f"{file}: its {len(frames)} frames all say that they lie in one "
                     "place (ImagePositionPatient)")

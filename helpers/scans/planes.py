@@ -23,6 +23,7 @@ class Plane:
     row, column   unit vectors along a row and down a column.
     spacing_mm    between rows, between columns.
     marks         dict tag -> its text, of those by which acquisitions are distinguished.
+    frame         its number in the file, from 0.
     """
 
     file: Path
@@ -33,6 +34,7 @@ class Plane:
     spacing_mm: tuple
     thickness_mm: float
     marks: dict = field(default_factory=dict)
+    frame: int = 0
 
     @property
     def normal(self):

@@ -34,6 +34,8 @@ class Volume:
                 header is wrong about them.
     notes       what the reader noticed and mended: (code of findings.FINDINGS, text) each.
     breaks      slices whose lower neighbour is missing: there a new stretch begins.
+    sources     of a DICOM series: (file, number of the frame in it, from 0) of each slice, in the
+                order of the file's axes.
     """
 
     hu: np.ndarray
@@ -46,6 +48,7 @@ class Volume:
     flip: str = ""
     notes: tuple = ()
     breaks: tuple = ()
+    sources: tuple = ()
 
     @property
     def voxel_ml(self):
