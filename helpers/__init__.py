@@ -19,9 +19,10 @@ ROOMS = {
                "onnx_engine pipeline precision rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples losses machine plans schedules "
                 "shapes sittings synthetic teaching train_step training validation",
-    "scoring": "attribution case_scores false_positives lesions matching metrics "
-               "probabilities run_scores sentences statistics summary",
-    "looking": "figures lesion_charts overlays plots preview report slice_panels viewer",
+    "scoring": "attribution case_scores detection dropped false_positives lesions mask_pairs "
+               "matching metrics probabilities provenance run_scores sentences statistics summary",
+    "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
+               "slice_panels viewer",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
                  "transfer_page trial_figures trial_scores trials",

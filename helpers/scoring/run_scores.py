@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 
 from helpers import files
-from helpers.intake import case_table
+from helpers.intake import case_table, phantom
 from helpers.parameters import listed
 from helpers.processes import WorkerDied, cores, parallel_map, progress
-from helpers.runs import Run
+from helpers.runs import Run, absolute
 from helpers.scans import reading
 from helpers.scans.findings import in_words
 from helpers.scans.labels import read_mask
 from helpers.scans.volume import with_likely_spacing
-from helpers.scoring import attribution, case_scores, metrics, probabilities
+from helpers.scoring import attribution, case_scores, dropped, metrics, probabilities
 
 
 def runs_named(text):
@@ -125,6 +125,7 @@ def score_one(row, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     )
     scored.row |= {name: row[name] for name in ("split", "group", "run")} | {"note": note}
     scored.row["stand_in_mm"] |= row["layout"] == "2-D slices"
+    scored.row["synthetic"] = phantom.is_synthetic(absolute(row["image"]))
     if evidence and not failed and evidence.log.get("outcome") != "failed":
         _explain(scored, lesions, reference, prediction, evidence, volume)
     return scored
@@ -167,6 +168,7 @@ def _explain(scored, lesions, reference, prediction, evidence, volume):
             scored.uncertainty = probabilities.uncertainty_levels(
                 reference, prediction, evidence.tta_std, evidence.tumour
             )
+    scored.dropped = dropped.of_case(prediction, evidence, volume)
     lost = attribution.attribute_misses(lesions, evidence)
     for lesion in scored.lesions:
         lesion["lost_by"] = lost[lesion["component"]] if lesion["side"] == "reference" else ""

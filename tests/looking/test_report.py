@@ -8,7 +8,7 @@ import pytest
 import scored_masks
 
 from helpers import jobs
-from helpers.looking import figures, plots, report, slice_panels
+from helpers.looking import plots, report, slice_panels
 from helpers.scoring import summary
 
 
@@ -140,7 +140,7 @@ def test_learning_curves_take_whichever_columns_there_are(tmp_path):
             "note": ["a", "b", "c"],
         }
     )
-    plots.save_figure(figures.learning(history, "liver"), tmp_path / "curves.png")
-    plots.save_figure(figures.learning(history[["loss"]], "gate"))
+    plots.save_figure(plots.learning(history, "liver"), tmp_path / "curves.png")
+    plots.save_figure(plots.learning(history[["loss"]], "gate"))
     with pytest.raises(ValueError, match="no column"):
-        figures.learning(history[["note"]], "gate")
+        plots.learning(history[["note"]], "gate")

@@ -75,7 +75,7 @@ def test_folds_are_scored_together_and_patients_drawn_together(folds):
     tables = run_scores.score_rows(run_scores.cases_of_all(folds, "val"), workers=1)
     cases = tables["cases"].set_index("case")
     assert cases.run.tolist() == ["cv0", "cv0", "cv1", "cv1"] and cases.tumour_dice.tolist() == [1, 1, 1, 0]
-    values = summary.summarise(*(tables[name] for name in case_scores.TABLES))
+    values = summary.summarise(tables)
     assert values["cases.patients"] == 3 and "3 patients" in values["interval.rule"]
     assert values["tumour.dice_per_case.mean"] == 0.75
 
