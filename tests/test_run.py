@@ -1,6 +1,7 @@
 """The command line as a user meets it: one clear sentence, the right exit code, nothing written."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -135,7 +136,10 @@ def test_set_without_a_value_shows_all_parameters(own_root, capsys):
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):
     _, printed = tiny
-    assert printed.rstrip().endswith("report: reports/tiny/report.html")
+    end = printed.rstrip().splitlines()[-4:]
+    assert end[1:] == ["figures: reports/tiny/figures", "notebooks: reports/tiny/notebooks",
+                       "report: reports/tiny/report.html"]
+    assert re.fullmatch(r"patients: \d+ train, \d+ validate, \d+ test", end[0])
     for part in ("lists/cases.csv", "lists/val.csv", "reports/summary.json", "reports/report.html"):
         folder, name = part.split("/")
         assert (getattr(tiny_run, folder) / name).is_file(), part

@@ -13,7 +13,8 @@ from helpers.processes import progress
 from helpers.runs import Predictions
 from helpers.scans import dicom_seg, names, pictures
 from helpers.scans.findings import in_words
-from helpers.scans.reading import read_row_scan
+from helpers.scans.labels import read_mask
+from helpers.scans.reading import read_row, read_row_scan
 from helpers.scans.volume import with_likely_spacing, write_mask, write_on_grid
 
 ORGANS = ("liver", "tumour")
@@ -86,6 +87,11 @@ class Cohort:
     def log(self, case):
         """What was written about a case, a dict."""
         return files.read_json(self.run_paths.log(case))
+
+    def opened(self, row):
+        """(Volume, reference labels or None, predicted labels) of a row of cases.csv."""
+        volume, reference = read_row(row)
+        return volume, reference, read_mask(self.run_paths.prediction(row.case), volume)
 
     def example(self, rows):
         """(row, Volume as the cascade sees it) of the readable scan with most tumour.

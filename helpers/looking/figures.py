@@ -66,7 +66,7 @@ def dice_by_volume(cases):
         rho = spearmanr(some.tumour_reference_ml, some.tumour_dice).statistic
         title += f", rank correlation {rho:+.2f}"
     axis.set(xlabel="tumour in the reference, ml", ylabel="tumour Dice of the case", title=title)
-    axis.set_ylim(-0.03, 1.03)
+    axis.set(ylim=(-0.03, 1.18), yticks=np.linspace(0, 1, 6))  # room for names
     axis.margins(x=0.1)
     log_axis(axis)
     return drawn

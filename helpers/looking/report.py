@@ -48,18 +48,24 @@ HEADINGS = {  # of columns whose heading isn't their name
 }
 TEXTS = {  # columns that are read, not compared: set to the left
     "run", "failed", "lost_by", "place", "false_positive_type", "rule", "numbers", "where", "why",
-    "measure", "outcome", "organ", "what",
+    "measure", "outcome", "organ", "what", "found at",
 }
 # columns of the tables
 WORST = (
     "case run tumour_dice liver_dice liver_assd_mm liver_msd_mm tumour_reference_ml "
     "tumour_prediction_ml lesions lesions_found_iou50 false_lesions failed"
 )
+PREDICTED = ["tumour_prediction_ml", "lesions_found_iou50", "false_lesions"]  # if there is one
 TUMOUR_FREE = "case tumour_prediction_ml predicted_lesions"
 FALSE_SLICES = "case tumour_free_slices false_slices_any false_slices_sizeable false_slices_false"
-MISSED = "case index_z where diameter_mm volume_ml depth_mm contrast_hu lost_by"
+MISSED = "case index_z where diameter_mm volume_ml depth_mm contrast_hu"
 LOST = "case lost_by diameter_mm volume_ml contrast_hu place index_z iou dice"
 FALSE = "case false_positive_type volume_ml hu contrast_hu edge_mm outside elongation index_z"
+
+
+def style():
+    """How the parts look in a notebook; the exported page has it in its head."""
+    return HTML(f"<style>{report_page.PARTS_STYLE}</style>")
 
 
 def first_screen(title, meta, values):
@@ -74,7 +80,6 @@ def first_screen(title, meta, values):
     meta = html.escape(meta + scored_cases(values))
     tiles = "".join(_tile(values, key, *TILES[key]) for key in TILES)
     return HTML(
-        f"<style>{report_page.PARTS_STYLE}</style>"
         f'<div class="report-head"><h1>{html.escape(title)}</h1><p>{marks}</p><p>{meta}</p></div>'
         f'<div class="report-tiles">{tiles}</div>'
     )
@@ -147,7 +152,9 @@ def worst_cases(cases, paged=(), limit=60):
 
     paged  the cases that have a page of their own.
     """
-    rows = case_scores.worst_first(cases)
+    rows = case_scores.worst_first(cases).astype(object)
+    judged = rows.case.isin(case_scores.predicted_only(rows).case)
+    rows.loc[~judged, PREDICTED] = None
     needless = set() if (rows.failed.fillna("") != "").any() else {"failed"}
     needless |= set() if "run" in rows and rows.run.nunique() > 1 else {"run"}
     keys = " ".join(key for key in WORST.split() if key not in needless)

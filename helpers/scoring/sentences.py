@@ -8,6 +8,7 @@ from helpers.scans.findings import counted
 from helpers.scoring import attribution, case_scores
 from helpers.scoring.lesions import SIZES
 
+SIDES = {"reference": "Of the reference's lesions", "prediction": "of the predicted ones"}
 SIZE_NAMES = dict(zip(SIZES, ("under 10 mm", "10 to 20 mm", "over 20 mm"), strict=True))
 
 
@@ -110,7 +111,8 @@ def _are(count):
 
 
 def _false_alarms(v):
-    free = "No case without tumour is among them, so nothing is known about healthy livers."
+    usable = " with a usable prediction" if v["cases.failed"] else ""
+    free = f"No case without tumour is among them{usable}: nothing is known about healthy livers."
     if v["tumour_free.cases"]:
         n, clean = v["tumour_free.cases"], v["tumour_free.clean"]
         free = f"Cases without tumour: {n}, of which {clean} stayed clean."
@@ -145,8 +147,8 @@ def _failed(v):
     lesions, slices = (counted(v[f"not_predicted.{k}s"], k) for k in ("lesion", "slice"))
     return (
         f"<b>Failed.</b> {n} of {counted(v['cases.count'], 'case')} {'has' if n == 1 else 'have'} "
-        f"no usable prediction and {'counts' if n == 1 else 'count'} as Dice 0: {names}. Their "
-        f"{lesions} and {slices} are in no rate of lesions or slices."
+        f"no usable prediction and {'counts' if n == 1 else 'count'} as Dice 0: {names}. The "
+        f"{lesions} and {slices} there are in no rate of lesions or slices."
     )
 
 
@@ -187,10 +189,10 @@ def lesion_outcomes(lesions):
     if not len(lesions):
         return "There is no lesion, neither in a reference nor predicted."
     counts = lesions.groupby("side").kind.value_counts().unstack(0)
-    sides = [
-        f"{side}: " + ", ".join(f"{int(n)} {kind}" for kind, n in counts[side].dropna().items())
-        for side in counts
-    ]
+    sides = []
+    for side in (side for side in SIDES if side in counts):
+        kinds = (f"{int(n)} {kind}" for kind, n in counts[side].dropna().items())
+        sides.append(f"{SIDES[side]}: {', '.join(kinds)}")
     return "; ".join(sides) + "."
 
 

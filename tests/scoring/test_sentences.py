@@ -55,7 +55,7 @@ def test_half_a_page_of_plain_words(values, tables):
     assert "Cases without tumour: 2, of which 1 stayed clean" in text
     assert (
         "1 of 6 cases has no usable prediction and counts as Dice 0: &lt;b&gt;failed&lt;/b&gt;. "
-        "Their 1 lesion and 8 slices are in no rate of lesions or slices." in text
+        "The 1 lesion and 8 slices there are in no rate of lesions or slices." in text
     )
     assert "human reader" in text
     synthetic = sentences.in_plain_words(values | {"cases.synthetic": 6}, tables["cases"])
@@ -95,8 +95,9 @@ def test_sections_say_what_they_lack(values, tables):
     )
     false = sentences.false_slices(values)  # 2 of the case "false", none of the failed one
     assert false.startswith("Of 24 slices with liver and without tumour, a share of 0.083")
-    assert sentences.lesion_outcomes(tables["lesions"]).endswith(
-        "reference: 1 found, 2 missed, 1 poor."
+    assert sentences.lesion_outcomes(tables["lesions"]) == (
+        "Of the reference's lesions: 1 found, 2 missed, 1 poor; "
+        "of the predicted ones: 1 false, 1 poor, 1 true."
     )
     for sentence in (sentences.lost_by_gate, sentences.calibration, sentences.uncertainty):
         assert sentence(values).startswith("Left out")
