@@ -19,8 +19,8 @@ ROOMS = {
                "onnx_engine pipeline precision rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples losses machine plans schedules "
                 "shapes sittings synthetic teaching train_step training validation",
-    "scoring": "attribution case_scores detection dropped false_positives lesions mask_pairs "
-               "matching metrics probabilities provenance run_scores sentences statistics summary",
+    "scoring": "attribution case_scores detection false_positives lesions mask_pairs matching "
+               "metrics probabilities provenance run_scores sentences statistics summary",
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
                "slice_panels viewer",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "

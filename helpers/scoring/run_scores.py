@@ -15,7 +15,7 @@ from helpers.scans import reading
 from helpers.scans.findings import in_words
 from helpers.scans.labels import read_mask
 from helpers.scans.volume import with_likely_spacing
-from helpers.scoring import attribution, case_scores, dropped, metrics, probabilities
+from helpers.scoring import attribution, case_scores, metrics, probabilities
 
 
 def runs_named(text):
@@ -168,7 +168,7 @@ def _explain(scored, lesions, reference, prediction, evidence, volume):
             scored.uncertainty = probabilities.uncertainty_levels(
                 reference, prediction, evidence.tta_std, evidence.tumour
             )
-    scored.dropped = dropped.of_case(prediction, evidence, volume)
+    scored.dropped = attribution.dropped(evidence.log)
     lost = attribution.attribute_misses(lesions, evidence)
     for lesion in scored.lesions:
         lesion["lost_by"] = lost[lesion["component"]] if lesion["side"] == "reference" else ""
