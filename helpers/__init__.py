@@ -22,7 +22,7 @@ ROOMS = {
     "scoring": "attribution case_scores detection false_positives lesions mask_pairs matching "
                "metrics probabilities provenance run_scores sentences statistics summary",
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
-               "slice_panels viewer",
+               "slice_panels viewer views",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
                  "transfer_page trial_figures trial_scores trials",
