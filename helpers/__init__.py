@@ -17,11 +17,12 @@ ROOMS = {
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions engines folders inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",
-    "learning": "augmentation batches checkpoints examples fine_tuning losses machine plans "
-                "schedules shapes sittings synthetic teaching train_step training validation",
-    "scoring": "attribution case_scores false_positives flattered lesions matching metrics "
-               "probabilities run_scores sentences statistics summary",
-    "looking": "figures lesion_charts overlays plots preview report slice_panels viewer",
+    "learning": "augmentation batches checkpoints examples losses machine plans schedules "
+                "shapes sittings synthetic teaching train_step training validation",
+    "scoring": "attribution case_scores detection false_positives lesions mask_pairs matching "
+               "metrics probabilities provenance run_scores sentences statistics summary",
+    "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
+               "slice_panels viewer views",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
                  "transfer_page trial_figures trial_scores trials",
@@ -36,13 +37,12 @@ NAMES = {
     "slices.recipe": "Recipe",
     "slices.store": "Store",
     "cascade.networks": "SliceClassifier UNet",
-    "cascade.weights": "TrainedNetwork load_networks load_weights note_voxels paths_of "
-                       "save_weights",
+    "cascade.weights": "TrainedNetwork load_networks load_weights save_weights",
     "cascade.liver": "clean_liver",
     "cascade.tumour": "keep_lesions",
     "cascade.rules": "Rules",
     "cascade.pipeline": "segment",
-    "cascade.cohort": "Cohort cases_of_split",
+    "cascade.cohort": "Cohort",
     "learning.augmentation": "Augmentation",
     "learning.batches": "Batches",
     "learning.losses": "loss_named",

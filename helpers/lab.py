@@ -8,8 +8,9 @@ import argparse
 import hashlib
 import sys
 
-from helpers import files, runs, steps
+from helpers import files, run_parameters, runs
 from helpers.parameters import parameters_of, tagged
+from helpers.run_parameters import OF_A_CALL
 
 MARK = "cascade_liver"  # in a copy's metadata: what the project's notebook was when it was copied
 
@@ -72,12 +73,14 @@ def _body(content):
 
 
 def _values(run, original, copy):
-    """Parameters for a copy: those of the copy there is, but of the run where it was made since."""
-    there = copy.is_file()
+    """Parameters for a copy: the copy's own, or the run's where that was called since."""
+    there, called = copy.is_file(), run_parameters.file_of(run)
     values = parameters_of(copy if there else original)
-    stamp = steps.Step(steps.name_of(original.stem, values.get("stage", "")), run, {}).stamp
-    if stamp.is_file() and not (there and stamp.stat().st_mtime < copy.stat().st_mtime):
-        values |= files.recorded(stamp).get("settings", {})
+    if not there or called.is_file() and called.stat().st_mtime > copy.stat().st_mtime:
+        before = run_parameters.of_before(run, original.stem, values.get("stage", ""))
+        if before is not None:
+            of_call = {name: values[name] for name in OF_A_CALL & values.keys()}
+            values = parameters_of(original) | of_call | before[0]
     return values | {"run": run.name}
 
 

@@ -3,9 +3,12 @@ current, and if not, why?
 """
 
 import json
+import platform
+import subprocess
 from pathlib import Path
 
-from helpers import files
+from helpers import files, runs
+from helpers.processes import cores
 
 HASHED_BYTES = 1 << 20  # of larger files size and time count
 
@@ -84,3 +87,24 @@ def changes(path, old, new):
 def shortened(sentences):
     """At most five: of more the first four, and how many follow."""
     return sentences if len(sentences) < 6 else [*sentences[:4], f"… and {len(sentences) - 4} more"]
+
+
+def processor():
+    """The processor's name and its cores: "AMD EPYC 7R13, 2 cores"."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {cores()} cores"
+
+
+def commit():
+    """The commit of this copy, "-dirty" after it when files were changed since; empty where there
+    is no git.
+    """
+    words = ["git", "-C", str(runs.HERE), "describe", "--always", "--dirty"]
+    words += ["--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

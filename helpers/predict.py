@@ -50,12 +50,9 @@ def main(words=None):
     try:
         cohort_of = functools.partial(loaded, options, runs.weights_folder(options.run),
                                       checked_rules(options.set))
-        if options.watch:
-            work = functools.partial(watch, options, checked_folder(options), cohort_of)
-        elif len(options.inputs) > 1 or folders.is_folder(options.out):
-            folder = checked_folder(options)
-            items = items_of(inputs.all_cases(options.inputs), options, folder)
-            work = functools.partial(segment_many, items, folder, cohort_of)
+        if options.watch or len(options.inputs) > 1 or folders.is_folder(options.out):
+            work = functools.partial(watch if options.watch else segment_many, options,
+                                     checked_folder(options), cohort_of)
         else:
             case = inputs.chosen_case(options.inputs[0], options.series, options.acquisition)
             item = Item(case, folders.checked_output(case, options.out))
@@ -172,8 +169,9 @@ def segment_one(options, item, cohort_of):
     return DONE
 
 
-def segment_many(items, folder, cohort_of):
+def segment_many(options, folder, cohort_of):
     """Segment many scans into a folder, where they aren't there yet; returns the exit code."""
+    items = items_of(inputs.all_cases(options.inputs), options, folder)
     with folders.held(folder), processes.collected(impatient=True) as signals:
         done = folders.segment_all(cohort_of(folder), items, signals)
     for case, message in done.failed.items():

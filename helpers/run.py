@@ -1,7 +1,9 @@
 """The whole sequence of notebooks without a person: python -m helpers.run."""
 
 import argparse
+import csv
 import sys
+from collections import Counter
 from pathlib import Path
 
 from helpers import files, processes, run_parameters, runs
@@ -52,9 +54,23 @@ def main(words=None):
             print(f"stopped by {asked_to_end} before {jobs[number + 1].name}; run again to resume",
                   file=sys.stderr)
             return PAUSED
-    pages = [page for job in jobs if (page := job.report(run)) and page.is_file()]
-    print(f"\nreport: {', '.join(map(runs.relative, pages))}" if pages else "\ndone")
+    print("\n" + "\n".join(closing(run)))
     return DONE
+
+
+def closing(run):
+    """What a person reads at the end: whose scans did what, and where to look."""
+    split, report = run.lists / "split.csv", run.reports / "report.html"
+    if split.is_file():
+        with split.open(encoding="utf8", newline="") as lines:
+            groups = {(row["split"], row["group"]) for row in csv.DictReader(lines)}
+        counts = Counter(side for side, _ in groups)
+        sides = (("train", "train"), ("val", "validate"), ("test", "test"))
+        yield "patients: " + ", ".join(f"{counts[side]} {word}" for side, word in sides)
+    for name, folder in (("figures", run.figures), ("notebooks", run.reports / "notebooks")):
+        if folder.is_dir():
+            yield f"{name}: {runs.relative(folder)}"
+    yield f"report: {runs.relative(report)}" if report.is_file() else "done"
 
 
 def asked(words):

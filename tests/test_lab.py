@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from helpers import files, lab, runs
+from helpers import files, lab, run_parameters, runs
 from helpers.parameters import parameters_of
 
 
@@ -69,9 +69,9 @@ def test_parameters_are_those_of_whoever_came_last_the_run_or_the_person(project
     _, copy = project
     lab.copied(runs.Run("mine"))
     edited(copy, lambda cells: cells[1].update(source=['data = ""\nsize = 128\nrun = "mine"']))
-    stamp = runs.Run("mine").reports / "stages" / "01_first.json"
-    files.write_json(stamp, {"settings": {"size": 256, "data": 'a"b'}})
-    os.utime(stamp, (0, copy.stat().st_mtime + (1 if made_later else -1)))
+    called = run_parameters.file_of(runs.Run("mine"))
+    files.write_json(called, {"01_first": {"size": 256, "data": 'a"b'}})
+    os.utime(called, (0, copy.stat().st_mtime + (1 if made_later else -1)))
     lab.copied(runs.Run("mine"))
     assert parameters_of(copy) == {"data": 'a"b' if made_later else "", "size": 256 if made_later else 128, "run": "mine"}
 

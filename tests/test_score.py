@@ -14,10 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import files, score
-from helpers.intake.duplicates import voxel_hash
-from helpers.scans.volume import read_volume
-from helpers.scoring import sentences
+from helpers import score
+from helpers.scoring import mask_pairs, sentences
 
 AFFINE = np.diag([-0.8, -0.8, 2.5, 1.0])  # LPS
 
@@ -136,8 +134,10 @@ def test_missing_and_misshapen_predictions_are_failed_cases(folders, tmp_path, c
     assert "segmentation-1: there is no prediction" in said and "segmentation-2.nii.gz: the mask has shape" in said
     cases, values = read(tmp_path / "out")
     assert cases.tumour_dice.tolist() == [1, 0, 0] and values["tumour.dice_per_case.mean"] == pytest.approx(1 / 3, abs=1e-6)
-    # five slices of the exact one count 1, all fourteen of each failed one 0
-    assert values["tumour.slice_dice.mean"] == pytest.approx(5 / (5 + 14 + 14), abs=1e-5)
+    # slices and lesions of the two without prediction stand apart: 2 × 14 and 2 × 2
+    assert values["tumour.slice_dice.mean"] == 1 and values["tumour.lesion_recall_iou50"] == 1
+    assert values["not_predicted.slices"] == 28 and values["not_predicted.lesions"] == 4
+    assert values["tumour.lesions"] == 2 and values["false_slices.any"] == 0
     assert values["cases.failed"] == 2 and values["cases.failed_names"] == ["segmentation-1", "segmentation-2"]
     assert cases.liver_assd_mm.isna().tolist() == [False, True, True] and values["liver.assd_mm.undefined"] == 2
     assert values["liver.assd_mm.mean"] == pytest.approx(2 / 3 * cases.diagonal_mm.max(), rel=1e-4)
@@ -164,7 +164,7 @@ def test_names_are_matched_by_number(tmp_path):
     save(r, "segmentation-7.nii", labels())
     save(r, "volume-7.nii", labels().astype(np.int16))  # a scan beside its mask, as in LiTS
     save(p, "test-segmentation-7.nii.gz", labels(1))
-    (job,) = score.jobs_of(r, p, r)
+    (job,) = mask_pairs.jobs_of(r, p, r)
     assert [path.name for path in job[1:]] == ["segmentation-7.nii", "test-segmentation-7.nii.gz", "volume-7.nii"]
 
 
@@ -174,7 +174,7 @@ def test_names_are_matched_without_words_for_masks(tmp_path):
     for name in ("segmentation-a", "segmentation-liver_3"):
         save(tmp_path / "p", f"{name}.nii.gz", labels())
     (tmp_path / "p" / "unpacked.nii").mkdir()
-    jobs = score.jobs_of(tmp_path / "r", tmp_path / "p")
+    jobs = mask_pairs.jobs_of(tmp_path / "r", tmp_path / "p")
     assert [(job[0], job[2].name) for job in jobs] == [
         ("a_seg", "segmentation-a.nii.gz"), ("liver_3", "segmentation-liver_3.nii.gz")
     ]  # fmt: skip
@@ -192,7 +192,7 @@ def test_two_files_of_one_number_are_not_guessed(tmp_path):
     save(tmp_path / "p", "volume-7.nii", labels())
     save(tmp_path / "p", "prediction-7.nii", labels())
     with pytest.raises(ValueError, match=r"prediction-7\.nii and volume-7\.nii could both"):
-        score.jobs_of(tmp_path / "r", tmp_path / "p")
+        mask_pairs.jobs_of(tmp_path / "r", tmp_path / "p")
 
 
 @pytest.mark.parametrize(("references", "said"), [("nowhere", "no such folder"), ("empty", "holds no .nii")])
@@ -223,12 +223,12 @@ def deadly(job, failed="", **more):
     """`score_files`, but memory runs out over the mask of case 1, and over case 2 whatever it reads."""
     if job[0] == "segmentation-1" and not failed or job[0] == "segmentation-2":
         os.kill(os.getpid(), signal.SIGKILL)
-    return score.score_files(job, failed=failed, **more)
+    return mask_pairs.score_files(job, failed=failed, **more)
 
 
 def test_a_scorer_that_is_killed_costs_its_own_case(folders, tmp_path, capsys, monkeypatch):
     assert run(*folders, out=tmp_path / "all") == 0
-    monkeypatch.setattr(score, "score_files", deadly)
+    monkeypatch.setattr(mask_pairs, "score_files", deadly)
     assert run(*folders, out=tmp_path / "out", workers="2") == 1
     printed = capsys.readouterr().err
     reason = "scoring it ended its process (SIGKILL), most often for want of memory"
@@ -281,8 +281,8 @@ def test_a_reader_that_fails_in_its_own_way_costs_its_case_only(folders, tmp_pat
             raise ZeroDivisionError("a reader's own fault")
         return read_prediction(path, *more)
 
-    read_prediction = score.run_scores.read_prediction
-    monkeypatch.setattr(score.run_scores, "read_prediction", stumble)
+    read_prediction = mask_pairs.run_scores.read_prediction
+    monkeypatch.setattr(mask_pairs.run_scores, "read_prediction", stumble)
     assert run(*folders, out=tmp_path / "out") == 1
     assert "segmentation-1.nii.gz: can't be read (ZeroDivisionError: a reader's own fault)" in capsys.readouterr().err
     assert read(tmp_path / "out")[0].tumour_dice.tolist() == [1, 0, 0.625]
@@ -340,18 +340,3 @@ def test_a_body_as_wide_as_bodies_are_makes_one_millimetre_true(tmp_path, width,
     save(tmp_path / "s", "a.nii.gz", hu, np.diag([-1.0, -1.0, 1.0, 1.0]))
     assert run(tmp_path / "r", tmp_path / "p", "--scans", tmp_path / "s", out=tmp_path / "out") == 0
     assert read(tmp_path / "out")[1]["cases.stand_in_mm"] == ["a"] * named
-
-
-def test_scans_that_networks_learnt_from_are_named(folders, tmp_path, own_root, capsys):
-    """One by the voxels of its scan, whatever it is called there; one by the log beside its mask."""
-    hu = np.random.default_rng(0).integers(-100, 100, (40, 36, 14)).astype(np.int16)
-    for number in range(3):
-        scan = save(tmp_path / "scans", f"volume-{number}.nii.gz", hu + np.int16(number))
-    card = own_root / "checkpoints" / "lits18" / "liver" / "final.json"
-    files.write_json(card, {"data": {"training": ["another name"], "voxels": [voxel_hash(read_volume(scan).hu)]}})
-    files.write_json(folders[1] / "volume-1.json", {"case": "volume-1", "learnt_from": True})
-    assert run(*folders, "--scans", tmp_path / "scans", out=tmp_path / "out") == 0
-    err = capsys.readouterr().err
-    assert "segmentation-2: networks learnt from its scan, those of run lits18" in err and "segmentation-0: networks" not in err
-    assert "segmentation-1: networks learnt from its scan, those that made its mask" in err
-    assert not {"voxels", "refused"} & set(read(tmp_path / "out")[0].columns)

@@ -3,6 +3,8 @@
 import time
 from dataclasses import asdict, dataclass, field
 
+from helpers.scans.findings import counted
+
 
 @dataclass
 class CascadeLog:
@@ -72,7 +74,7 @@ class CascadeLog:
     @property
     def sentence(self):
         """One line that a person reads: what every step kept."""
-        parts = [f"gate kept {self.gate_kept} of {self.slices} slices"]
+        parts = [f"gate kept {self.gate_kept} of {counted(self.slices, 'slice')}"]
         if self.outcome != "ok":
             return "; ".join([*parts, self.outcome + (f" ({self.error})" if self.error else "")])
         count = self.liver_components
@@ -85,7 +87,7 @@ class CascadeLog:
             z, y, x = self.spacing_mm
             parts.append(f"{x:g} × {y:g} × {z:g} mm a voxel, not 1 × 1 × 1 as its header says")
         removed = f", {self.specks} removed as too small" if self.specks else ""
-        parts.append(f"{self.lesions} lesions, {self.tumour_ml:,.1f} ml{removed}")
+        parts.append(f"{counted(self.lesions, 'lesion')}, {self.tumour_ml:,.1f} ml{removed}")
         return "; ".join(parts)
 
     def as_dict(self):

@@ -28,6 +28,7 @@ from helpers.scans.findings import Unfit
 # orientation of the file, by case number
 AXES = ("LPS", "RAS", "PSR", "LAS", "LPI", "RAS", "LPS", "SPL")
 SETTINGS = "phantoms.json"
+SYNTHETIC = "synthetic scan of Cascade Liver CT"  # in the header of each file
 # raise when the drawing changes, so that folders drawn the old way are refused, not mixed
 VERSION = 1
 
@@ -175,6 +176,7 @@ def write_case(folder, number, seed, size):
     for path, array in zip(find_pair(folder, number), (hu, label)):
         image = nib.Nifti1Image(nib.apply_orientation(array.transpose(2, 1, 0), turn), affine)
         image.header.set_xyzt_units("mm")
+        image.header["descrip"] = SYNTHETIC.encode()
         with files.written_whole(path) as beside:
             nib.save(image, beside)
     return number
@@ -182,6 +184,19 @@ def write_case(folder, number, seed, size):
 
 def find_pair(folder, number):
     return [Path(folder) / f"{kind}-{number}.nii.gz" for kind in ("volume", "segmentation")]
+
+
+def is_synthetic(path):
+    """True for a file that `write_case` wrote: its header says so, or, of an older one, the note in
+    its folder.
+    """
+    path = Path(path)
+    try:
+        header = nifti.read_header(path)[0]
+    except Unfit:
+        header = {}
+    by_header = header and header["descrip"].item().decode("latin1") == SYNTHETIC
+    return bool(by_header) or (path.parent / SETTINGS).is_file()
 
 
 def is_whole(path):

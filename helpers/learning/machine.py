@@ -4,17 +4,15 @@ description for the card.
 
 import logging
 import platform
-import subprocess
-from pathlib import Path
 
 import numpy
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
 
-from helpers import __version__, parameters, runs
+from helpers import __version__, parameters
 from helpers.cascade.precision import device_named, remembered_precision
-from helpers.processes import cores
+from helpers.origins import commit, processor
 
 
 def fabric_for(folder, network, example, *, device="auto", precision="auto", loggers=""):
@@ -83,24 +81,3 @@ def described():
     if torch.cuda.is_available():
         description["gpu"] = torch.cuda.get_device_name()
     return description
-
-
-def processor():
-    """The processor's name and its cores: "AMD EPYC 7R13, 2 cores"."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {cores()} cores"
-
-
-def commit():
-    """The commit of this copy, "-dirty" after it when files were changed since; empty where there
-    is no git.
-    """
-    words = ["git", "-C", str(runs.HERE), "describe", "--always", "--dirty"]
-    words += ["--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""

@@ -6,7 +6,8 @@ import seaborn as sns
 from scipy.stats import spearmanr
 
 from helpers.looking.overlays import COLOURS
-from helpers.looking.plots import bars, curves, figure, log_axis
+from helpers.looking.plots import bars, figure, log_axis
+from helpers.scans.findings import counted
 from helpers.scoring import attribution, probabilities, statistics
 from helpers.scoring.case_scores import worst_first
 from helpers.scoring.sentences import number
@@ -60,12 +61,12 @@ def dice_by_volume(cases):
     for row in some.nsmallest(5, "tumour_dice").itertuples():
         at = row.tumour_reference_ml, row.tumour_dice
         axis.annotate(row.case, at, fontsize=8, color="#555555", **beside)
-    title = f"{len(some)} cases with tumour"
+    title = f"{counted(len(some), 'case')} with tumour"
     if len(some) > 2 and some[["tumour_dice", "tumour_reference_ml"]].nunique().min() > 1:
         rho = spearmanr(some.tumour_reference_ml, some.tumour_dice).statistic
         title += f", rank correlation {rho:+.2f}"
     axis.set(xlabel="tumour in the reference, ml", ylabel="tumour Dice of the case", title=title)
-    axis.set_ylim(-0.03, 1.03)
+    axis.set(ylim=(-0.03, 1.18), yticks=np.linspace(0, 1, 6))  # room for names
     axis.margins(x=0.1)
     log_axis(axis)
     return drawn
@@ -207,7 +208,7 @@ def oracles_beside(cases):
         gain = f"  ({row.gain:+.2f})" if k else ""
         left.text(1.02, k, f"{row.mean:.2f}{gain}", va="center", fontsize=9, color="#444444")
     left.axvline(table["mean"].iloc[0], color=GREY, lw=0.8, ls=":")
-    text = f"mean tumour Dice of {table.cases.iloc[0]} cases, with 95 % intervals"
+    text = f"mean tumour Dice of {counted(table.cases.iloc[0], 'case')}, with 95 % intervals"
     best = table.iloc[1:].sort_values("gain").iloc[-1]
     title = f"Most to gain, {best.gain:+.2f}: {best.what}"
     left.set(xlim=(0, 1), xlabel=text)
@@ -243,20 +244,4 @@ def paired(first, second, names):
         axis.set(xlabel=f"{organ} Dice, {names[1]} − {names[0]}")
         low, high, p = (number(result[key]) for key in ("low", "high", "p"))
         axis.set_title(f"{organ}: {result['mean']:+.3f} ({low} to {high}), Wilcoxon p {p}")
-    return drawn
-
-
-def learning(history, name):
-    """Learning curves of one stage: losses on the left, scores on the right."""
-    not_drawn = {"step", "minutes", "rate", "lr", "round", "chunk", "epoch"}
-    columns = [column for column in history.select_dtypes("number") if column not in not_drawn]
-    losses = tuple(column for column in columns if "loss" in column)
-    scores = tuple(column for column in columns if column not in losses)
-    if not columns:
-        raise ValueError(f"the history of {name} has no column of numbers to draw: {list(history)}")
-    along = "step" if "step" in history else "index"
-    rows = history.reset_index().to_dict("records")
-    rows = [{k: v for k, v in row.items() if v == v} for row in rows]  # nan is a row's gap
-    drawn = curves(rows, [group for group in (losses, scores) if group], along)
-    drawn.suptitle(f"{name}: {len(history)} validations", fontsize=11, **LEFT)
     return drawn

@@ -7,6 +7,7 @@ import seaborn as sns
 from helpers.looking.figures import DOTS, FAINT, GREY, LEFT
 from helpers.looking.overlays import COLOURS
 from helpers.looking.plots import bars, figure, log_axis
+from helpers.scans.findings import counted
 from helpers.scoring import attribution, false_positives
 from helpers.scoring.lesions import SIZES
 from helpers.scoring.sentences import SIZE_NAMES
@@ -37,7 +38,7 @@ def lesions_by_size(table, values):
     right.set(xlabel="diameter of the lesion, mm", ylabel="Dice of the lesion", ylim=(-0.03, 1.03))
     log_axis(right)
     found = int((outcome == "found").sum())
-    right.set_title(f"{found} of {len(reference)} lesions found at IoU > 0.5")
+    right.set_title(f"{found} of {counted(len(reference), 'lesion')} found at IoU > 0.5")
     return drawn
 
 
@@ -45,7 +46,7 @@ def _shares_found(axis, values):
     """A bar for each size and each way to count, with its interval."""
     rows, intervals = [], []
     for place, size in enumerate(SIZES):
-        lesions = _lesions(values[f"tumour.{size}.lesions"])
+        lesions = counted(values[f"tumour.{size}.lesions"], "lesion")
         for how, shift in (("any", -0.19), ("iou50", 0.19)):
             key = f"tumour.{size}.lesion_recall_{how}"
             name = f"{SIZE_NAMES[size]}\n{lesions}"
@@ -67,10 +68,6 @@ def _outcome(reference):
     """ "found", "poor" or "missed" for rows of reference lesions."""
     found, touched = (reference[name].astype(bool) for name in ("found_iou50", "found_any"))
     return np.where(found, "found", np.where(touched, "poor", "missed"))
-
-
-def _lesions(count, kind=""):
-    return f"{count} {kind}lesion{'' if count == 1 else 's'}"
 
 
 def missed_by_kind(table):
@@ -101,7 +98,7 @@ def missed_by_kind(table):
         axis.set(xlabel=name, ylabel="reference lesions", ylim=(0, max(1, 1.12 * total.max())))
         axis.yaxis.get_major_locator().set_params(integer=True)
     missed = int((outcome == "missed").sum())
-    axes[0].set_title(f"{missed} of {len(lesions)} lesions missed (above each bar)")
+    axes[0].set_title(f"{missed} of {counted(len(lesions), 'lesion')} missed (above each bar)")
     sns.move_legend(axes[2], "upper left", bbox_to_anchor=(1, 1), title=None)
     return drawn
 
@@ -124,7 +121,7 @@ def lost_by_stage(values):
     axis.set_xlim(0, max(1, 1.05 * max(counts.values())))
     axis.xaxis.get_major_locator().set_params(integer=True)
     total, most = sum(counts.values()), max(counts, key=counts.get)
-    title = f"{total} lesions lost, most of them by the stage “{most}”: improve that first"
+    title = f"{counted(total, 'lesion')} lost, most by the stage “{most}”: improve that first"
     drawn.suptitle(title if total else "no lesion was lost", fontsize=11, **LEFT)
     return drawn
 
@@ -135,7 +132,7 @@ def false_by_look(cases, lesions):
     table = false_positives.counted(cases, lesions)
     types = table.look.map(TYPES)
     names = [
-        name if name == TYPES["outline"] else f"{name}, {_lesions(count)}"
+        name if name == TYPES["outline"] else f"{name}, {counted(count, 'lesion')}"
         for name, count in zip(types, table.lesions)
     ]
     bars(left, table.ml, names, types.map(TYPE_COLOURS))
@@ -143,7 +140,7 @@ def false_by_look(cases, lesions):
     false = lesions[(lesions.side == "prediction") & (lesions.kind == "false")]
     ml = table.ml[table.look != "outline"]
     most = f"most of it {types[ml.idxmax()]}" if ml.sum() else "none"
-    left.set_title(f"{_lesions(len(false), 'false ')}, {false.volume_ml.sum():.1f} ml, {most}")
+    left.set_title(f"{counted(len(false), 'false lesion')}, {false.volume_ml.sum():.1f} ml, {most}")
     real = lesions[lesions.side == "reference"].assign(type="real lesions")
     points = pd.concat([real, false.assign(type=false.false_positive_type.map(TYPES))])
     _where(right, points.dropna(subset=["hu", "edge_mm"]).rename(columns={"volume_ml": "ml"}))

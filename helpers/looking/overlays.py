@@ -119,7 +119,7 @@ def enlarged(hu_plane, overlays, edges_mm=(1.0, 1.0), longest=500):
 
 
 def legend(drawn, names):
-    """A legend of these names of SCHEME in one line below a matplotlib figure's panels."""
+    """A legend of these names of SCHEME below a matplotlib figure's panels."""
     keys = []
     for name in names:
         look = SCHEME[name]
@@ -128,4 +128,5 @@ def legend(drawn, names):
             keys.append(Line2D([], [], color=colour, lw=2, label=name))
         else:
             keys.append(Patch(facecolor=look.colour, edgecolor="#999999", lw=0.5, label=name))
-    drawn.legend(handles=keys, loc="outside lower left", ncols=len(keys), fontsize=9)
+    columns = max(1, int(drawn.get_figwidth() / 1.65))
+    drawn.legend(handles=keys, loc="outside lower left", ncols=columns, fontsize=9)

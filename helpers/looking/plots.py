@@ -5,9 +5,11 @@ import numpy as np
 import seaborn as sns
 from IPython import display, get_ipython
 from matplotlib import ticker
+from PIL import Image
 
 from helpers.files import written_whole
 from helpers.looking import overlays
+from helpers.scans.findings import counted
 
 LOOK = {
     "axes.spines.top": False,
@@ -101,12 +103,44 @@ def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0, leg
 
 
 def save_figure(drawn, path=None):
-    """Save a figure, whole or not at all; returns it closed, so that a cell shows it once."""
+    """Save a figure, whole or not at all; returns it closed, so that a cell shows it once.
+
+    The file keeps what the figure says in words, for those who can't see it (`alt_of`).
+    """
     if path is not None:
+        words = described(drawn)
+        jpeg = {"pil_kwargs": {"quality": 88, "comment": words.encode()}}
+        kept = jpeg if str(path).endswith(".jpg") else {"metadata": {"Description": words}}
         with written_whole(path) as beside:
-            drawn.savefig(beside, dpi=120, facecolor="white")
+            drawn.savefig(beside, dpi=120, facecolor="white", **kept)
     plt.close(drawn)
     return drawn
+
+
+def described(drawn):
+    """What a figure says in words: its titles, its axes and what its legends explain."""
+    words = [drawn.get_suptitle()]
+    for axis in drawn.axes:
+        title, x, y = axis.get_title(loc="left"), axis.get_xlabel(), axis.get_ylabel()
+        words.append(title + (f" ({y or 'rows'} against {x})" if x else ""))
+    legends = drawn.legends + [axis.get_legend() for axis in drawn.axes if axis.get_legend()]
+    names = dict.fromkeys(text.get_text() for legend in legends for text in legend.get_texts())
+    words.append(f"shown: {', '.join(names)}" if names else "")
+    return ". ".join(" ".join(text.split()) for text in words if text.strip())
+
+
+def alt_of(path):
+    """The words that `save_figure` kept in a file."""
+    with Image.open(path) as picture:
+        words = picture.info.get("Description") or picture.info.get("comment", b"").decode()
+    return words
+
+
+def kept(path, fresh, draw, *arguments):
+    """A figure from its file, drawn first when it is to be made afresh or isn't there."""
+    if fresh or not path.is_file():
+        save_figure(draw(*arguments), path)
+    return display.Image(filename=path, alt=alt_of(path))
 
 
 def curves(history, columns, along="step"):
@@ -136,6 +170,24 @@ def curves(history, columns, along="step"):
         )
         if len(ways) > 1:
             axis.legend()
+    return drawn
+
+
+def learning(history, name):
+    """Learning curves of one stage: losses on the left, scores on the right."""
+    not_drawn = {"step", "minutes", "rate", "lr", "round", "chunk", "epoch"}
+    columns = [column for column in history.select_dtypes("number") if column not in not_drawn]
+    losses = tuple(column for column in columns if "loss" in column)
+    scores = tuple(column for column in columns if column not in losses)
+    if not columns:
+        raise ValueError(f"the history of {name} has no column of numbers to draw: {list(history)}")
+    along = "step" if "step" in history else "index"
+    plain = {name: name.replace("_", " ") for name in columns}
+    losses, scores = (tuple(plain[name] for name in group) for group in (losses, scores))
+    rows = history.reset_index().rename(columns=plain).to_dict("records")
+    rows = [{k: v for k, v in row.items() if v == v} for row in rows]  # nan is a row's gap
+    drawn = curves(rows, [group for group in (losses, scores) if group], along)
+    drawn.suptitle(f"{name}: {counted(len(history), 'validation')}", fontsize=11, x=0.01, ha="left")
     return drawn
 
 

@@ -1,20 +1,22 @@
 """The parts of the report that notebook 06 shows: its first screen and its tables."""
 
 import html
+import re
 
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.report_page import TILES_STYLE
+from helpers import report_page
 from helpers.scoring import attribution, case_scores, false_positives
-from helpers.scoring.lesions import SIZES
 from helpers.scoring.sentences import SIZE_NAMES, between, in_plain_words, number, scored_cases
 
-TILES = {
-    "liver.dice_per_case": "liver Dice per case",
-    "tumour.dice_per_case": "tumour Dice per case",
-    "tumour.lesion_recall_iou50": "lesions found, IoU > 0.5",
-    "tumour.false_lesions_per_case": "false lesions per case",
+TILES = {  # of the first screen: what it is called, and how many digits
+    "liver.dice_per_case": ("liver Dice per case", 2),
+    "tumour.dice_per_case": ("tumour Dice per case", 2),
+    "liver.volume_error_ml": ("liver volume, ml off", 1),
+    "tumour.volume_error_ml": ("tumour volume, ml off", 1),
+    "tumour.lesion_recall_iou50": ("share of lesions found", 2),
+    "tumour.false_lesions_per_case": ("false lesions per case", 2),
 }
 HEADINGS = {  # of columns whose heading isn't their name
     "tumour_dice": "tumour Dice",
@@ -40,108 +42,124 @@ HEADINGS = {  # of columns whose heading isn't their name
     "edge_mm": "to the liver's surface, mm",
     "outside": "share outside the liver",
     "elongation": "length / width",
+    "where": "where in the liver",
+    "depth_mm": "below its surface, mm",
+    "f1": "F1",
 }
-TEXTS = {"run", "failed", "lost_by", "place", "false_positive_type", "rule", "numbers"}
+TEXTS = {  # columns that are read, not compared: set to the left
+    "run", "failed", "lost_by", "place", "false_positive_type", "rule", "numbers", "where", "why",
+    "measure", "outcome", "organ", "what", "found at",
+}
 # columns of the tables
 WORST = (
     "case run tumour_dice liver_dice liver_assd_mm liver_msd_mm tumour_reference_ml "
     "tumour_prediction_ml lesions lesions_found_iou50 false_lesions failed"
 )
+PREDICTED = ["tumour_prediction_ml", "lesions_found_iou50", "false_lesions"]  # if there is one
 TUMOUR_FREE = "case tumour_prediction_ml predicted_lesions"
 FALSE_SLICES = "case tumour_free_slices false_slices_any false_slices_sizeable false_slices_false"
+MISSED = "case index_z where diameter_mm volume_ml depth_mm contrast_hu"
 LOST = "case lost_by diameter_mm volume_ml contrast_hu place index_z iou dice"
 FALSE = "case false_positive_type volume_ml hu contrast_hu edge_mm outside elongation index_z"
-MEASURES = {
-    "dice_per_case": "Dice per case",
-    "dice_per_case_with_tumour": "Dice per case with tumour",
-    "jaccard_per_case": "Jaccard per case",
-    "voe": "VOE",
-    "rvd_2017": "RVD, (P − R) / R",
-    "rvd_lits_official": "RVD, (R − P) / P",
-    "assd_mm": "ASSD, mm",
-    "rmsd_mm": "RMSD, mm",
-    "msd_mm": "MSD (largest), mm",
-    "hd95_mm": "HD95, mm",
-    "volume_error_ml": "volume error, ml",
-}
-SLICE_MEASURES = {
-    "sensitivity": "slice_sensitivity",
-    "specificity": "slice_specificity",
-    "detection rate": "slice_detection_rate",
-    "mean Dice per slice": "slice_dice.mean",
-    "ROC area, slices": "slice_auc",
-    "ROC area, voxels": "voxel_auc",
-}
-PUBLISHED = (  # arXiv 1901.04056, arXiv 1702.05970, nnU-Net's documentation, Chlebus et al. 2018
-    (
-        "best of LiTS at ISBI 2017, MICCAI 2017, MICCAI 2018",
-        ".963",
-        ".674, .702, .739",
-        "recall .458, .515, .554",
-    ),
-    ("nnU-Net 3d_fullres, 5-fold on the training set", ".957", ".640 (folds .567 to .706)", "–"),
-    ("Han 2017, 2.5-D", "–", ".674", "precision .354, recall .458"),
-    ("Chlebus 2018, 2-D U-Net", "–", ".652", "precision .385, recall .406"),
-    ("Christ 2017, cascaded U-Net", ".94", ".529", "precision .552, recall .383"),
-    ("a human second reader", "–", ".72 on lesions both found", "–"),
-)
 
 
-def first_screen(title, meta, values, cases):
-    """The head of the report, the four numbers that people ask for first, and the plain words.
+def style():
+    """How the parts look in a notebook; the exported page has it in its head."""
+    return HTML(f"<style>{report_page.PARTS_STYLE}</style>")
+
+
+def first_screen(title, meta, values):
+    """The head of the report and the numbers that people ask for first.
 
     meta  what stands in front of the number of cases, such as the split.
     """
+    marks = '<span class="mark">research only, not for clinical use</span>'
+    if synthetic := values["cases.synthetic"]:
+        some = "" if synthetic == values["cases.count"] else f"{synthetic} of the "
+        marks = f'<span class="mark synthetic">{some}scans are synthetic</span>' + marks
     meta = html.escape(meta + scored_cases(values))
-    words = "".join(f"<li>{sentence}</li>" for sentence in in_plain_words(values, cases))
+    tiles = "".join(_tile(values, key, *TILES[key]) for key in TILES)
     return HTML(
-        f'<style>{TILES_STYLE}</style><div class="report-head"><h1>{html.escape(title)}</h1>'
-        f'<p>{meta} &nbsp; <span class="only">research only, not for clinical use</span></p></div>'
-        f'<div class="report-tiles">{"".join(_tile(values, key) for key in TILES)}</div>'
-        f'<div class="report-words"><ul>{words}</ul></div>'
+        f'<div class="report-head"><h1>{html.escape(title)}</h1><p>{marks}</p><p>{meta}</p></div>'
+        f'<div class="report-tiles">{tiles}</div>'
     )
 
 
-def _tile(values, key):
-    mean, low, high = (
-        number(values.get(name), 2) for name in (f"{key}.mean", f"{key}.low", f"{key}.high")
-    )
-    if f"{key}.mean" not in values:
-        mean = number(values[key], 2)
-    interval = f"95 % interval {low} to {high}" if low != "–" else "too few cases for an interval"
+def _tile(values, key, name, digits):
+    ends = (f"{key}.mean" if f"{key}.mean" in values else key, f"{key}.low", f"{key}.high")
+    mean, low, high = (number(values.get(end), digits) for end in ends)
+    interval = "too few cases for an interval" if low == "–" else f"95 %: {low} to {high}"
     colour = key.partition(".")[0]
-    spans = f"<span>{TILES[key]}</span><b>{mean}</b><span>{interval}</span>"
-    return f'<div class="{colour}">{spans}</div>'
+    return f'<div class="{colour}"><span>{name}</span><b>{mean}</b><span>{interval}</span></div>'
 
 
-def table(rows, keys="", digits=3, limit=None):
+def plain_words(values, cases):
+    """Half a page of plain words."""
+    words = "".join(f"<li>{sentence}</li>" for sentence in in_plain_words(values, cases))
+    return HTML(f'<div class="report-words"><ul>{words}</ul></div>')
+
+
+def made_from(values):
+    """The box that says what a scoring was made from, as `scoring.provenance` has it, and, on the
+    exported page, the list of contents.
+    """
+    words = values.get("made_from", {})
+    rows = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in words.items()
+    )
+    box = f'<div class="report-made"><h4>Made from</h4><dl>{rows}</dl></div>' if rows else ""
+    return HTML(report_page.CONTENTS + box)
+
+
+def table(rows, keys="", digits=3, limit=None, link=None):
     """A table with numbers as a person writes them; a missing value is an en dash.
 
     rows   list of dicts, or a DataFrame; keys: its columns, spaces between; "" for all of them.
     limit  most rows that are shown; below them stands how many more there are.
+    link   function of the first column's value that gives an address.
     """
     records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-    keys = keys.split() if keys else list(records[0])
-    headings = [HEADINGS.get(key, key.replace("_", " ")) for key in keys]
-    left = [heading for key, heading in zip(keys, headings) if key in {keys[0], *TEXTS}]
-    cells = [[number(row.get(key), digits) for key in keys] for row in records[:limit]]
-    style = pd.DataFrame(cells, columns=headings).style.hide().format(escape="html")
-    style = style.format_index(escape="html", axis=1)
-    style = style.set_properties(subset=left, **{"text-align": "left"})
-    style = style.apply_index(lambda row: ["text-align: left" * (h in left) for h in row], axis=1)
-    if keys[0] not in TEXTS:  # "volume-7" is no two words
-        style = style.set_properties(subset=headings[:1], **{"white-space": "nowrap"})
-    if len(records) > len(cells):
-        style = style.set_caption(f"… and {len(records) - len(cells)} more in the CSV file.")
-    return style.set_table_styles([{"selector": "caption", "props": "caption-side: bottom"}])
+    keys = keys.split() if keys else list(records[0]) if records else []
+    looks = {key: ' class="text"' for key in keys if key in TEXTS}
+    looks |= {key: ' class="text name"' for key in keys[:1] if key not in TEXTS}
+
+    def cell(row, key):
+        text = html.escape(number(row.get(key), digits))
+        if link and key == keys[0]:
+            text = f'<a href="{html.escape(link(row[key]))}">{text}</a>'
+        return f"<td{looks.get(key, '')}>{text}</td>"
+
+    heads = (html.escape(HEADINGS.get(key, key.replace("_", " "))) for key in keys)
+    head = "".join(f"<th{looks.get(key, '')}>{name}</th>" for key, name in zip(keys, heads))
+    body = "".join(
+        f"<tr>{''.join(cell(row, key) for key in keys)}</tr>" for row in records[:limit]
+    )
+    more = len(records) - len(records[:limit])
+    caption = f"<caption>… and {more} more in the CSV file.</caption>" if more else ""
+    return HTML(
+        f'<table class="report-table">{caption}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
 
 
-def worst_cases(cases, limit=40):
-    """Every case, the worst on top; runs and failures only where there are any to distinguish."""
-    rows = case_scores.worst_first(cases)
+def anchor(case):
+    """The name of a case's page within the report."""
+    return "case-" + re.sub(r"[^\w.-]", "_", str(case))
+
+
+def worst_cases(cases, paged=(), limit=60):
+    """Every case, the worst on top; runs and failures only where there are any to distinguish.
+
+    paged  the cases that have a page of their own.
+    """
+    rows = case_scores.worst_first(cases).astype(object)
+    judged = rows.case.isin(case_scores.predicted_only(rows).case)
+    rows.loc[~judged, PREDICTED] = None
     needless = set() if (rows.failed.fillna("") != "").any() else {"failed"}
     needless |= set() if "run" in rows and rows.run.nunique() > 1 else {"run"}
-    return table(rows, " ".join(key for key in WORST.split() if key not in needless), 2, limit)
+    keys = " ".join(key for key in WORST.split() if key not in needless)
+    link = (lambda case: f"#{anchor(case)}") if len(paged) else None
+    return table(rows, keys, 2, limit, link)
 
 
 def lesion_rates(values):
@@ -152,9 +170,9 @@ def lesion_rates(values):
         row = {"diameter": name, "lesions": values[f"{key}lesions"]}
         row["predicted"] = values[f"{key}predicted_lesions"]
         for how, overlap in (("iou50", "IoU > 0.5"), ("any", "any overlap")):
-            for rate in ("recall", "precision", "f1"):
-                row[f"{rate}, {overlap}"] = between(values, f"{key}lesion_{rate}_{how}", 2)
-        rows.append(row)
+            rates = ("recall", "precision", "f1")
+            by_rate = {rate: between(values, f"{key}lesion_{rate}_{how}", 2) for rate in rates}
+            rows.append(row | {"found at": overlap} | by_rate)
     return table(rows)
 
 
@@ -162,6 +180,12 @@ def lost_lesions(lesions, limit=25):
     """The reference lesions that a stage of the cascade lost, the largest on top."""
     lost = lesions[(lesions.side == "reference") & lesions.lost_by.isin(list(attribution.STAGES))]
     return table(lost.sort_values("volume_ml", ascending=False, kind="stable"), LOST, 2, limit)
+
+
+def missed_lesions(lesions, limit=25):
+    """The reference lesions that no finding touches, the largest first."""
+    missed = lesions[(lesions.side == "reference") & ~lesions.found_any.astype(bool)]
+    return missed.sort_values("volume_ml", ascending=False, kind="stable").head(limit)
 
 
 def false_lesion_types(cases, lesions):
@@ -211,59 +235,3 @@ def differences(rows, first, second):
         "cases": "cases",
     }
     return table(rows.assign(interval=intervals)[list(names)].rename(columns=names))
-
-
-def all_measures(values):
-    """Every measure of both organs: mean and interval, median, cases, and the rule for empties."""
-    rows = []
-    for organ in ("liver", "tumour"):
-        names = dict(MEASURES)
-        for key in values:
-            if key.startswith(f"{organ}.surface_dice_") and key.endswith("mm.mean"):
-                name = key.removeprefix(f"{organ}.").removesuffix(".mean")
-                mm = name.removeprefix("surface_dice_").removesuffix("mm")
-                names[name] = f"surface Dice at {mm} mm"
-        names["dice_global"] = "Dice global"
-        rows += [_measure(values, f"{organ}.{key}", f"{organ}: {n}") for key, n in names.items()]
-    rows.append(_measure(values, "tumour_burden.rmse", "tumour burden, RMSE"))
-    rows[-1]["rule"] = values["tumour_burden.rule"]
-    rows.append(_measure(values, "tumour_burden.max_error", "tumour burden, largest error"))
-    return table([row for row in rows if row])
-
-
-def _measure(values, key, name):
-    """A row with what stands beside a mean in the summary; empty where there is no such measure."""
-    if key not in values and f"{key}.mean" not in values:
-        return {}
-    beside = {end: values.get(f"{key}.{end}", "") for end in ("median", "cases", "rule")}
-    return {"measure": name, "mean (95 % interval)": between(values, key)} | beside
-
-
-def slice_measures(values):
-    """Slices as a detector sees them, a row for each organ."""
-    rows = [
-        {"organ": organ} | {n: values.get(f"{organ}.{key}") for n, key in SLICE_MEASURES.items()}
-        for organ in ("liver", "tumour")
-    ]
-    return table(rows)
-
-
-def beside_published(values):
-    """This scoring on top of what others reported on their own cases."""
-    precision, recall = (
-        number(values[f"lits_official.detection_{name}"]) for name in ("precision", "recall")
-    )
-    dice = [between(values, f"{organ}.dice_per_case") for organ in ("liver", "tumour")]
-    lesions = f"precision {precision}, recall {recall}"
-    ours = (f"this one, {values['cases.count']} cases", *dice, lesions)
-    heads = ("system", "liver Dice", "tumour Dice per case", "lesions, as the LiTS script counts")
-    return table([dict(zip(heads, row)) for row in (ours, *PUBLISHED)])
-
-
-def rules_for_empties(values):
-    """Every rule of the summary, with the numbers that it stands beside."""
-    keys = {}
-    for key, rule in values.items():
-        if key.endswith("rule") and not key.startswith(tuple(f"tumour.{s}." for s in SIZES)):
-            keys.setdefault(rule, []).append(key.removesuffix("rule").strip("._"))
-    return table([{"rule": rule, "numbers": ", ".join(names)} for rule, names in keys.items()])

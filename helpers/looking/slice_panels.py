@@ -1,14 +1,51 @@
-"""Chosen slices as still figures: the scan in grey, the prediction filled, the reference a line."""
+"""Chosen slices as still figures: the scan in grey, the prediction filled, the reference a line.
 
+`opened` is everywhere a function of a case's name: (Volume, reference, prediction), both uint8.
+"""
+
+from pathlib import Path
+
+import cv2
 import numpy as np
 
 from helpers import runs
 from helpers.looking import overlays, plots
 from helpers.scans import labels, reading
-from helpers.scoring import probabilities, run_scores
+from helpers.scoring import mask_pairs, probabilities, run_scores
 
 PIXELS = 420  # along a side of a panel
-LEGEND = tuple(name for _, name in overlays.of_both(np.zeros((1, 1)), np.zeros((1, 1))))
+LEGEND = ("predicted liver", "predicted tumour", "reference liver", "reference tumour")
+DIFFERENCES = ("predicted tumour", "missed", "false", "reference liver")
+LOST_BY = {  # in short; `attribution.STAGES` has it at length
+    "gate": "the gate dropped it", "liver": "outside the predicted liver",
+    "tumour": "not seen", "clean-up": "removed by a rule", "outline": "poorly outlined",
+}
+AROUND_MM = 35  # a missed lesion's surroundings, on either side
+
+
+def opener(cases, chosen=None):
+    """The function that opens a case of a scoring, or None where its files lie elsewhere now.
+
+    cases   the table of cases; chosen: the rows of `run_scores.cases_of` that were scored, None for
+            masks of `helpers.score`.
+    """
+    if chosen is not None:
+        rows = chosen.set_index("case", drop=False)
+        return lambda case: read(rows.loc[case])
+    if "reference_file" not in cases or not all(Path(f).is_file() for f in cases.reference_file):
+        return None
+    files = cases.set_index("case")
+    return lambda case: mask_pairs.opened(files.loc[case])
+
+
+def read(row):
+    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing one is empty."""
+    volume, reference = reading.read_row(row)
+    try:
+        path = runs.Run(row["run"]).prediction(row["case"])
+        return volume, reference, run_scores.read_prediction(path, volume)
+    except ValueError:
+        return volume, reference, reference * 0
 
 
 def pick(slices, count=4, min_voxels=30):
@@ -28,42 +65,103 @@ def pick(slices, count=4, min_voxels=30):
     return tuple(part.groupby("case", sort=False).head(2).head(count) for part in (worst, best))
 
 
-def read(row):
-    """(Volume, reference, prediction) of a row of `run_scores.cases_of`; a missing one is empty."""
-    volume, reference = reading.read_row(row)
-    try:
-        return (
-            volume,
-            reference,
-            run_scores.read_prediction(runs.Run(row["run"]).prediction(row["case"]), volume),
-        )
-    except ValueError:
-        return volume, reference, reference * 0
+def typical_and_worst(slices):
+    """Two rows of slices.csv: that with the median Dice of those with tumour, or else with liver;
+    and that with most wrong voxels.
+    """
+    organ = "tumour" if slices.tumour_reference.any() else "liver"
+    shown = slices[slices[f"{organ}_reference"] > 0]
+    names = (f"{organ}_{side}" for side in ("reference", "prediction", "both"))
+    reference, prediction, both = (slices[name] for name in names)
+    order = shown.sort_values(f"{organ}_dice", kind="stable")
+    typical = order.iloc[[len(order) // 2]].assign(what="typical, by Dice")
+    wrong = reference + prediction - 2 * both
+    worst = slices.loc[[wrong.idxmax()]].assign(what="most wrong voxels")
+    return typical, worst, organ
 
 
-def slice_grid(row_of, chosen, title):
+def typical_and_worst_grid(opened, slices):
+    """The still figure of `typical_and_worst`."""
+    typical, worst, organ = typical_and_worst(slices)
+    panels, titles = [], []
+    for part in (typical, worst):
+        row = part.iloc[0]
+        panels.append(_cut(*opened(row.case), row.index_z))
+        dice = f"{organ} Dice {row[f'{organ}_dice']:.2f}"
+        titles.append(f"{row.what}: {row.case}\nslice {row.index_z}, {dice}")
+    return plots.contact_sheet(panels, titles, columns=2, width=6.8, legend=LEGEND)
+
+
+def slice_grid(opened, chosen, title):
     """A still figure of chosen slices, cut to the liver's surroundings.
 
-    row_of  function of a case's name that gives its row of `run_scores.cases_of`.
     chosen  DataFrame with case, index_z and the tumour columns of slices.csv.
     """
-    panels, titles, kept = [], [], {}
+    panels, titles, last = [], [], {}
     for row in chosen.itertuples():
-        if row.case not in kept:
-            kept = {row.case: read(row_of(row.case))}  # one case at a time in memory
-        volume, *masks = kept[row.case]
-        r, p = (mask[row.index_z] for mask in masks)
-        y, x = square((r | p) > 0, volume.spacing_mm[1:])
-        panels.append(panel(volume.hu[row.index_z][y, x], r[y, x], p[y, x], volume.spacing_mm[1:]))
+        if row.case not in last:
+            last = {row.case: opened(row.case)}  # one case at a time in memory
+        panels.append(_cut(*last[row.case], row.index_z))
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
     drawn = plots.contact_sheet(panels, titles, columns=4, width=12, legend=LEGEND)
     drawn.suptitle(title, x=0.01, ha="left")
     return drawn
 
 
-def most_uncertain(spreads):
-    """The case whose predicted liver has the largest mean spread, from the table of uncertainty."""
-    return probabilities.uncertainty_by_case(spreads).idxmax()
+def _cut(volume, reference, prediction, z):
+    """Slice z with both masks, cut to the liver's surroundings."""
+    edges_mm = volume.spacing_mm[1:]
+    y, x = square((reference[z] | prediction[z]) > 0, edges_mm)
+    return panel(volume.hu[z][y, x], reference[z][y, x], prediction[z][y, x], edges_mm)
+
+
+def missed_lesions(opened, missed):
+    """A still figure of rows of lesions.csv, a panel each, with what lies around."""
+    panels, titles, last = [], [], {}
+    for row in missed.sort_values("case", kind="stable").itertuples():
+        if row.case not in last:
+            last = {row.case: opened(row.case)}
+        volume, reference, prediction = last[row.case]
+        z, edges_mm = row.index_z, volume.spacing_mm[1:]
+        spans = [
+            slice(max(0, middle - round(AROUND_MM / mm)), middle + round(AROUND_MM / mm) + 1)
+            for middle, mm in zip((row.index_y, row.index_x), edges_mm, strict=True)
+        ]
+        cut = (volume.hu[z][*spans], reference[z][*spans], prediction[z][*spans])
+        panels.append(panel(*cut, edges_mm, overlays.of_differences))
+        by = f"\n{LOST_BY[lost_by]}" if (lost_by := getattr(row, "lost_by", "")) else ""
+        size = f"{row.diameter_mm:.0f} mm, {row.volume_ml:.1f} ml"
+        titles.append(f"{row.case}, slice {z}\n{size}{by}")
+    return plots.contact_sheet(panels, titles, columns=5, width=12, legend=DIFFERENCES)
+
+
+def case_pictures(opened, case):
+    """A case in three pictures: most tumour, most errors, and from the front."""
+    volume, reference, prediction = opened(case)
+    either = (reference | prediction) > 0
+    tumours = (mask for mask in (reference == 2, prediction == 2) if mask.any())
+    seen = next(tumours, either)
+    organ, least = ("liver", 1) if seen is either else ("tumour", 2)
+    most = int(seen.sum((1, 2)).argmax())
+    wrong = (reference >= least) != (prediction >= least)
+    worst = int(wrong.sum((1, 2)).argmax())
+    front = int(seen.sum((0, 2)).argmax())
+    planes = [(volume.hu[z], reference[z], prediction[z]) for z in (most, worst)]
+    planes.append(tuple(array[::-1, front] for array in (volume.hu, reference, prediction)))
+    titles = (
+        f"slice {most}, most {organ}",
+        f"slice {worst}, most wrong {organ}",
+        f"from the front, row {front}",
+    )
+    z_mm, y_mm, x_mm = volume.spacing_mm
+    edges_mm, looks = [(y_mm, x_mm), (y_mm, x_mm), (z_mm, x_mm)], [overlays.of_both] * 3
+    looks[1] = overlays.of_differences if least == 2 else overlays.of_both
+    panels = []
+    for plane, edges, look in zip(planes, edges_mm, looks):
+        cut = square((plane[1] | plane[2]) > 0, edges)
+        panels.append(panel(*(array[cut] for array in plane), edges, look))
+    names = dict.fromkeys([*LEGEND, *(DIFFERENCES if least == 2 else ())])
+    return plots.contact_sheet(panels, titles, columns=3, width=11, legend=names)
 
 
 def uncertain(row):
@@ -77,18 +175,15 @@ def uncertain(row):
     spread = np.where(prediction >= 1, tta_std, np.uint8(0))
     z = int(spread.sum((1, 2), dtype=np.int64).argmax())
     y, x = square((reference[z] | prediction[z]) > 0, volume.spacing_mm[1:])
-    hu, r, p, high = (array[z][y, x] for array in (volume.hu, reference, prediction, spread))
-    left = panel(hu, r, p, volume.spacing_mm[1:])
+    r, p, high = (array[z][y, x] for array in (reference, prediction, spread))
     drawn, axes = plots.figure(1, 2, 10, 4.8, width_ratios=[1, 1.12])
-    axes[0].imshow(left)
+    axes[0].imshow(_cut(volume, reference, prediction, z))
     aspect = volume.spacing_mm[1] / volume.spacing_mm[2]
     shown = axes[1].imshow(high / 255, cmap="magma", vmin=0, vmax=0.5, aspect=aspect)
     if (wrong := (r == 2) != (p == 2)).any():
         axes[1].contour(wrong, levels=[0.5], colors="white", linewidths=0.8)
-    for axis, title in zip(
-        axes,
-        ("reference and prediction", "spread over four views; white: wrong voxels"),
-    ):
+    titles = ("reference and prediction", "spread over four views; white: wrong voxels")
+    for axis, title in zip(axes, titles):
         axis.set_title(title)
         axis.set_axis_off()
     overlays.legend(drawn, LEGEND)
@@ -97,10 +192,19 @@ def uncertain(row):
     return drawn
 
 
-def panel(hu_plane, reference, prediction, edges_mm):
+def most_uncertain(spreads):
+    """The case whose predicted liver has the largest mean spread, from the table of uncertainty."""
+    return probabilities.uncertainty_by_case(spreads).idxmax()
+
+
+def panel(hu_plane, reference, prediction, edges_mm, look=overlays.of_both):
     """One slice with both masks enlarged, uint8 (y, x, 3); lines thick enough for a small one."""
-    both = overlays.of_both(reference, prediction)
-    return overlays.paint(*overlays.enlarged(hu_plane, both, edges_mm, PIXELS), line_px=3)
+    drawn = look(reference, prediction)
+    rgb = overlays.paint(*overlays.enlarged(hu_plane, drawn, edges_mm, PIXELS), line_px=3)
+    for letter, x in (("R", 6), ("L", rgb.shape[1] - 22)):  # the patient's
+        place = (x, rgb.shape[0] // 2)
+        cv2.putText(rgb, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (200,) * 3, 1, cv2.LINE_AA)
+    return rgb
 
 
 def square(mask, edges_mm):

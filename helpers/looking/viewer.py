@@ -1,104 +1,95 @@
-"""Slices with masks laid over them, and sliders that leaf through them."""
+"""One widget that leafs through scans with their masks; planes are painted in the browser, by
+viewer.js.
 
-import html
+A plane travels once, on demand, as its exact HU and labels; what changes no voxel (window, layers,
+zoom) never comes back here. One case at a time is in memory.
+"""
 
+import base64
+from pathlib import Path
+
+import anywidget
 import cv2
-import ipywidgets as widgets
+import numpy as np
+import traitlets
 
-from helpers.looking.overlays import SCHEME, SOFT_TISSUE, enlarged, paint, richest
+from helpers.looking import overlays, views
+from helpers.looking.overlays import SOFT_TISSUE
 
-
-def frame(hu_plane, overlays, window=SOFT_TISSUE, strength=1.0, edges_mm=(1.0, 1.0)):
-    """One picture of a slider as PNG bytes, with the patient's right and left marked."""
-    rgb = paint(*enlarged(hu_plane, overlays, edges_mm), window, strength)
-    for letter, x in (("R", 8), ("L", rgb.shape[1] - 20)):
-        cv2.putText(
-            rgb,
-            letter,
-            (x, rgb.shape[0] // 2),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.5,
-            (150, 150, 150),
-            1,
-            cv2.LINE_AA,
-        )
-    return cv2.imencode(".png", rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+PRESETS = {
+    "liver": (-40, 160), "soft tissue": SOFT_TISSUE, "lung": (-1350, 150), "bone": (-500, 1300)
+}
+RAMP = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_MAGMA)[0, :, ::-1]
 
 
-def slice_slider(hu, overlays_of, start=None, window=SOFT_TISSUE, spacing_mm=None):
-    """A widget that leafs through one scan.
+class Viewer(anywidget.AnyWidget):
+    """A widget that leafs through cases; where no kernel answers it, a still picture.
 
-    hu           (z, y, x).
-    overlays_of  function of z that gives the overlays of that slice, as `overlays.paint` takes.
-    start        first slice shown; None takes the richest one.
-    spacing_mm   (z, y, x), for the true shape of the pixels; None means square ones.
+    names   the cases, in the order in which they are offered.
+    read    function of a name that gives its View; a ValueError or OSError from it is shown in
+            place of the picture.
+    window  (low, high) in HU to begin with.
+    scores  name -> number from 0 to 1, to be shown beside the name: the lowest come first then.
     """
-    return case_slider([""], lambda _: (hu, overlays_of, spacing_mm), start, window)
 
+    _esm = Path(__file__).with_suffix(".js")
+    _css = Path(__file__).with_suffix(".css")
+    cases = traitlets.List().tag(sync=True)  # [name, its score as a text] each
+    presets = traitlets.Dict(PRESETS).tag(sync=True)
+    window = traitlets.Tuple(SOFT_TISSUE).tag(sync=True)
+    opened = traitlets.Dict().tag(sync=True)  # what the browser knows of the case before its planes
+    still = traitlets.Bytes().tag(sync=True)  # JPEG of the slice that a case opens with
 
-def case_slider(names, read, start=None, window=SOFT_TISSUE):
-    """A widget that leafs through several scans; one at a time is in memory.
+    def __init__(self, names, read, window=SOFT_TISSUE, scores=None):
+        scores = {name: score for name, score in dict(scores or {}).items() if score == score}
+        names = sorted(names, key=lambda name: scores.get(name, 2.0))
+        texts = [f"{scores[name]:.2f}" if name in scores else "" for name in names]
+        self._read, self._view, self._number = read, None, 0
+        super().__init__(cases=[[*pair] for pair in zip(names, texts)], window=tuple(window))
+        self.on_msg(self._answer)
+        self._open(names[0])
 
-    names  what the drop-down offers.
-    read   function of a name: (hu (z, y, x), overlays_of, spacing_mm), as in `slice_slider`.
-           A ValueError or OSError from it is shown in place of the picture.
-    """
-    slim = {"style": {"description_width": "58px"}, "layout": widgets.Layout(width="290px")}
-    low, high = window
-    case = widgets.Dropdown(options=list(names), description="case", **slim)
-    z = widgets.IntSlider(0, 0, 0, description="slice", **slim)
-    centre = widgets.IntSlider(
-        round((low + high) / 2), -1000, 1000, 5, description="centre", **slim
-    )
-    width = widgets.IntSlider(round(high - low), 10, 3000, 10, description="width", **slim)
-    strength = widgets.FloatSlider(1, min=0, max=2, step=0.1, description="overlay", **slim)
-    caption = widgets.HTML()
-    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-    scan = {}
-
-    def draw(_=None):
-        overlays, half = scan["overlays_of"](z.value), width.value / 2
-        view = (centre.value - half, centre.value + half)
-        picture.value = frame(scan["hu"][z.value], overlays, view, strength.value, scan["edges_mm"])
-        place = f"slice {z.value}, from 0 at the feet to {z.max}"
-        caption.value = "<br>".join(
-            (place, f"{view[0]:.0f} to {view[1]:.0f} HU", _legend(overlays))
-        )
-
-    def open_case(_=None):
-        controls.children = [case] if case.value else []
+    def _open(self, name):
+        self._view, self._number = None, self._number + 1  # never two cases in memory
         try:
-            hu, overlays_of, spacing_mm = read(case.value)
+            view = self._read(name)
         except (ValueError, OSError) as error:
-            picture.value, caption.value = b"", html.escape(str(error))
+            self.still, facts = b"", {"error": str(error)}
         else:
-            scan.update(
-                hu=hu,
-                overlays_of=overlays_of,
-                edges_mm=tuple(spacing_mm[1:]) if spacing_mm else (1.0, 1.0),
-            )
-            z.unobserve(draw, "value")  # one picture a case, not one for each step on the way
-            z.value, z.max = 0, len(hu) - 1
-            z.value = richest(len(hu), overlays_of) if start is None else min(start, z.max)
-            z.observe(draw, "value")
-            controls.children = [*controls.children, z, centre, width, strength]
-            draw()
-        controls.children = [*controls.children, caption]
+            pairs, lesions = views.pairs_by_slice(view), views.lesions_of(view)
+            start = views.richest(pairs)
+            self.still, facts = picture(view, start, self.window), facts_of(view)
+            facts |= {"pairs": pairs.sum(0).tolist(), "lesions": lesions, "start": start}
+            self._view = view
+        self.opened = {"number": self._number, "name": name, **facts}
 
-    controls = widgets.VBox(layout=widgets.Layout(width="300px"))
-    for slider in (centre, width, strength):
-        slider.observe(draw, "value")
-    case.observe(open_case, "value")
-    open_case()
-    return widgets.HBox(
-        [picture, controls], layout=widgets.Layout(flex_flow="row wrap", grid_gap="16px")
-    )
+    def _answer(self, _, message, __):
+        if message["want"] == "case":
+            self._open(message["name"])
+        elif message["number"] == self._number and self._view is not None:
+            for index in message["indices"]:
+                plane = {"number": self._number, "axis": message["axis"], "index": index}
+                self.send(plane, [views.packed(self._view, message["axis"], index)])
+
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["text/plain"] = f"{self.opened['name']}, one slice"
+        if self.still:
+            data["image/jpeg"] = base64.b64encode(self.still).decode()
+        return data, metadata
 
 
-def _legend(overlays):
-    marks = {"line": "&#9633;", "fill": "&#9632;"}  # a hollow square, a filled one
-    looks = {name: SCHEME[name] for _, name in overlays}
-    return "<br>".join(
-        f'<span style="color:{look.colour}">{marks[look.style]}</span> {name}'
-        for name, look in looks.items()
-    )
+def facts_of(view):
+    """What the browser has to know of a View, apart from its planes."""
+    return {"shape": view.hu.shape, "spacing": view.spacing_mm, "layers": views.layers_of(view),
+            "maps": list(view.maps), "ramp": RAMP.ravel().tolist() if view.maps else [],
+            "sides": list(view.masks), "labels": views.LABELS, "names": view.names,
+            "flat": view.flat, "turned": view.turned}
+
+
+def picture(view, z, window):
+    """A still JPEG of an axial slice with its overlays, in its true shape."""
+    edges_mm = view.spacing_mm[1:] if view.spacing_mm else (1.0, 1.0)
+    plane, drawn = overlays.enlarged(view.hu[z], view.overlays_of(z), edges_mm)
+    rgb = overlays.paint(plane, drawn, window)
+    return cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

@@ -168,6 +168,11 @@ class Unfit(ValueError):
         return type(self), (self.code, str(self))
 
 
+def counted(number, noun):
+    """ "1 lesion", "1,200 lesions": a whole number and what is counted."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def advised(error):
     """The message of an error; for Unfit with what to do, where it doesn't say so itself."""
     to_do = FINDINGS[error.code][2] if isinstance(error, Unfit) else ""

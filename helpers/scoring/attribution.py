@@ -81,6 +81,18 @@ def slices_kept(log):
     return kept
 
 
+def dropped(log):
+    """What the cascade's rules took away, by its log: rows of dropped.csv, the largest first."""
+    findings = [("tumour", row["ml"], row) for row in log.get("dropped", ())]
+    organs = [("liver", row["volume_ml"], row) for row in log.get("adjacent_organs", ())]
+    rows = [
+        {"organ": organ, "index_z": row.get("slice"), "volume_ml": ml,
+         "why": row.get("reason", "another organ beside the liver")}
+        for organ, ml, row in findings + organs
+    ]
+    return sorted(rows, key=lambda row: -row["volume_ml"])
+
+
 def attribute_misses(lesions, evidence):
     """Which stage lost each reference lesion: a key of STAGES, "" for a lesion that was found.
 

@@ -11,14 +11,15 @@ from helpers.scoring.lesions import CaseLesions
 from helpers.scoring.statistics import bootstrap_ci, patients, ratio
 
 TOLERANCES_MM = (2.0, 5.0)
-TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty")
+TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty", "dropped")
 COUNTED = {
     "probabilities": ("organ", "label", "level", "voxels"),
     "uncertainty": ("measure", "level", "wrong", "voxels"),
+    "dropped": ("organ", "index_z", "volume_ml", "why"),
 }
 TEXTS = (
     "failed", "lost_by", "place", "kind", "false_positive_type", "outcome", "split", "run", "group",
-    "note",
+    "note", "where", "why", "scan_file", "reference_file", "prediction_file",
 )
 FACES_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # an affine for arrays that came without one
 EMPTY_BOX = (slice(0, 1),) * 3  # one voxel, where there is nothing to measure
@@ -27,8 +28,8 @@ FALSE_SLICES_KINDS = ("any", "sizeable", "false")
 FALSE_SLICES_RULE = (
     "slices with liver and without tumour in the reference; any: a predicted tumour voxel on it; "
     f"sizeable: one of a predicted lesion of {FALSE_SLICES_MIN_ML:g} ml or more; false: one of a "
-    "predicted lesion that touches no reference lesion on any slice; those of a case without "
-    "usable prediction all count; no such slice: no value"
+    "predicted lesion that touches no reference lesion on any slice; cases with a usable "
+    "prediction only; no such slice: no value"
 )
 
 
@@ -41,6 +42,7 @@ class Scored:
     slices: list = field(default_factory=list)
     probabilities: list = field(default_factory=list)
     uncertainty: list = field(default_factory=list)
+    dropped: list = field(default_factory=list)
 
 
 def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None,
@@ -170,6 +172,11 @@ def _texts_filled(table):
     return table.assign(**{column: table[column].fillna("").astype(str) for column in texts})
 
 
+def predicted_only(cases):
+    """The cases that have a usable prediction."""
+    return cases[cases.failed.fillna("").astype(str) == ""]
+
+
 def worst_first(cases):
     """The cases by the lower of their two Dice: a tumour that never was hides no lost liver."""
     order = cases.assign(worse=cases[["liver_dice", "tumour_dice"]].min(axis=1))
@@ -178,17 +185,18 @@ def worst_first(cases):
 
 
 def false_slices_by_case(cases, lesions, slices):
-    """`cases` with columns tumour_free_slices, and false_slices_any, _sizeable and _false, counts.
+    """`cases` with columns tumour_free_slices, and false_slices_any, _sizeable and _false, counts;
+    a case without usable prediction has no slices to count.
 
     A lesion is joined by faces, so it shows on every slice from its first to its last.
     """
     free = slices[(slices.liver_reference > 0) & (slices.tumour_reference == 0)]
+    free = free[free.case.isin(predicted_only(cases).case)]
     predicted = lesions[lesions.side == "prediction"]
     kinds = {
         "any": predicted, "sizeable": predicted[predicted.volume_ml >= FALSE_SLICES_MIN_ML],
         "false": predicted[predicted.kind == "false"],
     }
-    failed = cases.case[cases.failed.fillna("").astype(str) != ""]
     number = free.groupby("case").size()
     out = cases.assign(tumour_free_slices=cases.case.map(number).fillna(0).astype(int))
     for name, kind in kinds.items():
@@ -196,7 +204,6 @@ def false_slices_by_case(cases, lesions, slices):
             case: _shown(of_case.index_z, kind[kind.case == case])
             for case, of_case in free.groupby("case")
         }
-        count |= {case: number.get(case, 0) for case in failed}
         out[f"false_slices_{name}"] = out.case.map(count).fillna(0).astype(int)
     return out
 

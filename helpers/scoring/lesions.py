@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 
-from helpers.scans import volume
+from helpers.scans import boxes, volume
 from helpers.scoring import false_positives, matching, metrics
 
 NEAR_CAPSULE_MM = 5.0
@@ -142,10 +142,23 @@ class CaseLesions:
             "volume_ml": volume_ml, "diameter_mm": diameter_mm,
             "size": [size_of(mm) for mm in diameter_mm],
             "index_z": z, "index_y": y, "index_x": x, "first_slice": first, "last_slice": last,
-            "depth_mm": depth_mm,
+            "where": _where(lesions.centres_zyx, self.labels), "depth_mm": depth_mm,
             "place": [_place(*pair) for pair in zip(depth_mm, diameter_mm, strict=True)],
             "contrast_hu": contrast_hu, **verdicts, **measured,
         }
+
+
+def _where(centres_zyx, labels):
+    """ "right, front, lower" for each centre: in which halves of the liver's box it lies, that of
+    the first labels with a liver.
+    """
+    livers = (boxes.box_of(side >= 1) for side in labels)
+    box = next((box for box in livers if box), None)
+    if box is None:
+        return [""] * len(centres_zyx)
+    beyond = centres_zyx > [(side.start + side.stop - 1) / 2 for side in box]
+    names = (("lower", "upper"), ("front", "back"), ("right", "left"))
+    return [", ".join(names[axis][int(b[axis])] for axis in (2, 1, 0)) for b in beyond]
 
 
 def _place(depth_mm, diameter_mm):

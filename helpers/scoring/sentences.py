@@ -4,9 +4,11 @@ import html
 
 import numpy as np
 
-from helpers.scoring import attribution
+from helpers.scans.findings import counted
+from helpers.scoring import attribution, case_scores
 from helpers.scoring.lesions import SIZES
 
+SIDES = {"reference": "Of the reference's lesions", "prediction": "of the predicted ones"}
 SIZE_NAMES = dict(zip(SIZES, ("under 10 mm", "10 to 20 mm", "over 20 mm"), strict=True))
 
 
@@ -16,7 +18,9 @@ def number(value, digits=3):
         return "–"
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
-    return f"{value:,.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def between(values, key, digits=3):
@@ -33,7 +37,8 @@ def scored_cases(values):
     )
     unusable = len(values.get("cases.not_scored", ()))
     more = f", {unusable} not scored because their reference can't be used" if unusable else ""
-    return f"{n} cases, {with_tumour} with tumour, {failed} failed{more}{stand_in(values)}"
+    count = counted(n, "case")
+    return f"{count}, {with_tumour} with tumour, {failed} failed{more}{stand_in(values)}"
 
 
 def stand_in(values):
@@ -48,26 +53,38 @@ def in_plain_words(values, cases):
 
     values  the summary; cases: the table of cases.
     """
-    sentences = [_liver(values), _tumour(values), _lesions(values, cases), _false_alarms(values)]
-    sentences += [_where_to_improve(values), _failed(values), _how_sure(values)]
+    sentences = [_liver(values), _tumour(values), _volumes(values), _lesions(values, cases)]
+    sentences += [_false_alarms(values), _where_to_improve(values), _failed(values)]
+    sentences += [_how_sure(values)]
     return [sentence for sentence in sentences if sentence]
 
 
 def _liver(v):
     return (
         "<b>Liver.</b> The outline agrees with the reference with a Dice of "
-        f"{between(v, 'liver.dice_per_case', 2)} on average; in half of the cases it is above "
+        f"{between(v, 'liver.dice_per_case', 2)} on average; the median is "
         f"{number(v['liver.dice_per_case.median'], 2)}. Its surface lies "
         f"{number(v['liver.assd_mm.median'], 1)} mm off, in the median of cases."
     )
 
 
 def _tumour(v):
+    human = "" if v["cases.synthetic"] else (
+        " A second human reader reaches about 0.72 on lesions that both found."
+    )
     return (
-        f"<b>Tumour.</b> Dice per case is {between(v, 'tumour.dice_per_case', 2)} over all "
-        f"{v['cases.count']} cases, and {between(v, 'tumour.dice_per_case_with_tumour', 2)} over "
-        f"the {v['cases.with_tumour']} that have tumour. A second human reader reaches about 0.72 "
-        "on lesions that both found."
+        f"<b>Tumour.</b> Dice per case is {between(v, 'tumour.dice_per_case', 2)} over "
+        f"{counted(v['cases.count'], 'case')}, and "
+        f"{between(v, 'tumour.dice_per_case_with_tumour', 2)} over the "
+        f"{v['cases.with_tumour']} with tumour.{human}"
+    )
+
+
+def _volumes(v):
+    liver, tumour = (between(v, f"{organ}.volume_error_ml", 1) for organ in ("liver", "tumour"))
+    return (
+        f"<b>Volume.</b> The liver's is off by {liver} ml on average, the tumour's by {tumour} ml, "
+        "whichever way."
     )
 
 
@@ -80,22 +97,30 @@ def _lesions(v, cases):
         for size, count in counts.items()
         if count
     )
+    judged = case_scores.predicted_only(cases)
+    touched, found = (int(judged[f"lesions_found_{how}"].sum()) for how in ("any", "iou50"))
     return (
-        f"<b>Lesions.</b> Of {v['tumour.lesions']} lesions, {int(cases.lesions_found_any.sum())} "
-        f"were touched by a finding, and {int(cases.lesions_found_iou50.sum())} outlined well "
+        f"<b>Lesions.</b> Of {counted(v['tumour.lesions'], 'lesion')}, {touched} "
+        f"{'was' if touched == 1 else 'were'} touched by a finding, and {found} outlined well "
         f"enough to count as found (IoU over 0.5). Touched, by size: {sizes}."
     )
 
 
+def _are(count):
+    return "is" if count == 1 else "are"
+
+
 def _false_alarms(v):
-    free = "No case without tumour is among them, so nothing is known about healthy livers."
+    usable = " with a usable prediction" if v["cases.failed"] else ""
+    free = f"No case without tumour is among them{usable}: nothing is known about healthy livers."
     if v["tumour_free.cases"]:
         n, clean = v["tumour_free.cases"], v["tumour_free.clean"]
         free = f"Cases without tumour: {n}, of which {clean} stayed clean."
     if v["tumour_free_slices"]:
         share = 100 * v["false_slices.any"]
         free += (
-            f" Of {v['tumour_free_slices']:,} liver slices without tumour, {share:.1f} % show some."
+            f" Of {counted(v['tumour_free_slices'], 'liver slice')} without tumour, {share:.1f} % "
+            "show some."
         )
     return (
         f"<b>False alarms.</b> {between(v, 'tumour.false_lesions_per_case', 2)} false lesions a "
@@ -118,9 +143,12 @@ def _failed(v):
     if not v["cases.failed"]:
         return ""
     names = ", ".join(map(html.escape, v["cases.failed_names"]))
+    n = v["cases.failed"]
+    lesions, slices = (counted(v[f"not_predicted.{k}s"], k) for k in ("lesion", "slice"))
     return (
-        f"<b>Failed.</b> {v['cases.failed']} of {v['cases.count']} cases have no usable "
-        f"prediction and count as Dice 0: {names}."
+        f"<b>Failed.</b> {n} of {counted(v['cases.count'], 'case')} {'has' if n == 1 else 'have'} "
+        f"no usable prediction and {'counts' if n == 1 else 'count'} as Dice 0: {names}. The "
+        f"{lesions} and {slices} there are in no rate of lesions or slices."
     )
 
 
@@ -128,7 +156,8 @@ def _how_sure(v):
     if v["cases.count"] >= 20:
         return ""
     return (
-        f"<b>How sure.</b> {v['cases.count']} cases of {v['cases.patients']} patients are few: "
+        f"<b>How sure.</b> {counted(v['cases.count'], 'case')} of "
+        f"{counted(v['cases.patients'], 'patient')} {_are(v['cases.count'])} few: "
         "the 95 % intervals in brackets are rather too narrow for so small a sample."
     )
 
@@ -138,8 +167,8 @@ def tumour_free(values):
     if not values["tumour_free.cases"]:
         return "No case is without tumour."
     return (
-        f"{values['tumour_free.clean']} of {values['tumour_free.cases']} cases without tumour "
-        "stayed free of predicted tumour."
+        f"{values['tumour_free.clean']} of {counted(values['tumour_free.cases'], 'case')} without "
+        "tumour stayed free of predicted tumour."
     )
 
 
@@ -149,9 +178,9 @@ def false_slices(values):
         return "No slice shows liver without tumour."
     touched, false = (between(values, f"false_slices.{kind}") for kind in ("any", "false"))
     return (
-        f"Of {values['tumour_free_slices']:,} slices that show liver and no tumour, a share of "
-        f"{touched} shows predicted tumour; {false} shows a lesion that is false altogether, "
-        "not only too long."
+        f"Of {counted(values['tumour_free_slices'], 'slice')} with liver and without tumour, a "
+        f"share of {touched} shows predicted tumour; {false} shows a lesion that is false "
+        "altogether, not only too long."
     )
 
 
@@ -160,10 +189,10 @@ def lesion_outcomes(lesions):
     if not len(lesions):
         return "There is no lesion, neither in a reference nor predicted."
     counts = lesions.groupby("side").kind.value_counts().unstack(0)
-    sides = [
-        f"{side}: " + ", ".join(f"{int(n)} {kind}" for kind, n in counts[side].dropna().items())
-        for side in counts
-    ]
+    sides = []
+    for side in (side for side in SIDES if side in counts):
+        kinds = (f"{int(n)} {kind}" for kind, n in counts[side].dropna().items())
+        sides.append(f"{SIDES[side]}: {', '.join(kinds)}")
     return "; ".join(sides) + "."
 
 
@@ -171,10 +200,9 @@ def lost_by_gate(values):
     """What the real gate lost; a perfect one can't bring it back."""
     if "oracle.gate.lost_slices" not in values:
         return "Left out: there is no log of the cascade."
-    slices, ml = (
-        number(values[f"oracle.gate.{name}"], 1) for name in ("lost_slices", "lost_tumour_ml")
-    )
-    return f"The gate dropped {slices} slices that show liver, with {ml} ml of tumour."
+    slices = counted(values["oracle.gate.lost_slices"], "slice")
+    ml = number(values["oracle.gate.lost_tumour_ml"], 1)
+    return f"The gate dropped {slices} with liver on, and {ml} ml of tumour with them."
 
 
 def calibration(values):

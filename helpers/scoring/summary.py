@@ -5,10 +5,9 @@ that could have been.
 """
 
 import numpy as np
-import pandas as pd
 
 from helpers import files
-from helpers.scoring import attribution, case_scores, false_positives, lesions, probabilities
+from helpers.scoring import attribution, case_scores, detection, false_positives, probabilities
 from helpers.scoring.probabilities import curve
 from helpers.scoring.statistics import (
     bootstrap_ci,
@@ -33,28 +32,23 @@ RULES = {
     "rvd": "(P − R) / R; nothing predicted −1; empty reference: left out",
     "rvd_lits_official": "(R − P) / P as in the organisers' script; empty prediction: no value for "
     "the mean",
-    "recall": "found of all reference lesions; none in the reference: no value",
-    "precision": "true of all predicted lesions; none predicted 0, or no value where there was "
-    "none to find",
-    "f1": "2·precision·recall / (precision + recall); 0 where both are 0; no lesion on either "
-    "side: no value",
-    "false": "predicted lesions that touch no reference lesion; no usable prediction: as many as "
-    "in the worst case",
     "burden": "tumour / liver; no predicted liver: the largest error possible; no reference liver: "
     "left out",
-    "slices": "all slices of all cases; those of a case without usable prediction count as wrong",
     "auc": "cases with probability maps, voxels of all cases together",
 }
 
 
-def summarise(cases, lesion_table, slice_table, levels, spreads):
+def summarise(tables):
     """All numbers of a scoring under flat keys such as `tumour.dice_per_case.mean`; None for none.
 
-    All are DataFrames as `case_scores.tables` gives them, rows in any order. Every key `a.b.mean`
-    has beside it `a.b.low` and `a.b.high` (95 % bootstrap over patients), `.median`, `.cases`,
-    `.left_out` and `.rule`.
+    tables  DataFrames by name, as `case_scores.tables` gives them, rows in any order.
+
+    Every key `a.b.mean` has beside it `a.b.low` and `a.b.high` (95 % bootstrap over patients),
+    `.median`, `.cases`, `.left_out` and `.rule`.
     """
-    cases = cases.sort_values("case", kind="stable")
+    cases = tables["cases"].sort_values("case", kind="stable")
+    predicted = case_scores.predicted_only(cases)
+    lesion_table, slice_table = (_split(tables[name], predicted) for name in ("lesions", "slices"))
     failed = cases.failed.fillna("").astype(str) != ""
     with_tumour = cases.tumour_reference_voxels > 0
     out = {
@@ -62,6 +56,10 @@ def summarise(cases, lesion_table, slice_table, levels, spreads):
         "cases.tumour_free": int((~with_tumour).sum()), "cases.failed": int(failed.sum()),
         "cases.failed_names": cases.case[failed].astype(str).tolist(),
         "cases.stand_in_mm": cases.case[cases.get("stand_in_mm", failed & False)].tolist(),
+        "cases.synthetic": int(cases.get("synthetic", failed & False).sum()),
+        "not_predicted.lesions": len(lesion_table[1]),
+        "not_predicted.slices": len(slice_table[1]),
+        "not_predicted.rule": detection.RULES["not_predicted"],
     }
     for organ in ("liver", "tumour"):
         out |= _organ(cases, organ, failed)
@@ -74,18 +72,25 @@ def summarise(cases, lesion_table, slice_table, levels, spreads):
     rule = RULES["overlap"] + "; mean of liver and tumour"
     out |= mean_with_ci("macro.dice_per_case", cases.macro_dice, rule, whose)
     out["macro.dice_global"] = (out["liver.dice_global"] + out["tumour.dice_global"]) / 2
-    out |= _tumour_free(cases[~with_tumour], failed[~with_tumour])
-    out |= _lesions(cases, lesion_table) | _false(cases, failed) | _burden(cases)
-    out |= _lits_official(cases) | _attribution(lesion_table)
-    out |= false_positives.summarise(cases, lesion_table) | attribution.oracle_summary(cases)
-    out |= case_scores.false_slices_summary(cases)
-    if len(slice_table):
-        out |= _slices(slice_table, set(cases.case[failed]))
-    if len(levels):
+    out |= _tumour_free(predicted[predicted.tumour_reference_voxels == 0])
+    out |= detection.of_lesions(predicted, lesion_table[0]) | detection.false_lesions(predicted)
+    out |= _burden(cases)
+    out |= _lits_official(cases) | _attribution(lesion_table[0])
+    out |= false_positives.summarise(cases, lesion_table[0]) | attribution.oracle_summary(cases)
+    out |= case_scores.false_slices_summary(predicted)
+    if len(slice_table[0]):
+        out |= detection.of_slices(slice_table[0])
+    if len(levels := tables["probabilities"]):
         out |= _levels(levels) | probabilities.calibration_summary(cases, levels)
-    if len(spreads):
+    if len(spreads := tables["uncertainty"]):
         out |= probabilities.uncertainty_summary(cases, spreads)
     return {key: plain(value) for key, value in out.items()}
+
+
+def _split(table, predicted):
+    """(rows of cases with a usable prediction, those of a reference without one)."""
+    judged = table.case.isin(predicted.case)
+    return table[judged], table[~judged]
 
 
 def _organ(cases, organ, failed):
@@ -116,77 +121,19 @@ def _organ(cases, organ, failed):
     if ((r > 0) & (p == 0)).any():
         numbers = ("mean", "low", "high", "median")
         out |= {f"{organ}.rvd_lits_official.{name}": np.nan for name in numbers}
-    error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()
-    rule = "absolute; an empty mask has 0 ml"
-    return out | mean_with_ci(f"{organ}.volume_error_ml", error, rule, whose)
+    error = (cases[f"{organ}_prediction_ml"] - cases[f"{organ}_reference_ml"]).abs()[~failed]
+    rule = "absolute; an empty mask has 0 ml; cases with a usable prediction"
+    return out | mean_with_ci(f"{organ}.volume_error_ml", error, rule, whose[~failed])
 
 
-def _tumour_free(free, failed):
+def _tumour_free(free):
     """Cases without tumour: any predicted voxel there is an error that Dice can only call 0."""
-    clean = (free.tumour_prediction_voxels == 0) & ~failed
-    rule = "cases without tumour in the reference; no usable prediction counts as not clean"
-    worst_ml = free.tumour_prediction_ml.max() if len(free) else 0
-    false_ml = np.where(failed, worst_ml, free.tumour_prediction_ml)
-    out = {"tumour_free.cases": len(free), "tumour_free.clean": int(clean.sum())}
+    rule = "cases without tumour in the reference and with a usable prediction"
+    clean = int((free.tumour_prediction_voxels == 0).sum())
+    out = {"tumour_free.cases": len(free), "tumour_free.clean": clean}
     out["tumour_free.clean.rule"] = rule
-    rule += ", in ml as many as the worst case"
-    return out | mean_with_ci("tumour_free.false_ml", false_ml, rule, patients(free))
-
-
-def _lesions(cases, table):
-    """Recall, precision and F1 of lesions, overall and by size; intervals resample patients."""
-    out, whose = {}, patients(cases)
-    for how in ("iou50", "any"):
-        for size in ("", *lesions.SIZES):
-            of_size = table[table["size"] == size] if size else table
-            sides = (of_size[of_size.side == side] for side in lesions.SIDES)
-            # hit, references, true, predictions, a row per case
-            sums = np.concatenate([_per_case(cases, side, f"found_{how}") for side in sides], 1)
-            key = f"tumour.{size}." if size else "tumour."
-            for name, rate in RATES.items():
-                ends = bootstrap_ci(sums, lambda total, cases, rate=rate: rate(*total.T), whose)
-                rate_key = f"{key}lesion_{name}_{how}"
-                out |= {rate_key: rate(*sums.sum(0)), f"{rate_key}.low": ends[0]}
-                out |= {f"{rate_key}.high": ends[1], f"{rate_key}.rule": RULES[name]}
-            numbers = sums.sum(0).astype(int).tolist()
-            out |= {f"{key}lesions": numbers[1], f"{key}predicted_lesions": numbers[3]}
-    return out
-
-
-def _per_case(cases, table, column):
-    """(hits, lesions) of every case, (n, 2)."""
-    counts = table.groupby("case")[column].agg(["sum", "count"])
-    return counts.reindex(cases.case).fillna(0).to_numpy(float)
-
-
-def _recall(hit, references, true, predictions):
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(references > 0, hit / references, np.nan)[()]
-
-
-def _precision(hit, references, true, predictions):
-    none = np.where(references > 0, 0.0, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(predictions > 0, true / predictions, none)[()]
-
-
-def _f1(*counts):
-    recall, precision = (np.nan_to_num(rate(*counts)) for rate in (_recall, _precision))
-    none = np.where(counts[1] + counts[3] > 0, 0.0, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * recall * precision / (recall + precision)
-    return np.where(recall + precision > 0, f1, none)[()]
-
-
-RATES = {"recall": _recall, "precision": _precision, "f1": _f1}
-
-
-def _false(cases, failed):
-    out = {}
-    for column in ("false_lesions", "false_ml"):
-        values = np.where(failed, cases[column].max(), cases[column])
-        out |= mean_with_ci(f"tumour.{column}_per_case", values, RULES["false"], patients(cases))
-    return out
+    return out | mean_with_ci("tumour_free.false_ml", free.tumour_prediction_ml, rule,
+                              patients(free))
 
 
 def _burden(cases):
@@ -236,29 +183,6 @@ def _attribution(table):
     return out
 
 
-def _slices(table, failed):
-    """Slices as a detector sees them: sensitivity, specificity, detection rate, ROC area."""
-    out, wrong = {}, table.case.isin(failed)
-    for organ in ("liver", "tumour"):
-        names = ("reference", "prediction", "both")
-        truth, predicted, both = (table[f"{organ}_{name}"] > 0 for name in names)
-        predicted = predicted.where(~wrong, ~truth)
-        dice = table[f"{organ}_dice"].where(~wrong, 0.0)
-        out[f"{organ}.slice_sensitivity"] = predicted[truth].mean()
-        out[f"{organ}.slice_specificity"] = (~predicted[~truth]).mean()
-        out[f"{organ}.slice_detection_rate"] = both[truth].mean()
-        out[f"{organ}.slice_dice.mean"] = dice[truth | predicted].mean()
-        out[f"{organ}.slice_rule"] = (
-            f"{RULES['slices']}; detected where prediction and reference meet; "
-            "Dice where either has any"
-        )
-        scores = table.get(f"{organ}_score", pd.Series(dtype=float)).dropna()
-        if len(scores):
-            area = probabilities.roc_of_scores(truth[scores.index], scores)[2]
-            out[f"{organ}.slice_auc"] = area
-    return out
-
-
 def _levels(table):
     out = {f"{organ}.voxel_auc": curve(table, organ)[2] for organ in table.organ.unique()}
     if "tumour" in set(table.organ):
@@ -273,7 +197,7 @@ def write(folder, tables, more=()):
     more     further keys of the summary, such as `cases.not_scored`.
     returns  the summary.
     """
-    values = summarise(*(tables[name] for name in case_scores.TABLES)) | dict(more)
+    values = summarise(tables) | dict(more)
     for path in table_files(folder).values():
         path.unlink()
     kept = [name for name in tables if len(tables[name]) or name not in case_scores.COUNTED]

@@ -153,3 +153,14 @@ def test_absurd_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cases=0"):
         phantom.make(tmp_path / "none", cases=0)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_phantom_says_that_it_is_one_wherever_it_is_copied_to(tmp_path):
+    path = phantom.make(tmp_path / "drawn", cases=1, size=48, workers=1)[0]
+    copy = tmp_path / "elsewhere.nii.gz"
+    copy.write_bytes(path.read_bytes())
+    other = tmp_path / "patient.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), other)
+    assert [phantom.is_synthetic(file) for file in (path, copy, other)] == [True, True, False]
+    other.write_bytes(b"no NIfTI file")
+    assert not phantom.is_synthetic(other)

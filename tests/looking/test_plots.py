@@ -1,8 +1,43 @@
-"""Axes in logarithms: numbers as people write them, and enough of them."""
+"""Still figures and curves."""
 
+import cv2
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from helpers.looking import plots
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    matplotlib.use("agg")
+    plt.close("all")  # what tests before it left open
+
+
+def test_still_figures_are_written_whole_and_closed(tmp_path):
+    panel = np.zeros((20, 30, 3), np.uint8)
+    sheet = plots.contact_sheet([panel] * 5, ["a", "b"], columns=3, spacing_mm=(5.0, 2.0, 1.0))
+    assert plots.save_figure(sheet, tmp_path / "new" / "sheet.png") is sheet and not plt.get_fignums()
+    assert cv2.imread(str(tmp_path / "new" / "sheet.png")) is not None
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["sheet.png"]
+    assert sheet.axes[0].get_aspect() == 2.0 and sheet.axes[0].get_title(loc="left") == "a"
+    with pytest.raises(ValueError, match="no panels"):
+        plots.contact_sheet([])
+
+
+def test_curves_take_rows_with_gaps_and_an_empty_history():
+    history = [{"step": 10 * k, "loss": 1 / (k + 1), **({"dice": 0.1 * k} if k % 3 == 0 else {})} for k in range(10)]
+    drawn = plots.save_figure(plots.curves(history, ["loss", ("dice", "ema")]))
+    (loss,), (dice,) = (axis.lines for axis in drawn.axes)
+    assert loss.get_xdata().tolist() == list(range(0, 100, 10)) and dice.get_ydata() == pytest.approx([0, 0.3, 0.6, 0.9])
+    assert drawn.axes[0].get_title(loc="left") == "loss 1 → 0.1"
+    assert plots.save_figure(plots.curves([], ["loss"])).axes[0].get_title(loc="left") == "loss: nothing yet"
+
+
+def test_live_curves_do_nothing_outside_a_notebook(capsys):
+    plots.LiveCurves(["loss"])([{"step": 0, "loss": 1.0}])
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("low, high, shown", [

@@ -35,12 +35,13 @@ def test_too_long_speck_and_false_are_told_apart():
     assert row.false_slices_sizeable == 3 and row.false_slices_false == 2  # without 8; only 2 and 8
 
 
-def test_shares_pool_slices_and_failed_cases_count_in_full():
+def test_shares_pool_slices_and_a_failed_case_has_none_to_count():
     cases = tables_of((labels(), labels((1, 2, 2, 8))), (labels(), None), (labels(), labels()))
-    assert cases.false_slices_any.tolist() == [2, 8, 0]
+    assert cases.false_slices_any.tolist() == [2, 0, 0]
+    assert cases.tumour_free_slices.tolist() == [8, 0, 8]
     values = case_scores.false_slices_summary(cases)
-    assert values["tumour_free_slices"] == 24 and values["false_slices.any"] == pytest.approx(10 / 24)
-    assert values["false_slices.any.low"] < 10 / 24 < values["false_slices.any.high"]
+    assert values["tumour_free_slices"] == 16 and values["false_slices.any"] == pytest.approx(2 / 16)
+    assert values["false_slices.any.low"] < 2 / 16 < values["false_slices.any.high"]
 
 
 def test_without_such_slices_there_is_no_share():

@@ -16,7 +16,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def values(tables):
-    return summary.summarise(*tables.values())
+    return summary.summarise(tables)
 
 
 def test_numbers_as_people_write_them():
@@ -51,12 +51,15 @@ def test_half_a_page_of_plain_words(values, tables):
         f"{values['tumour.dice_per_case.mean']:.2f} ({values['tumour.dice_per_case.low']:.2f} to"
         in text
     )
-    assert "Of 4 lesions, 2 were touched by a finding, and 1 outlined well enough" in text
+    assert "Of 3 lesions, 2 were touched by a finding, and 1 outlined well enough" in text
     assert "Cases without tumour: 2, of which 1 stayed clean" in text
     assert (
-        "1 of 6 cases have no usable prediction and count as Dice 0: &lt;b&gt;failed&lt;/b&gt;"
-        in text
+        "1 of 6 cases has no usable prediction and counts as Dice 0: &lt;b&gt;failed&lt;/b&gt;. "
+        "The 1 lesion and 8 slices there are in no rate of lesions or slices." in text
     )
+    assert "human reader" in text
+    synthetic = sentences.in_plain_words(values | {"cases.synthetic": 6}, tables["cases"])
+    assert "human reader" not in " ".join(synthetic)
     assert "6 cases of 6 patients are few" in text and "rather too narrow" in text
     assert not any(
         "Where to improve" in sentence for sentence in words
@@ -90,14 +93,15 @@ def test_sections_say_what_they_lack(values, tables):
         sentences.tumour_free(values)
         == "1 of 2 cases without tumour stayed free of predicted tumour."
     )
-    false = sentences.false_slices(values)  # 2 of the case "false", 4 of the failed one
-    assert false.startswith("Of 28 slices that show liver and no tumour, a share of 0.214")
-    assert sentences.lesion_outcomes(tables["lesions"]).endswith(
-        "reference: 1 found, 2 missed, 1 poor."
+    false = sentences.false_slices(values)  # 2 of the case "false", none of the failed one
+    assert false.startswith("Of 24 slices with liver and without tumour, a share of 0.083")
+    assert sentences.lesion_outcomes(tables["lesions"]) == (
+        "Of the reference's lesions: 1 found, 2 missed, 1 poor; "
+        "of the predicted ones: 1 false, 1 poor, 1 true."
     )
     for sentence in (sentences.lost_by_gate, sentences.calibration, sentences.uncertainty):
         assert sentence(values).startswith("Left out")
-    only = summary.summarise(*scored_masks.one_case().values())
+    only = summary.summarise(scored_masks.one_case())
     assert "Lesions." not in " ".join(
         sentences.in_plain_words(only, scored_masks.one_case()["cases"])
     )

@@ -1,0 +1,99 @@
+"""What a scoring was made from, in plain words, and the command that makes it again."""
+
+import shlex
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import __version__, files, origins
+from helpers.runs import Run, relative
+from helpers.scans.findings import counted
+
+SHOWN = 20  # names in one line
+
+
+def of_run(rows, cases, command):
+    """A dict of plain words for a scoring of rows of `run_scores.cases_of`; cases: its table."""
+    folders = {str(Path(image).parent) for image in rows.image}
+    spacing = [
+        _range(rows[f"spacing_{axis}_mm"]) for axis in ("z", "y") if f"spacing_{axis}_mm" in rows
+    ]
+    words = {"data": f"{', '.join(sorted(folders))}: {_cases(cases)}"}
+    if len(spacing) == 2:
+        words["spacing"] = f"slices {spacing[0]} mm apart, pixels of {spacing[1]} mm"
+    for name in rows.run.unique():
+        words |= _weights(Run(name), rows.case[rows.run == name])
+    return words | _made_here(command)
+
+
+def of_masks(cases, options):
+    """A dict of plain words for a scoring by `helpers.score`; options: its command line."""
+    words = {"references": str(options.references), "predictions": str(options.predictions)}
+    if options.scans:
+        words["scans"] = str(options.scans)
+    words |= {"data": _cases(cases), "weights": "not known: masks from a folder"}
+    command = ["python", "-m", "helpers.score", options.references, options.predictions]
+    command += ["--scans", options.scans] * bool(options.scans) + ["-o", options.output]
+    command += ["--report"] * options.report
+    if list(options.tolerance) != [2.0, 5.0]:
+        command += ["--tolerance", *(f"{mm:g}" for mm in options.tolerance)]
+    return words | _made_here(shlex.join(map(str, command)))
+
+
+def _cases(cases):
+    synthetic = int(cases.get("synthetic", pd.Series(False, cases.index)).sum())
+    kinds = {len(cases): ", synthetic", 0: ""}.get(synthetic, f", {synthetic} of them synthetic")
+    return counted(len(cases), "scan") + kinds
+
+
+def _range(values):
+    low, high = float(values.min()), float(values.max())
+    return f"{low:.2g}" if f"{low:.2g}" == f"{high:.2g}" else f"{low:.2g} to {high:.2g}"
+
+
+def _weights(run, cases):
+    """Which weights predicted the cases of a run, and the patients that they learnt from."""
+    from helpers.cascade import weights  # torch, which helpers.score can do without
+
+    logs = [files.recorded(run.log(case)) for case in cases]
+    hashes = {h for log in logs for h in log.get("origin", {}).get("weights", ())}
+    name = f"weights of {run.name}"
+    if not hashes:
+        return {name: "not known: notebook 05 left no log"}
+    try:
+        paths = weights.paths_of(run.checkpoints, unfinished=True)
+    except FileNotFoundError:
+        paths = {}
+    used = {stage: path for stage, path in paths.items() if files.short_hash(path) in hashes}
+    if len(used) < len(hashes):
+        return {name: f"no longer in {relative(run.checkpoints)}: {', '.join(sorted(hashes))}"}
+    stages = ", ".join(f"{stage} {files.short_hash(path)[:8]}" for stage, path in used.items())
+    words = {name: f"{relative(run.checkpoints)}: {stages}"}
+    cards = {stage: weights.load_weights(path)[1] for stage, path in used.items()}
+    learnt = {stage: card.get("data", {}).get("training", []) for stage, card in cards.items()}
+    for scans in dict.fromkeys(map(tuple, learnt.values())):
+        stages = ", ".join(stage for stage in learnt if tuple(learnt[stage]) == scans)
+        words[f"{stages} learnt from"] = _patients(run, scans)
+    return words
+
+
+def _patients(run, scans):
+    """ "8 patients: volume-0, …" by the run's split, or scans where it doesn't know them all."""
+    split, noun, names = run.lists / "split.csv", "scan", list(scans)
+    if split.is_file():
+        groups = pd.read_csv(split, dtype=str, keep_default_na=False).set_index("case").group
+        if set(scans) <= set(groups.index):
+            noun, names = "patient", list(dict.fromkeys(groups[list(scans)]))
+    more = f" … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{counted(len(names), noun)}: {', '.join(names[:SHOWN])}{more}"
+
+
+def _made_here(command):
+    commit = origins.commit()
+    return {
+        "made on": time.strftime("%Y-%m-%d %H:%M"),
+        "by": f"helpers {__version__}" + (f", commit {commit}" if commit else ""),
+        "machine": origins.processor(),
+        "again": command,
+    }
