@@ -12,7 +12,6 @@ from helpers.looking.overlays import SCHEME
 from helpers.scans.boxes import box_of
 from helpers.scans.labels import read_mask
 from helpers.scans.names import is_picture
-from helpers.scans.reading import read_row
 
 LABELS = ("background", "liver", "tumour", "liver, tumour unknown")
 # which pairs of a reference and a predicted label (r, p) a layer shows; SCHEME says how
@@ -86,22 +85,21 @@ def of_volume(volume, reference=None, prediction=None, **more):
     return View(volume.hu, spacing_mm, reference, prediction, flat=flat, **more)
 
 
-def of_run(run, row):
-    """The View of a case as 05 left it: masks, region, and the maps that it wrote.
+def of_run(run, case, opened, with_maps=True):
+    """The View of a case as 05 left it, with its region and, `with_maps`, the maps that it wrote.
 
-    run  runs.Run; row of cases.csv. Raises ValueError for a file that can't be read; what isn't
-         there is left out.
+    run     runs.Run.
+    opened  (Volume, reference or None, prediction), as `Cohort.opened` gives them.
+    Raises ValueError for a map that can't be read.
     """
-    case = row["case"]
-    volume, reference = read_row(row)
+    volume, log = opened[0], run.log(case)
     files = {"tumour probability": run.probability(case, "tumour"),
              "liver probability": run.probability(case, "liver"),
              "flip deviation": run.tta_std(case)}  # fmt: skip
-    maps = {name: read_mask(file, volume) for name, file in files.items() if file.is_file()}
-    file = run.prediction(case)
-    prediction = read_mask(file, volume) if file.is_file() else None
-    log = read_json(run.log(case)) if run.log(case).is_file() else {}
-    return of_volume(volume, reference, prediction, maps=maps, region=log.get("roi"))
+    maps = {name: read_mask(file, volume) for name, file in files.items()
+            if with_maps and file.is_file()}
+    region = read_json(log).get("roi") if log.is_file() else None
+    return of_volume(*opened, maps=maps, region=region)
 
 
 def plane_of(array, axis, index):
