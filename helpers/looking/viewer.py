@@ -15,7 +15,9 @@ import traitlets
 
 from helpers.looking import overlays, views
 from helpers.looking.overlays import SOFT_TISSUE
+from helpers.looking.views import View, of_run, of_volume
 
+__all__ = ["View", "Viewer", "of_run", "of_volume"]  # what notebooks need
 PRESETS = {
     "liver": (-40, 160), "soft tissue": SOFT_TISSUE, "lung": (-1350, 150), "bone": (-500, 1300)
 }

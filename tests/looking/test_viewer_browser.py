@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(bool(lab_browser.missing()), reason=lab_browser.
 CELLS = [
     """
 import numpy as np
-from helpers import viewer, views
+from helpers import viewer
 z, y, x = np.ogrid[:40, :64, :24]
 hu = (10 * z + y // 32 * 100 - x // 12 * 50 + 0 * (z + y + x)).astype(np.int16)  # four quarters a slice, each of one HU
 reference = (hu > 9999).astype(np.uint8)
@@ -20,7 +20,7 @@ prediction = reference.copy()
 reference[12:14, 10:14, 6:10] = 2  # met by nothing
 reference[20:24, 16:20, 6:10] = prediction[20:24, 16:20, 8:12] = 2
 prediction[26:28, 22:26, 14:18] = 2  # meets nothing
-shown = viewer.Viewer(["one"], lambda _: views.View(hu, (3.0, 1.0, 2.0), reference, prediction))
+shown = viewer.Viewer(["one"], lambda _: viewer.View(hu, (3.0, 1.0, 2.0), reference, prediction))
 shown
 """,
 ]
