@@ -139,7 +139,7 @@ def test_what_lies_under_the_pointer(page):
     page.mouse.move(box["x"] + box["width"] / 2 + 3 * box["height"] / 64, box["y"] + 10.5 * box["height"] / 64)
     lines = page.locator(".ct .point").inner_text().splitlines()
     assert lines[:3] == ["160 HU", "voxel 13 · 10 · 21", "x y z 26.0 · 10.0 · 63.0 mm"]
-    assert lines[3:] == ["reference: background", "prediction: background"]
+    assert lines[3:] == ["reference: liver", "prediction: liver"]
 
 
 def test_a_drag_of_the_track_shows_slice_after_slice(page):
