@@ -10,8 +10,8 @@ import importlib
 __version__ = "0.2.0"
 
 ROOMS = {
-    "scans": "acquisitions affines boxes dicom dicom_seg findings folder grids label_meaning "
-             "labels names nifti organs pictures planes reading series tags volume",
+    "scans": "acquisitions affines boxes dicom dicom_seg findings folder grids hounsfield kinds "
+             "label_meaning labels names nifti organs pictures planes reading series tags volume",
     "intake": "admission anatomy arrivals case_table checks duplicates inputs masks phantom "
               "placement quality_control verdicts",
     "slices": "lists patients pixels recipe splits store",

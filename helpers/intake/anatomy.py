@@ -44,9 +44,7 @@ class Body:
 
 
 def draw_waves(rng, axes_mm, wavelength_mm):
-    """Smooth noise of unit variance, float32 with one axis per array of positions; bumps are a
-    wavelength across.
-    """
+    """Smooth noise of unit variance, float32, an axis per array; bumps are a wavelength across."""
     step, spread = wavelength_mm / 2, wavelength_mm / 3
     knots = [np.arange(a[0] - wavelength_mm, a[-1] + wavelength_mm, step) for a in axes_mm]
     field = rng.standard_normal([len(k) for k in knots]).astype(np.float32)
@@ -80,24 +78,16 @@ def lay_out(number, seed, size):
     height_mm = (above_mm + below_mm) * stretch[0]
     slice_mm = round(rng.uniform(height_mm / 56, min(6.0, height_mm / 40)), 3)
     count = int(height_mm / slice_mm)
-    axes_mm = (
-        above_mm * stretch[0] - slice_mm * np.arange(count)[::-1],
-        (np.arange(size) - size / 2 + 0.5) * pixel_mm,
-        (np.arange(size) - size / 2 + 0.5) * pixel_mm,
-    )
+    across_mm = (np.arange(size) - size / 2 + 0.5) * pixel_mm
+    axes_mm = (above_mm * stretch[0] - slice_mm * np.arange(count)[::-1], across_mm, across_mm)
     open_axes = np.meshgrid(*(a / s for a, s in zip(axes_mm, stretch)), indexing="ij", sparse=True)
     z, y, x = (a.astype(np.float32) + 3.5 * draw_waves(rng, axes_mm, 110) for a in open_axes)
-    return Body(rng, axes_mm, z, y, x, np.full(x.shape, -1000, np.float32)), (
-        slice_mm,
-        pixel_mm,
-        pixel_mm,
-    )
+    body = Body(rng, axes_mm, z, y, x, np.full(x.shape, -1000, np.float32))
+    return body, (slice_mm, pixel_mm, pixel_mm)
 
 
 def draw_wall(body):
-    """Skin, fat, muscle, ribs, spine and the couch; returns the depth in mm behind the inner wall,
-    positive inside.
-    """
+    """Skin, fat, muscle, ribs, spine, couch; returns mm behind the inner wall, positive inside."""
     x, y, z, vary = body.x, body.y, body.z, body.vary
     body.paint(np.maximum(np.abs(y - 112 - x**2 / 1500) - 1.5, np.abs(x) - 125), -350)
     round_ = (np.abs(x / 150) ** 2.4 + np.abs(y / np.where(y > 0, 94, 110)) ** 2.4) ** (1 / 2.4)
@@ -147,9 +137,7 @@ def find_dome(body):
 
 
 def draw_neighbours(body, inside):
-    """Bowel, pancreas, stomach, spleen, kidneys, aorta and cava; returns the kidneys' and the
-    cava's fields in mm.
-    """
+    """The organs beside the liver; returns the kidneys' and the cava's fields in mm."""
     vary, rng = body.vary, body.rng
     loops, content = draw_waves(rng, body.axes_mm, 34), draw_waves(rng, body.axes_mm, 45)
     lower = join_rounded(body.z + 66 + 0.1 * body.x, body.y - 22 + 7 * content)
@@ -189,9 +177,7 @@ def draw_neighbours(body, inside):
 
 
 def draw_chest(body, inner, dome):
-    """Lungs, heart and diaphragm on top of everything above `dome`, the field of the abdomen in
-    mm.
-    """
+    """Lungs, heart and diaphragm above `dome`, the field of the abdomen in mm."""
     middle = body.ellipsoid((4, 20, 0), (30, 75, 9000)) / 12
     heart = body.ellipsoid((22, -38, 22), (58, 48, 50))
     chest = np.maximum(-dome, 1 - inner)
@@ -205,9 +191,7 @@ def draw_chest(body, inner, dome):
 
 
 def draw_branches(body, start, towards, radius_mm, value, within, generations):
-    """A vessel from standard (x, y, z) `start` along the vector `towards`, forking and thinning
-    inside `within`.
-    """
+    """A vessel from `start` (x, y, z) along `towards`, forking and thinning inside `within`."""
     start, towards = np.asarray(start, float), np.asarray(towards, float)
     end = start + towards * body.vary(0.5, 0.65)
     box = find_box(body, (start + end) / 2, np.abs(end - start) / 2 + radius_mm + 14)
@@ -228,12 +212,7 @@ def find_box(body, centre, reach):
     about 14 mm.
     """
     middle = [n // 2 for n in body.hu.shape]
-    lines = (
-        body.z[:, middle[1], middle[2]],
-        body.y[middle[0], :, middle[2]],
-        body.x[middle[0], middle[1], :],
-    )
-    return tuple(
-        slice(int(np.searchsorted(line, c - r)), int(np.searchsorted(line, c + r)) + 1)
-        for line, c, r in zip(lines, centre[::-1], reach[::-1])
-    )
+    lines = (body.z[:, middle[1], middle[2]], body.y[middle[0], :, middle[2]],
+             body.x[middle[0], middle[1], :])
+    return tuple(slice(int(np.searchsorted(line, c - r)), int(np.searchsorted(line, c + r)) + 1)
+                 for line, c, r in zip(lines, centre[::-1], reach[::-1]))

@@ -1,6 +1,4 @@
-"""The tables of notebook 01: cases.csv, a row a case, with its columns and their types, and what is
-kept of each case.
-"""
+"""The tables of notebook 01: cases.csv with its columns and types, and what is kept of a case."""
 
 import hashlib
 import json
@@ -23,31 +21,24 @@ COLUMNS |= {"hu_min": "Int64", "hu_max": "Int64", "hu_median": "float64", "liver
             "tumour_ml": "float64"}
 COLUMNS |= dict.fromkeys(("lesions", "liver_slices", "tumour_slices"), "Int64")
 COLUMNS |= {"liver_hu": "float64", "tumour_hu": "float64"}
-COLUMNS |= dict.fromkeys(
-    ("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed"), "str"
-)
-COLUMNS |= {"voxels": "str", "thumbnail": "str"}  # what `duplicates` compares
+COLUMNS |= dict.fromkeys(("findings", "reason", "to_do", "flip_proposed", "mask_flip_proposed",
+                          "voxels", "thumbnail"), "str")  # the last two `duplicates` compares
 
 
 def table(rows):
-    """The rows of `quality_control.examine_all` as a DataFrame with the columns and types of
-    cases.csv.
-    """
+    """The rows of `examine_all` as a DataFrame with the columns and types of cases.csv."""
     frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     text = [name for name, kind in COLUMNS.items() if kind == "str"]
     return frame.assign(**frame[text].fillna(""))
 
 
 def read_table(path):
-    """cases.csv as it was written: names stay text ("007", "NA"), whole numbers whole, empty text
-    is "".
-    """
+    """cases.csv as it was written: names stay text ("007", "NA"), empty text is ""."""
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors are some
-        raise ValueError(
-            f"{path}: can't be read as a table ({error}); run 01_exploration again"
-        ) from error
+        raise ValueError(f"{path}: can't be read as a table ({error}); run 01_exploration "
+                         "again") from error
     if missing := {"case", "verdict", "image", "bytes"} - set(frame.columns):
         raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}; run "
                          "01_exploration again")
@@ -57,9 +48,7 @@ def read_table(path):
 
 
 def write_tables(folder, rows, histograms, lesions):
-    """Write what `quality_control.examine_all` returns as histograms.csv, lesions.csv and, last,
-    cases.csv; gives their paths.
-    """
+    """Write what `examine_all` returns: histograms, lesions and, last, cases.csv; their paths."""
     paths = [folder / f"{name}.csv" for name in ("cases", "histograms", "lesions")]
     files.write_csv(paths[1], pd.DataFrame(histograms, columns=["case", "region", "hu", "voxels"]))
     files.write_csv(paths[2],
@@ -77,11 +66,8 @@ def proposed_flips(cases, flips, mask_flips):
     lines = []
     for name, so_far in (("flips", flips), ("mask_flips", mask_flips)):
         proposed = cases[f"{name.removesuffix('s')}_proposed"]
-        turns = {
-            case: both_flips(so_far.get(case, ""), axes)
-            for case, axes in zip(cases.case, proposed)
-            if axes
-        }
+        turns = {case: both_flips(so_far.get(case, ""), axes)
+                 for case, axes in zip(cases.case, proposed) if axes}
         lines.append(f"--set '{name}={json.dumps(so_far | turns)}'" if turns
                      else f"{name}: none proposed")
     return lines
@@ -96,11 +82,7 @@ def findings_met(cases):
     """
     rows = []
     for code, (verdict, meaning, to_do) in FINDINGS.items():
-        named = [
-            case
-            for case, codes in zip(cases.case, cases.findings, strict=True)
-            if code in codes.split()
-        ]
+        named = [case for case, codes in zip(cases.case, cases.findings) if code in codes.split()]
         rows.append([code, verdict, meaning, to_do, len(named),
                      ", ".join(named[:3]) + (" …" if len(named) > 3 else "")])
     table = pd.DataFrame(rows, columns=["finding", "leads to", "meaning", "what to do", "cases",
@@ -109,16 +91,12 @@ def findings_met(cases):
 
 
 def files_of(case):
-    """The files that a case is read from, those of its mask last; a path that leads nowhere stands
-    for itself.
-    """
+    """The files that a case is read from, those of its mask last."""
     return [*_beside(case.image), *(_beside(case.mask, mask=True) if case.mask else [])]
 
 
 def _beside(path, mask=False):
-    """The files that are read with this one; itself where they can't be listed, as `examine` will
-    say.
-    """
+    """The files that are read with this one; itself where they can't be listed."""
     try:
         return reading.files_of(path, mask) if path.is_file() else [path]
     except Exception:  # whatever a bad file makes a reader do

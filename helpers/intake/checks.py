@@ -1,6 +1,4 @@
-"""What the voxels say for themselves: whether they are Hounsfield units, which way up the patient
-lies, where the liver is.
-"""
+"""What voxels say for themselves: are they HU, how lies the patient, where is the liver?"""
 
 import itertools
 
@@ -30,15 +28,10 @@ def median(counts):
 
 
 def histogram(name, region, counts):
-    """Rows of histograms.csv from counted values, up to 1500 HU in steps of 10; empty steps are
-    left out.
-    """
+    """Rows of histograms.csv from counted values up to 1500 HU, without empty steps."""
     steps = counts[: 1500 - HU_RANGE[0]].reshape(-1, HISTOGRAM_STEP).sum(1)
-    return [
-        {"case": name, "region": region, "hu": int(HU_RANGE[0] + HISTOGRAM_STEP * i),
-         "voxels": int(steps[i])}
-        for i in np.flatnonzero(steps)
-    ]
+    return [{"case": name, "region": region, "hu": int(HU_RANGE[0] + HISTOGRAM_STEP * i),
+             "voxels": int(steps[i])} for i in np.flatnonzero(steps)]
 
 
 def share(counts, low, high):
@@ -47,9 +40,7 @@ def share(counts, low, high):
 
 
 def intensities(volume, low, high, counts, pictures=False):
-    """Findings about the values of a scan; low and high are its extremes, counts those of
-    `counted`.
-    """
+    """Findings about a scan's values: low and high are its extremes, counts as `counted` gives."""
     if low == high:
         return [("constant", f"every voxel is {low}")]
     findings = [] if pictures else _not_hu(low, high, counts)
@@ -85,10 +76,8 @@ def orientation(volume, low, high, labels=None):
     returns  (findings, axes to turn the scan over along, "" for none). Only clear contradictions
              are named: a scan that shows too little bone, lung or liver passes.
     """
-    steps = tuple(
-        max(1, n // most) for n, most in zip(volume.hu.shape, (64, 128, 128), strict=True)
-    )
-    thin = tuple(slice(None, None, step) for step in steps)
+    thin = tuple(slice(None, None, max(1, n // most))
+                 for n, most in zip(volume.hu.shape, (64, 128, 128), strict=True))
     hu = volume.hu[thin]
     body = hu > body_floor(low)
     liver = labels[thin] >= 1 if labels is not None else None
@@ -106,9 +95,7 @@ def _across(mask, axis):
 
 
 def _bone_in_front(hu, body, liver):
-    """The spine lies in the back half. Contrast in the bowel is as bright as bone, so all but a
-    little must lie in front.
-    """
+    """The spine lies behind; bowel with contrast is as bright, so nearly all must lie ahead."""
     (x, width), (y, depth) = _across(body, 2), _across(body, 1)
     columns = slice(max(0, int(x - 0.15 * width)), int(x + 0.15 * width) + 1)
     bone = (hu[..., columns] > 300).sum((0, 2))
@@ -126,19 +113,15 @@ def _liver_on_left(hu, body, liver):
         return None
     x, width = _across(body[shown], 2)
     off = (_across(liver, 2)[0] - x) / width
-    return (
-        ("liver-left", f"its middle is {off:.0%} of the body's width left of the body's")
-        if off > 0.05
-        else None
-    )
+    text = f"its middle is {off:.0%} of the body's width left of the body's"
+    return ("liver-left", text) if off > 0.05 else None
 
 
 def _lungs_below(hu, body, liver):
     if liver is None or not liver.any() or len(hu) < 8 or hu.min() > -700:
         return None
-    lungs = np.array(
-        [(binary_fill_holes(b) & (h < -500)).sum() for b, h in zip(body, hu, strict=True)]
-    )
+    lungs = np.array([(binary_fill_holes(plane) & (values < -500)).sum()
+                      for plane, values in zip(body, hu, strict=True)])
     if lungs.sum() < 0.03 * body.sum():
         return None
     middle = _across(liver, 0)[0]

@@ -1,6 +1,4 @@
-"""Finds scans that are there twice: the same voxels, or the same picture behind another header,
-crop or compression.
-"""
+"""Finds scans that are there twice: the same voxels, or one picture under other headers."""
 
 import base64
 import itertools
@@ -24,16 +22,12 @@ LEAST_SIMILARITY = 0.95
 
 
 def voxel_hash(hu):
-    """A short checksum of a scan's voxels int16 (z, y, x) and their shape: whatever the file was
-    called or packed like.
-    """
+    """A short checksum of a scan's voxels int16 (z, y, x) and their shape, whatever its file."""
     return f"{zlib.crc32(np.ascontiguousarray(hu), zlib.crc32(repr(hu.shape).encode())):08x}"
 
 
 def thumbnail(hu):
-    """A scan int16 (z, y, x) as 12 × 12 × 12 grey values about the body's middle, written as text;
-    spacing plays no part.
-    """
+    """A scan int16 (z, y, x) as 12 × 12 × 12 greys about the body's middle, as text."""
     # every so many pixels and slices: enough for a thumbnail, and quick
     step = max(1, min(hu.shape[1:]) // 128)
     planes = hu[:: max(1, len(hu) // 48), ::step, ::step].astype(np.float32).clip(*WINDOW)
@@ -44,16 +38,12 @@ def thumbnail(hu):
         small = averaged(small, axis,
                          np.linspace(*_reach(body.sum(tuple({0, 1, 2} - {axis}))), SHAPE[axis] + 1))
     small = averaged(small, 0, np.linspace(0, len(small), SHAPE[0] + 1))
-    grey = (
-        np.rint((small - WINDOW[0]) * (255 / (WINDOW[1] - WINDOW[0]))).clip(0, 255).astype(np.uint8)
-    )
-    return base64.b64encode(grey.tobytes()).decode()
+    grey = np.rint((small - WINDOW[0]) * (255 / (WINDOW[1] - WINDOW[0]))).clip(0, 255)
+    return base64.b64encode(grey.astype(np.uint8).tobytes()).decode()
 
 
 def _reach(profile):
-    """Where a thumbnail begins and ends along an axis, from how much body lies at each place; all
-    of it without any body.
-    """
+    """Where a thumbnail begins and ends along an axis, from the body at each place."""
     total, at = profile.sum(), np.arange(len(profile)) + 0.5
     if total <= 0:
         return 0, len(profile)
@@ -63,9 +53,7 @@ def _reach(profile):
 
 
 def averaged(array, axis, edges):
-    """Means of an array between edges along an axis, counted in its voxels; beyond its ends lies
-    WINDOW's low end.
-    """
+    """Means of an array between edges along an axis, in voxels; beyond it lies WINDOW's low end."""
     array = np.moveaxis(array, axis, 0).astype(np.float64) - WINDOW[0]
     n = len(array)
     sums = np.concatenate([np.zeros_like(array[:1]), np.cumsum(array, axis=0)])
@@ -88,21 +76,15 @@ def similarities(thumbnails):
     if not grey:
         return np.zeros((0, 0), np.float32)
     whole = _features(grey)
-    views = [
-        _features([g[::z, ::y, ::x] for g in grey])
-        for z, y, x in itertools.product((1, -1), repeat=3)
-    ]
-    views += [
-        _features(grey, low, high) for low, high in itertools.product(CROPS, CROPS) if low or high
-    ]
+    views = [_features([g[::z, ::y, ::x] for g in grey])
+             for z, y, x in itertools.product((1, -1), repeat=3)]
+    views += [_features(grey, *cut) for cut in itertools.product(CROPS, CROPS) if any(cut)]
     best = np.maximum.reduce([view @ whole.T for view in views])
     return np.maximum(best, best.T)
 
 
 def _features(grey, low=0.0, high=0.0):
-    """Rows of length 1 whose products are correlations; `low` and `high` shares of the slices are
-    cut off. (n, 8 · 12 · 12).
-    """
+    """Rows (n, 8 · 12 · 12) of length 1: products correlate. `low`, `high`: shares cut off."""
     edges = np.linspace(low * SHAPE[0], (1 - high) * SHAPE[0], 9)
     rows = np.stack([averaged(g, 0, edges).ravel() for g in grey])
     rows -= rows.mean(axis=1, keepdims=True)
@@ -124,16 +106,12 @@ def duplicate_pairs(table, least=LEAST_SIMILARITY):
     # two scans can share a 32-bit checksum by chance
     by_voxels = shown.groupby(["voxels", "thumbnail"]).groups.values()
     same = {pair for group in by_voxels for pair in itertools.combinations(sorted(group), 2)}
-    near = {
-        (int(a), int(b)) for a, b in zip(*np.nonzero(np.triu(similarity >= least, 1)), strict=True)
-    }
-    rows = [
-        (shown.case[a], shown.case[b], *(
-            ("duplicate-image", 1.0) if (a, b) in same
-            else ("near-duplicate", round(float(similarity[a, b]), 3))
-        ))
-        for a, b in sorted(same | near)
-    ]
+    near = {(int(a), int(b)) for a, b in np.argwhere(np.triu(similarity >= least, 1))}
+    rows = []
+    for a, b in sorted(same | near):
+        how = (("duplicate-image", 1.0) if (a, b) in same
+               else ("near-duplicate", round(float(similarity[a, b]), 3)))
+        rows.append((shown.case[a], shown.case[b], *how))
     pairs = pd.DataFrame(rows, columns=["case", "other", "kind", "similarity"])
     return pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
 
@@ -143,15 +121,9 @@ def findings(table):
     is like).
     """
     pairs, like = list(duplicate_pairs(table).itertuples()), {}
-    for case, other, pair in [(p.case, p.other, p) for p in pairs] + [
-        (p.other, p.case, p) for p in pairs
-    ]:
+    both_ways = [(p.case, p.other, p) for p in pairs] + [(p.other, p.case, p) for p in pairs]
+    for case, other, pair in both_ways:
         named = other if pair.kind == "duplicate-image" else f"{other} ({pair.similarity:.3f})"
         like.setdefault(case, {}).setdefault(pair.kind, []).append(named)
-    return {
-        case: [
-            (kind, ", ".join(others[:5]) + (" …" if len(others) > 5 else ""))
-            for kind, others in kinds.items()
-        ]
-        for case, kinds in like.items()
-    }
+    return {case: [(kind, ", ".join(others[:5]) + (" …" if len(others) > 5 else ""))
+                   for kind, others in kinds.items()] for case, kinds in like.items()}

@@ -1,6 +1,4 @@
-"""What a mask says: brought onto its scan's grid and to 0, 1 and 2, then measured within the box
-that holds all labels.
-"""
+"""What a mask says: brought onto its scan's grid and to 0, 1 and 2, and measured."""
 
 import cc3d
 import numpy as np
@@ -63,9 +61,7 @@ def _odd_grid(shape, affine, volume):
 
 
 def box_with_margin(labels, margin=0):
-    """The box, three slices (z, y, x), that holds all labels and `margin` voxels around; without
-    any, the first voxel.
-    """
+    """The box that holds all labels and `margin` voxels around; without any, the first voxel."""
     box = box_of(labels)
     return (slice(0, 1),) * 3 if box is None else widened(box, [margin] * 3, labels.shape)
 
@@ -80,14 +76,10 @@ def mask_findings(name, volume, labels, box, tumour_unknown=False):
     liver_voxels, tumour_voxels = int(np.count_nonzero(liver)), int(np.count_nonzero(tumour))
     components, count = cc3d.connected_components(tumour, connectivity=6, return_N=True)
     sizes_ml = np.bincount(components.ravel())[1:] * volume.voxel_ml if count else []
-    lesions = [
-        {"case": name, "lesion": k, "volume_ml": float(ml), "diameter_mm": diameter_mm(ml)}
-        for k, ml in enumerate(sizes_ml, start=1)
-    ]
-    counts = {
-        region: checks.counted(hu[labels == label])
-        for label, region in ((1, "liver"), (2, "tumour"))
-    }
+    lesions = [{"case": name, "lesion": k, "volume_ml": float(ml), "diameter_mm": diameter_mm(ml)}
+               for k, ml in enumerate(sizes_ml, start=1)]
+    counts = {region: checks.counted(hu[labels == label])
+              for label, region in ((1, "liver"), (2, "tumour"))}
     columns = {
         "liver_ml": round(float(liver_voxels * volume.voxel_ml), 2),
         "tumour_ml": round(float(tumour_voxels * volume.voxel_ml), 3), "lesions": int(count),
@@ -112,9 +104,7 @@ def mask_findings(name, volume, labels, box, tumour_unknown=False):
 
 
 def _much_tumour(labels, share):
-    """The finding about a liver of which most is tumour: exchanged labels, where what is called
-    liver lies within what is called tumour.
-    """
+    """The finding about a liver that is mostly tumour: are its labels exchanged?"""
     pairs = np.zeros(9, int)  # how often two labels touch, by 3 × the one + the other
     outer = np.pad(labels, 1)
     for axis in range(3):
@@ -127,9 +117,7 @@ def _much_tumour(labels, share):
 
 
 def _components(liver, labels, voxel_ml):
-    """Findings about a liver of several components, and about those of them that are tumour
-    alone.
-    """
+    """Findings about a liver of several components, and those that are tumour alone."""
     islands, count = components(liver)
     if count < 2:
         return []

@@ -1,6 +1,4 @@
-"""Synthetic abdominal CTs with liver and tumour labels: a data set for the demo and the tests,
-drawn from a seed.
-"""
+"""Synthetic abdominal CTs with liver and tumour labels, drawn from a seed."""
 
 from functools import partial
 from pathlib import Path
@@ -10,17 +8,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from helpers import files, origins
-from helpers.intake.anatomy import (
-    draw_branches,
-    draw_chest,
-    draw_neighbours,
-    draw_wall,
-    draw_waves,
-    find_dome,
-    join_rounded,
-    keep_largest,
-    lay_out,
-)
+from helpers.intake import anatomy
+from helpers.intake.anatomy import draw_branches, draw_waves, join_rounded, keep_largest
 from helpers.processes import WorkerDied, cores, parallel_map, progress
 from helpers.scans import nifti
 from helpers.scans.findings import Unfit
@@ -46,9 +35,8 @@ def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
     shape = join_rounded(join_rounded(visceral, below, 30), left, 25)
     shape += 4 * draw_waves(rng, body.axes_mm, 70) + 1.5 * draw_waves(rng, body.axes_mm, 30)
     wavy = draw_waves(rng, body.axes_mm, 32)
-    fissure = (
-        np.abs(x + 8 - vary(-0.3, 0.3) * (y + 60) + 3 * wavy) - 1.5 - 0.04 * np.clip(-z - 50, 0, 80)
-    )
+    fissure = np.abs(x + 8 - vary(-0.3, 0.3) * (y + 60) + 3 * wavy)
+    fissure = fissure - 1.5 - 0.04 * np.clip(-z - 50, 0, 80)
     fissure = np.maximum(fissure, np.maximum(z + 48, y + 38) + 8 * wavy)
     hilum = body.ellipsoid((-20, 3, -82), (24, 8, 13)) + 3.5 * wavy
     cleft = np.minimum(fissure, hilum)
@@ -88,9 +76,7 @@ def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
 
 
 def draw_lesions(body, liver, level):
-    """One to seven lesions, the first one large and clear; returns bool (z, y, x), True inside a
-    lesion.
-    """
+    """One to seven lesions, the first large and clear: bool (z, y, x), True inside."""
     rng, vary, axes = body.rng, body.vary, body.axes_mm
     inside = liver > 0.5
     spacing_mm = [a[1] - a[0] for a in axes]
@@ -109,9 +95,8 @@ def draw_lesions(body, liver, level):
         else:
             continue  # no free place of this depth: one lesion fewer
         taken.append((centre, size_mm))
-        box = tuple(
-            slice(*np.searchsorted(a, (c - size_mm, c + size_mm))) for a, c in zip(axes, centre)
-        )
+        box = tuple(slice(*np.searchsorted(a, (c - size_mm, c + size_mm)))
+                    for a, c in zip(axes, centre))
         near = [a[b] for a, b in zip(axes, box)]
         turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         apart = np.stack(np.meshgrid(*(n - c for n, c in zip(near, centre)), indexing="ij"),
@@ -142,14 +127,14 @@ def volume(number, seed=7, size=192):
               patient's right to left. Every fifth case (4, 9, …) has no tumour; each other one has
               a lesion that can be seen.
     """
-    body, spacing_mm = lay_out(number, seed, size)
-    inner = draw_wall(body)
-    dome = find_dome(body)
+    body, spacing_mm = anatomy.lay_out(number, seed, size)
+    inner = anatomy.draw_wall(body)
+    dome = anatomy.find_dome(body)
     inside = np.clip(np.minimum(inner, -dome - 4) / 3, 0, 1)
-    kidneys, cava = draw_neighbours(body, inside)
+    kidneys, cava = anatomy.draw_neighbours(body, inside)
     liver, level = draw_liver(body, inner, dome, kidneys, cava, has_gallbladder=number % 5 != 3)
     lesion = draw_lesions(body, liver, level) if number % 5 != 4 else np.zeros(liver.shape, bool)
-    draw_chest(body, inner, dome)
+    anatomy.draw_chest(body, inner, dome)
     label = (liver > 0.5).astype(np.uint8)
     label[lesion] = 2
     body.hu = gaussian_filter(body.hu, (0.3, 0.6, 0.6))
@@ -161,9 +146,7 @@ def volume(number, seed=7, size=192):
 
 
 def write_case(folder, number, seed, size):
-    """Write volume-N.nii.gz and segmentation-N.nii.gz, each beside its place and then renamed:
-    never half a file.
-    """
+    """Write volume-N.nii.gz and segmentation-N.nii.gz, each whole or not at all."""
     hu, label, spacing_mm = volume(number, seed, size)
     codes = AXES[number % len(AXES)]
     # Our axes are L, P, S; a NIfTI affine counts to the right, to the front and to the head, hence
@@ -244,11 +227,8 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
     missing = [n for n in range(cases) if not all(is_whole(path) for path in find_pair(folder, n))]
     write = partial(write_case, folder, seed=seed, size=size)
     workers = min(workers or cores(), len(missing))
-    written = (
-        parallel_map(write, missing, workers)
-        if workers > 1
-        else ((k, write(n)) for k, n in enumerate(missing))
-    )
+    written = (parallel_map(write, missing, workers) if workers > 1
+               else enumerate(map(write, missing)))
     for k, done in progress(written, "phantoms", total=len(missing)):
         if isinstance(done, WorkerDied):
             raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process "

@@ -1,6 +1,4 @@
-"""Looks at every case once: file, geometry, intensities, labels; a verdict with its reason; one row
-of cases.csv.
-"""
+"""Looks at every case once: geometry, intensities, labels; a verdict, a row of cases.csv."""
 
 import hashlib
 import itertools
@@ -110,11 +108,8 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     to_do = [number for number in range(len(items)) if number not in results]
     with progress(None, "examining", total=len(items), initial=len(results)) as bar:
         waiting = [items[number] for number in to_do]
-        done = (
-            enumerate(map(look, waiting))
-            if workers == 1
-            else parallel_map(look, waiting, workers or cores())
-        )
+        done = (enumerate(map(look, waiting)) if workers == 1
+                else parallel_map(look, waiting, workers or cores()))
         for k, result in done:
             if isinstance(result, WorkerDied):
                 case, how = waiting[k]
@@ -163,9 +158,7 @@ def _checked(cases, window, channel, flips, mask_flips, by_folder):
 
 
 def _looked_at(item, folder):
-    """`examine` for one case, or what is kept of it; the result is plain JSON, whether it comes
-    from the disk or not.
-    """
+    """`examine` for one case, or what is kept of it, as plain JSON."""
     case, how = item
     settings = _settings(case, how)
     if folder and (
@@ -186,9 +179,7 @@ def _settings(case, how):
 
 
 def _changing_voxels(case, window, channel, flip, mask_flip, tumour_unknown):
-    """The settings that change the voxels of this case: with its bytes they decide whether a store
-    is still right.
-    """
+    """The settings that change this case's voxels: with its bytes they decide about its store."""
     how = [flip, mask_flip, *(["tumour-unknown"] if tumour_unknown else []),
            *([f"acquisition {case.acquisition}"] if case.acquisition else [])]
     if case.layout == "2-D slices":

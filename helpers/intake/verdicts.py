@@ -1,6 +1,4 @@
-"""What a scan alone tells, what an error of its reader is, and the verdict with its sentence: for
-quality control and for a prediction.
-"""
+"""What a scan alone tells, what a reader's error is, and the verdict with its sentence."""
 
 import os
 
@@ -16,9 +14,7 @@ NOT_HU = {"constant", "not-hu", "not-rescaled"}
 
 
 def scan_findings(case, volume):
-    """What a scan alone tells: (findings, lowest HU, highest HU, `checks.counted` of every second
-    voxel along each axis).
-    """
+    """What a scan alone tells: (findings, lowest HU, highest HU, every 8th voxel `counted`)."""
     low, high, counts = (int(volume.hu.min()), int(volume.hu.max()),
                          checks.counted(volume.hu[::2, ::2, ::2]))
     picture = names.is_picture(case.image)
@@ -60,13 +56,10 @@ def fault(error, case):
 
 
 def _by_name(text, case):
-    """A message on one line with the names of the files only: their folder stands in the columns
-    `image` and `mask`.
-    """
+    """A message on one line with the files' names only: the table has their folders."""
     for path in filter(None, (case.image, case.mask)):
-        text = text.replace(f"{path.parent}{os.sep}", "").replace(
-            str(path.parent), path.parent.name
-        )
+        text = text.replace(f"{path.parent}{os.sep}", "")
+        text = text.replace(str(path.parent), path.parent.name)
     return " ".join(text.split())
 
 
@@ -83,8 +76,6 @@ def with_findings(row, more):
     """A row of `judged` with findings added to those that it has."""
     added = judged(row, more)
     texts = {"findings": " ", "reason": "; ", "to_do": "; "}
-    joined = {
-        name: between.join(filter(None, (row[name], added[name])))
-        for name, between in texts.items()
-    }
+    joined = {name: between.join(filter(None, (row[name], added[name])))
+              for name, between in texts.items()}
     return row | joined | {"verdict": verdict_of(joined["findings"].split())}

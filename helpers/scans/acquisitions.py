@@ -89,9 +89,7 @@ def _number(value):
 
 
 def _runs(stack, tag):
-    """The slices by the values of a tag, in order; values whose slices lie one above the other are
-    together.
-    """
+    """The slices by a tag's values, in order; values that lie one above the other are together."""
     runs, low, high = [], np.inf, -np.inf
     for of_value in _by_value(stack, tag).values():
         bottom, top = of_value[0].height, of_value[-1].height

@@ -1,6 +1,4 @@
-"""Affines, which give voxels their place: the one in force of a NIfTI file, whether it can be one,
-how far two are apart.
-"""
+"""Affines, which place voxels: the one in force, whether it can be one, how far two are apart."""
 
 import nibabel as nib
 import numpy as np
@@ -47,10 +45,8 @@ def in_force(header, notes=()):
                               f"{name} and {other} differ, {apart}; {name} is used"))
         form_edges = np.linalg.norm(affine[:3, :3], axis=0)
         if len(used) < 2 and not np.allclose(form_edges, np.abs(edges), rtol=0.01, atol=1e-3):
-            pixdim, form = (
-                " × ".join(f"{v:g}" for v in edges),
-                " × ".join(f"{v:.4g}" for v in form_edges),
-            )
+            pixdim = " × ".join(f"{edge:g}" for edge in edges)
+            form = " × ".join(f"{edge:.4g}" for edge in form_edges)
             notes.append(("forms-differ",
                           f"pixdim says {pixdim} mm, {name} {form} mm; {name} is used"))
     return np.asarray(affine, dtype=np.float64), tuple(notes)
@@ -77,9 +73,7 @@ def _qform(header, notes):
 
 
 def corners_mm(affine, shape):
-    """Where an affine places the eight corner voxels of an array of that shape, by their centres:
-    mm (3, 8).
-    """
+    """Where an affine places the centres of an array's eight corner voxels: mm (3, 8)."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*shape, 1, 1)[:3]])).reshape(3, -1)
     return affine[:3, :3] @ corners + affine[:3, 3:]
 
@@ -91,9 +85,7 @@ def extent_mm(affine, shape):
 
 
 def differ(one, other, shape):
-    """In words, how far two affines place the corners of a scan apart; "" where that is less than
-    half a voxel.
-    """
+    """In words, how far two affines place corners apart; "" for less than half a voxel."""
     if not np.isfinite(other).all():
         return "the other is not finite"
     apart = corners_mm(one, shape) - corners_mm(other, shape)
@@ -111,9 +103,7 @@ def check_affine(affine, path):
 
 
 def usable(affine):
-    """True when the affine is finite, gives every axis a direction of its own and edges of 0.05 to
-    50 mm.
-    """
+    """True when an affine is finite, its axes differ and its edges are 0.05 to 50 mm."""
     fault = _fault(affine)
     return fault is None or fault[0] == "sheared"
 

@@ -1,24 +1,18 @@
-"""Reads a DICOM series into a Volume: pixels decoded, values in HU, slices put in order by their
-position.
-"""
+"""Reads a DICOM series into a Volume: pixels decoded, values in HU, slices in order."""
 
-import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.uid import RLELossless
 
 from helpers.scans import acquisitions, affines, planes, series, tags
 from helpers.scans.findings import Unfit
 from helpers.scans.folder import in_words
+from helpers.scans.hounsfield import to_hu, value_notes
 from helpers.scans.volume import volume_from_array
 
-AIR_HU = -1024  # for pixels that the scanner marks as outside of its circle
-TISSUE_HU = (-900, 3000)  # a padding value in here may be tissue, so it is left alone
-PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}  # numbers
 SETS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 SYNTAXES = {  # (implicit, little endian) of a file without a preamble -> its transfer syntax
     (True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1",
@@ -39,7 +33,7 @@ def read(first, acquisition=""):
     files, left_out = series.files_of(first := Path(first))
     counts = Counter()
     stack = [plane for file in files for plane in read_planes(file, counts)]
-    notes = _file_notes(stack, left_out) + _value_notes(counts, len(stack))
+    notes = _file_notes(stack, left_out) + value_notes(counts, len(stack))
     stack, copies = planes.without_copies(planes.in_order(stack))
     stack = acquisitions.chosen(stack, acquisition)
     planes.check_alike(stack)
@@ -58,9 +52,7 @@ def read(first, acquisition=""):
 
 
 def _file_notes(stack, left_out):
-    """Findings about the files beside a scan that were left out, and whether its first slices are
-    there.
-    """
+    """Findings about files beside a scan that were left out, and about its first slices."""
     notes = []
     for code, is_dicom in (("slices-unreadable", False), ("slices-left-out", True)):
         groups = {why: f for why, f in left_out.items() if why.startswith("DICOM") == is_dicom}
@@ -75,9 +67,7 @@ def _file_notes(stack, left_out):
 
 
 def read_planes(file, counts):
-    """The slices of one file, a Plane each; `counts` counts what happened to the values, by
-    code.
-    """
+    """The slices of one file, a Plane each; `counts` counts what happened to values, by code."""
     try:
         content = pydicom.dcmread(file, force=True)
     except Exception as error:  # pydicom raises many types for a file that is cut off
@@ -92,7 +82,7 @@ def read_planes(file, counts):
 
 def _planes(content, file, counts):
     """The slices of one file's content."""
-    if _number(content, "SamplesPerPixel", file, 1, counts) != 1:
+    if tags.sound_number(content, "SamplesPerPixel", file, 1, counts) != 1:
         raise Unfit("no-numbers", f"{file}: is a colour picture, not a slice of a CT")
     if (kind := tags.text(content, "SOPClassUID")) not in ("", *series.CT):
         counts["tags-odd", f"SOPClassUID {kind} as CT Image Storage"] += 1
@@ -112,13 +102,11 @@ def _planes(content, file, counts):
 
 
 def _plane(stored, frame, content, file, counts):
-    """The Plane of stored values, from the tags of its frame. Raises Unfit where they give it no
-    place.
-    """
-    position, directions, spacing_mm = (_numbers(frame, tag, file, counts) for tag in PLACE)
-    if missing := [tag for tag, numbers in zip(PLACE, (position, directions, spacing_mm))
-                   if not numbers.size]:
+    """The Plane of stored values, from its frame's tags; raises Unfit where it has no place."""
+    place = {tag: tags.sound_numbers(frame, tag, file, counts) for tag in tags.PLACE}
+    if missing := [tag for tag, numbers in place.items() if not numbers.size]:
         raise Unfit("no-place", f"{file}: lacks {', '.join(missing)}, so its slice has no place")
+    position, directions, spacing_mm = place.values()
     row, column = directions.reshape(2, 3)
     if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > 0.01:
         message = (f"its ImageOrientationPatient {[*row.tolist(), *column.tolist()]} holds no two "
@@ -127,8 +115,8 @@ def _plane(stored, frame, content, file, counts):
     if min(spacing_mm) <= 0:
         raise Unfit("spacing-absurd", f"{file}: has PixelSpacing {spacing_mm.tolist()}")
     try:  # only a single slice needs it
-        thickness_mm = (_number(frame, "SpacingBetweenSlices", file, 0, counts)
-                        or _number(frame, "SliceThickness", file, 0, counts))
+        thickness_mm = (tags.sound_number(frame, "SpacingBetweenSlices", file, 0, counts)
+                        or tags.sound_number(frame, "SliceThickness", file, 0, counts))
     except Unfit:
         thickness_mm = 0.0
     hu = to_hu(stored, frame, content, file, counts)
@@ -136,33 +124,6 @@ def _plane(stored, frame, content, file, counts):
              for tag in acquisitions.TAGS if (text := tags.text(source, tag))}
     return planes.Plane(file, hu, position, row, column, tuple(spacing_mm.tolist()), thickness_mm,
                         marks)
-
-
-def _numbers(frame, tag, file, counts):
-    """The numbers of a tag as float64, none where it is missing or empty; raises Unfit, naming the
-    file, for others than finite ones, or another count than PLACE's.
-    """
-    odd, count = set(), PLACE.get(tag, 1)
-    try:
-        numbers = tags.numbers(frame, tag, odd)
-    except ValueError as error:
-        raise Unfit(_code_of(tag), f"{file}: {error}") from error
-    if len(numbers) not in (0, count):
-        raise Unfit(_code_of(tag), f"{file}: its {tag} {tags.text(frame, tag)} isn't {count} "
-                    "numbers")
-    counts.update(("tags-odd", text) for text in odd)
-    return numbers
-
-
-def _number(frame, tag, file, default, counts):
-    """The one number of a tag, `default` where it is missing or empty."""
-    numbers = _numbers(frame, tag, file, counts)
-    return float(numbers[0]) if numbers.size else default
-
-
-def _code_of(tag):
-    return "no-numbers" if tag.startswith(("Rescale", "Pixel")) and tag != "PixelSpacing" else (
-        "no-place")
 
 
 def _decoded(content, file):
@@ -181,21 +142,16 @@ def _decoded(content, file):
             raise Unfit("unreadable", f"{file}: its TransferSyntaxUID {syntax} is none that is "
                         "known, so how its pixels are packed isn't") from error
         if syntax.is_compressed:
-            raise Unfit(
-                "compressed",
-                f"{file}: is compressed ({syntax.name}) and can't be decoded here; pip install "
-                "python-gdcm, or decompress it "
-                f"first with gdcmconv --raw ({str(error).splitlines()[0].rstrip(':')})",
-            ) from error
-        raise Unfit(
-            "truncated", f"{file}: its pixels can't be read, so it is damaged or cut off ({error})"
-        ) from error
+            why = str(error).splitlines()[0].rstrip(":")
+            raise Unfit("compressed", f"{file}: is compressed ({syntax.name}) and can't be decoded "
+                        "here; pip install python-gdcm, or decompress it first with gdcmconv --raw "
+                        f"({why})") from error
+        raise Unfit("truncated", f"{file}: its pixels can't be read, so it is damaged or cut off "
+                    f"({error})") from error
 
 
 def _attributes(content, k):
-    """The tags of frame k: of a multi-frame file its shared and its frame's functional groups in
-    one flat data set.
-    """
+    """The tags of frame k; of a multi-frame file its shared and own ones in one data set."""
     if not content.get(SETS[1]):
         return content
     flat = pydicom.Dataset()
@@ -204,77 +160,3 @@ def _attributes(content, k):
             if element.VR == "SQ" and element.value:
                 flat.update(element.value[0])
     return flat
-
-
-def to_hu(stored, frame, content, file, counts):
-    """Hounsfield units int16 of stored values; padding becomes air. Values beyond int16 stop at its
-    ends.
-    """
-    kind = tags.text(frame, "RescaleType")
-    if not re.fullmatch(r"(hu|hu_mod|us|hounsfield.*)?", kind.strip("[]() "), re.IGNORECASE):
-        raise Unfit("no-numbers",
-                    f"{file}: its values are {kind}, not Hounsfield units (RescaleType)")
-    if kind not in ("", "HU", "HU_MOD", "US"):
-        counts["tags-odd", f"RescaleType {kind!r} as HU"] += 1
-    if "ModalityLUTSequence" in content:
-        raise Unfit("no-numbers", f"{file}: its values go through a table (ModalityLUTSequence), "
-                    "which isn't read")
-    if not tags.texts(frame, "RescaleIntercept"):
-        counts.update(["rescale-missing", ("lacks intercept", file)])
-    if "RescaleSlope" in frame and not tags.texts(frame, "RescaleSlope"):
-        counts["tags-odd", "an empty RescaleSlope as 1"] += 1
-    slope = _number(frame, "RescaleSlope", file, 1.0, counts)
-    intercept = _number(frame, "RescaleIntercept", file, 0.0, counts)
-    if slope == 0:
-        raise Unfit("no-numbers", f"{file}: has a rescale slope of {slope} (RescaleSlope)")
-    exact, used = slope == 1 and intercept.is_integer(), _used_bits(stored, content)
-    hu = used.astype(np.int32) + int(intercept) if exact else np.rint(used * slope + intercept)
-    hu = np.clip(hu, -32768, 32767).astype(np.int16)
-    if tags.texts(content, "PixelPaddingValue"):
-        value = _number(content, "PixelPaddingValue", file, 0, counts)
-        limits = value, _number(content, "PixelPaddingRangeLimit", file, value, counts)
-        low, high = sorted(_as_stored(limit, stored.dtype) for limit in limits)
-        outside = (stored >= low) & (stored <= high)
-        if any(TISSUE_HU[0] < limit * slope + intercept < TISSUE_HU[1] for limit in (low, high)):
-            counts["padding-kept"] += int(np.count_nonzero(outside))
-        else:
-            counts["padding"] += int(np.count_nonzero(outside & (hu != AIR_HU)))
-            hu[outside] = AIR_HU
-    return hu
-
-
-def _used_bits(stored, content):
-    """Stored values without the bits above BitsStored, which may hold anything; compressed ones
-    have none.
-    """
-    syntax, unused = content.file_meta.TransferSyntaxUID, 8 * stored.itemsize - content.BitsStored
-    plain = not syntax.is_compressed or syntax == RLELossless
-    return stored << unused >> unused if plain and unused > 0 else stored
-
-
-def _as_stored(value, dtype):
-    """A padding value in the type of the pixels: -2000 and 63536 are the same 16 bits."""
-    limits, value = np.iinfo(dtype), int(value)
-    if limits.min <= value <= limits.max:
-        return value
-    return value + (2**limits.bits if value < 0 else -(2**limits.bits))
-
-
-def _value_notes(counts, slices):
-    """Findings about values, from their counts in so many slices. Raises Unfit where only some of
-    them have a rescale intercept.
-    """
-    missing = [code[1] for code in counts if code[0] == "lacks intercept"]
-    if 0 < counts["rescale-missing"] < slices:
-        raise Unfit("slices-differ", f"{missing[0]}: lacks RescaleIntercept, which other slices of "
-                    "it have, so its values mean something else")
-    texts = {
-        "padding": f"{{:,}} voxels became {AIR_HU} HU",
-        "padding-kept": f"{{:,}} voxels between {TISSUE_HU[0]} and {TISSUE_HU[1]} HU",
-        "rescale-missing": "in {} slices",
-    }
-    notes = [(code, texts[code].format(count)) for code, count in counts.items()
-             if code in texts and count]
-    odd = [f"{code[1]} in {count} slices" for code, count in counts.items()
-           if code[0] == "tags-odd"]
-    return notes + ([("tags-odd", ", ".join(odd[:3]) + planes.more(odd))] if odd else [])

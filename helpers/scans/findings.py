@@ -156,9 +156,7 @@ FINDINGS = {
 
 
 class Unfit(ValueError):
-    """A file or a case that can't be used; `code` is its row in FINDINGS, the message names the
-    file and what to do.
-    """
+    """A file or case that can't be used; `code` is its row in FINDINGS, the message names it."""
 
     def __init__(self, code, message):
         super().__init__(message)

@@ -1,32 +1,15 @@
-"""What a folder of scans holds: which files are scans, which masks belong to them, and how to read
-each case.
-"""
+"""What a folder of scans holds: which files are scans, and which masks belong to them."""
 
-import errno
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.files import as_text, files_below, not_text
-from helpers.scans import label_meaning, names, organs, pictures, series
+from helpers.files import as_text, not_text
+from helpers.scans import kinds, label_meaning, names, organs, pictures, series
 
-KINDS = ("NIfTI", "picture", "DICOM")
-# endings of scans and archives that aren't read, and what to do about it
-FOREIGN = dict.fromkeys((".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".minc",
-                         ".mnc", ".gipl", ".vtk", ".vti", ".raw", ".npy", ".npz", ".h5", ".hdf5",
-                         ".mat", ".pt", ".pkl"), "another format: save it as .nii.gz")
-FOREIGN |= dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"),
-                         "an archive: unpack it first")
-FOREIGN[".gz"] = "compressed: unpack it, or name it .nii.gz where that is what it is"
-FOREIGN |= dict.fromkeys((".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"),
-                         "a picture of another format: save it as .png")
 MOST_NAMES = 10  # of files that a line holds
-INDEX = "an index of DICOM files (DICOMDIR): the files are looked for themselves"
 OF_SEVERAL = "masks of a folder with several series: name them like one of those"
-MEANING = "read for what masks mean"
-CLOSED = "closed to you: can't be opened"
-OTHER = "no scan by its name, and none inside"
 
 
 @dataclass(frozen=True)
@@ -62,9 +45,7 @@ def with_acquisitions(cases, chosen):
 
 
 def cases_in(folder):
-    """The cases below a folder, in natural order of their names: `scan_folder` without what it
-    ignores.
-    """
+    """The cases below a folder in natural order: `scan_folder` without what it ignores."""
     return scan_folder(folder)[0]
 
 
@@ -84,34 +65,30 @@ def scan_folder(folder):
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds the scans")
     if not_text(folder.absolute()):
         raise ValueError(f"{as_text(folder.absolute())}: its name is no UTF-8; rename it")
-    kinds, ignored = files_by_kind(folder)
-    all_series, others = series.find(kinds["DICOM"])
+    of_kind, ignored = kinds.files_by_kind(folder)
+    all_series, others = series.find(of_kind["DICOM"])
     masks = [s for s in all_series if names.holds_mask(s.files[0], folder)]
     # nothing but a folder called "labels", say: they are the scans
     masks = masks if len(masks) < len(all_series) else []
     others["masks as DICOM, which aren't read"] = [f for s in masks for f in s.files]
     ignored |= {why: [*ignored.get(why, ()), *files] for why, files in others.items()}
-    stacks, spare = pictures.find(kinds["picture"], folder)
-    cases, lonely = _volumes(kinds["NIfTI"], [s for s in all_series if s not in masks], folder)
+    stacks, spare = pictures.find(of_kind["picture"], folder)
+    cases, lonely = _volumes(of_kind["NIfTI"], [s for s in all_series if s not in masks], folder)
     cases += [Case(volume, "2-D slices", first, mask) for volume, first, mask in stacks]
     ignored |= {"pictures that aren't slices of a scan": spare,
-                **lonely, OTHER: ignored.pop(OTHER, [])}
+                **lonely, kinds.OTHER: ignored.pop(kinds.OTHER, [])}
     ignored = {why: files for why, files in ignored.items() if files}
     if not cases:
         raise ValueError(
             f"{folder}: no scans found; expected volume-N.nii(.gz), imagesTr/*.nii.gz, "
-            "images/volume-V_slice_Z.jpg, DICOM series "
-            "or any other .nii(.gz) below it (there is "
-            f"{in_words(ignored) or 'no file that could be one'})"
-        )
+            "images/volume-V_slice_Z.jpg, DICOM series or any other .nii(.gz) below it (there is "
+            f"{in_words(ignored) or 'no file that could be one'})")
     cases = [label_meaning.with_meaning(case, folder) for case in named_once(cases, folder)]
     return cases, ignored
 
 
 def in_words(ignored):
-    """What `scan_folder` ignores, in one line: "2 × pictures that aren't slices of a scan (a.png,
-    logo.png)"; "" for nothing.
-    """
+    """What `scan_folder` ignores, in one line: "2 × pictures that … (a.png, b.png)"."""
 
     def named(files):
         if len(files) > MOST_NAMES:
@@ -140,16 +117,9 @@ def _volumes(nifti, all_series, root):
     cases = [Case(_name(path), _layout(path, partner.get(path)), path, partner.get(path))
              for path in scans if path not in joined]
     for s, (name, _) in named.items():
-        notes = [
-            (
-                "series-split",
-                ", ".join(
-                    f"more slices in {folder.relative_to(root)}" for folder in s.elsewhere[:3]
-                ),
-            )
-        ]
+        more = ", ".join(f"more slices in {path.relative_to(root)}" for path in s.elsewhere[:3])
         cases.append(Case(name, "DICOM", s.files[0], partner.get(s.files[0]),
-                          tuple(notes if s.elsewhere else ())))
+                          (("series-split", more),) if more else ()))
     lonely = defaultdict(list)
     used = {file for mask in partner.values() for file in parts.get(mask, [mask])}
     # its scan is missing: a case that says so
@@ -165,9 +135,7 @@ def _volumes(nifti, all_series, root):
 
 
 def _matched(says, named, root):
-    """(scans, masks, dict scan -> its mask), from what each NIfTI file says that it is: True for a
-    mask.
-    """
+    """(scans, masks, dict scan -> its mask), from whether each NIfTI file says mask."""
     scans, masks = ([path for path, yes in says.items() if yes == kind] for kind in (False, True))
     keyed = {path: names.keys(path, root) for path in scans}
     keyed |= {s.files[0]: keys for s, (_, keys) in named.items()}
@@ -250,56 +218,9 @@ def named_once(cases, folder):
                      and case.image.parent != folder else case.image.parent)
             name = plain("-".join((*above.relative_to(folder).parts, name)))
         if key(name) in named:  # one folder, two endings
-            name = plain(
-                f"{name}-{case.image.name.removeprefix(names.stem(case.image)).strip('.')}"
-            )
+            ending = case.image.name.removeprefix(names.stem(case.image)).strip(".")
+            name = plain(f"{name}-{ending}")
         while key(name) in named:
             name += "-again"
         named[key(name)] = replace(case, name=name)
     return list(named.values())
-
-
-def files_by_kind(folder):
-    """Files below a folder by what they are; linked folders are followed, a circle of links ends.
-
-    Hidden files, those of macOS (._volume-0.nii) among them, are passed over.
-
-    returns   (dict "NIfTI", "picture" or "DICOM" -> files in natural order, dict: why files are
-              ignored -> those files).
-    """
-    kinds, ignored = defaultdict(list), defaultdict(list)
-    closed = ignored[CLOSED]
-    for path in files_below(folder, lambda error: ignored[_why(error)].append(
-            Path(as_text(error.filename)))):
-        try:
-            kind = kind_of(path)
-        except OSError:
-            closed.append(path)
-            continue
-        (kinds if kind in KINDS else ignored)[kind].append(path)
-    for group in (*kinds.values(), *ignored.values()):
-        group.sort(key=names.natural)
-    return kinds, ignored
-
-
-def _why(error):
-    """Why a file or folder below the given one isn't looked at."""
-    return ("named in another encoding than UTF-8: rename it" if error.errno == errno.EILSEQ
-            else CLOSED)
-
-
-def kind_of(path):
-    """Say what a file is: NIfTI, picture or DICOM; else why it isn't read."""
-    name = path.name.lower()
-    if name.endswith(names.NIFTI):
-        return "NIfTI"
-    if name.endswith(names.PICTURES):
-        return "picture"
-    if series.is_dicom(path):
-        return "DICOM"
-    if name == "dicomdir":
-        return INDEX
-    if name == "dataset.json":
-        return MEANING
-    empty = path.is_file() and not path.stat().st_size
-    return FOREIGN.get(path.suffix.lower(), series.EMPTY if empty else OTHER)

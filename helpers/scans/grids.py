@@ -59,9 +59,7 @@ def _joined(parts, headers):
 
 
 def _pooled(parts, headers):
-    """The groups with single files made one group: those of one SeriesNumber, or all where that
-    differs, too.
-    """
+    """The groups with single files made one group by SeriesNumber, or all where that differs."""
     lone, numbers = [part[0] for part in parts if len(part) == 1], defaultdict(list)
     if len(lone) < 3:
         return parts
@@ -91,9 +89,7 @@ def _is_one_grid(parts, headers):
 
 
 def strays(gathered, headers):
-    """Those series that are no scan beside one: of one or two places in the folder of a scan, or
-    scouts in a folder beside it.
-    """
+    """Series that are no scan beside one: of one or two places there, or scouts next door."""
     few = [s for s in gathered if s.header.plane and _places(s, headers) < 3]
     homes = {s.folder for s in gathered if s not in few}
     return [s for s in few if s.folder in homes or homes and s.header.plane != "axial"]

@@ -12,9 +12,7 @@ TUMOUR = re.compile("tumou?r|cancer|lesion|metast|mets|hcc|label|class", re.IGNO
 
 
 def with_meaning(case, root):
-    """The Case, noting when the dataset.json above its mask says that 1 isn't liver, or 2 isn't
-    tumour.
-    """
+    """The Case, noting when dataset.json says that 1 isn't liver, or 2 isn't tumour."""
     if case.mask is None or not case.mask.is_relative_to(root):
         return case
     depth = len(case.mask.relative_to(root).parts)

@@ -77,9 +77,7 @@ def alignment(shape, affine, like):
 
 
 def _turned(affine, other, shape):
-    """True when both affines place the scan in the same box of the room, but with other axes: a
-    real re-orientation.
-    """
+    """True when two affines place a scan in one box of the room, but with other axes."""
     if affines.axes_of(affine) == affines.axes_of(other):
         return False
     return bool(np.abs(affines.extent_mm(affine, shape) - affines.extent_mm(other, shape)).max()

@@ -1,6 +1,4 @@
-"""What the names of files and folders say: their order, whether they hold a scan or a mask, and
-which mask is whose.
-"""
+"""What names of files and folders say: order, scan or mask, which mask is whose."""
 
 import difflib
 import fnmatch
@@ -51,9 +49,7 @@ def natural(path):
 
 
 def words(text):
-    """The words of a name in small letters: "train_imagesTr" gives train, images, tr; "img0001"
-    img, 0001.
-    """
+    """The words of a name in small letters: "train_imagesTr" gives train, images, tr."""
     apart = re.sub(r"(images|labels)(tr|ts)$", r"\1-\2", text.lower())
     return [w for word in re.split(r"[\s._-]+", apart) for w in _numbered(word) if w]
 
@@ -75,9 +71,7 @@ def says_scan(text):
 
 
 def holds_mask(path, root):
-    """True when the file's name says mask, or the nearest folder below `root` that says anything
-    does.
-    """
+    """True when the file's name says mask, or the nearest folder below `root` that says either."""
     if says_mask(stem(path)):
         return True
     for folder in reversed(path.relative_to(root).parts[:-1]):
@@ -104,9 +98,7 @@ def lits_number(text):
 
 
 def keys(path, root):
-    """What a scan and its mask have in common: the place below `root`, and the number of a LiTS
-    name.
-    """
+    """What a scan and its mask share: the place below `root`, the number of a LiTS name."""
     # nnU-Net numbers the channels
     shared = {place(*path.relative_to(root).parts[:-1], re.sub(r"_0000$", "", stem(path)))}
     return shared | {("LiTS", number)} if (number := lits_number(stem(path))) else shared
@@ -123,9 +115,8 @@ def match(scans, masks):
     for mask, its_keys in masks.items():
         for key in its_keys:
             having[key].append(mask)
-    pairs = (
-        (scan, mask) for scan, its_keys in scans.items() for key in its_keys for mask in having[key]
-    )
+    pairs = ((scan, mask) for scan, its_keys in scans.items() for key in its_keys
+             for mask in having[key])
     partner, taken = {}, set()
     # a stable sort: ties keep their order
     for scan, mask in sorted(pairs, key=lambda pair: _steps_between(*pair)):

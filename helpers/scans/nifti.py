@@ -1,6 +1,4 @@
-"""NIfTI files to their last byte: decompressed, checksum compared, header and data brought to one
-array.
-"""
+"""NIfTI files to their last byte: decompressed, checksum compared, brought to one array."""
 
 import gzip
 import io
@@ -88,9 +86,7 @@ def read_header(path):
 
 
 def _header(start, path):
-    """The header with nibabel's repairs, and notes of them. Raises Unfit "not-nifti" where the
-    bytes are none.
-    """
+    """The header with nibabel's repairs, and notes of them; raises Unfit "not-nifti"."""
     form = nib.Nifti2Header if start[4:7] in (b"n+2", b"ni2") else nib.Nifti1Header
     try:
         if form is nib.Nifti1Header and start[344:347] not in (b"n+1", b"ni1"):
@@ -156,9 +152,7 @@ def _share(count, needed):
 
 
 def _scaled(array, header):
-    """The values with slope and intercept applied, float32; as they are where the header has
-    none.
-    """
+    """The values with slope and intercept, float32; as they are where there are none."""
     slope, intercept = header.get_slope_inter()
     if slope is None or (slope, intercept) == (1.0, 0.0) or array.dtype.kind not in "iuf":
         return array

@@ -1,6 +1,4 @@
-"""Masks that hold one organ each, such as liver.nii.gz and liver_tumor.nii.gz: whose they are, and
-which belong together.
-"""
+"""Masks of one organ each, as liver.nii.gz and liver_tumor.nii.gz: whose, and which together."""
 
 import re
 from collections import defaultdict

@@ -1,6 +1,4 @@
-"""Scans that come as 2-D pictures, a JPEG or PNG per slice: which belong together, and how they
-become a volume.
-"""
+"""Scans as 2-D pictures, a JPEG or PNG per slice: which belong together, and their volume."""
 
 import itertools
 import os
@@ -33,9 +31,7 @@ BINARY = {"livermask": "liver", "lesionmask": "lesion", "tumourmask": "lesion",
 
 @dataclass(frozen=True)
 class Slice:
-    """What a picture's name says: the scan it is of, the slice's number, and "scan", "mask",
-    "liver" or "lesion".
-    """
+    """What a picture's name says: its scan, its number, and "scan", "mask", "liver", "lesion"."""
 
     volume: str
     z: int
@@ -93,9 +89,7 @@ def _keys(folder, volume):
 
 
 def pictures_of(first):
-    """All pictures of the scan, or of the mask, that `first` belongs to, feet first; of two binary
-    masks all of both.
-    """
+    """All pictures of the scan or mask of `first`, feet first; of two binary masks all of both."""
     first = Path(first)
     wanted = read_name(first)
     kinds = {"liver", "lesion"} if wanted.kind in ("liver", "lesion") else {wanted.kind}
@@ -155,10 +149,8 @@ def stack(files, window, channel=1):
     steps = [slice_number(after) - slice_number(path) for path, after in itertools.pairwise(files)]
     for (path, after), step in zip(itertools.pairwise(files), steps, strict=True):
         if not step:
-            raise Unfit(
-                "slices-differ",
-                f"{after}: is the second picture of one slice, beside {path.name}; remove one",
-            )
+            raise Unfit("slices-differ", f"{after}: is the second picture of one slice, beside "
+                        f"{path.name}; remove one")
     planes = [read_grey(path, channel) for path in files]
     for path, plane in zip(files, planes, strict=True):
         if plane.shape != planes[0].shape:
@@ -188,10 +180,8 @@ def read_labels(mask, like):
     for path in sorted(pictures_of(mask), key=lambda p: p.suffix.lower() == ".png"):
         masks[read_name(path).kind][slice_number(path)] = path
     slices = pictures_of(like.path)
-    stacks = {
-        kind: np.stack([_plane(p, of_z, mask, like) for p in slices])
-        for kind, of_z in masks.items()
-    }
+    stacks = {kind: np.stack([_plane(path, of_z, mask, like) for path in slices])
+              for kind, of_z in masks.items()}
     if not stacks.keys() & {"liver", "lesion"}:
         (labels,) = stacks.values()
         smeared = sorted(set(np.unique(labels)) - {0, 1, 2, 127, 128, 255})
@@ -219,9 +209,7 @@ def _plane(picture, masks_of_z, mask, like):
 
 
 def _inside(stack, mask):
-    """Where a binary mask, 0/1 or 0/255, is set; JPEG smears its edges, so half of its height is
-    the border.
-    """
+    """Where a binary mask, 0/1 or 0/255, is set: half its height is the border, as JPEG smears."""
     high = int(stack.max())
     if mask.suffix.lower() == ".png" and not np.isin(stack, (0, high)).all() or 1 < high < 128:
         values = np.unique(stack)[:6].tolist()

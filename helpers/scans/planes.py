@@ -1,6 +1,4 @@
-"""Slices that say where they lie, put in order: copies dropped, contradictions named, one step and
-one affine for all.
-"""
+"""Slices that say where they lie, in order: without copies and contradictions, one step."""
 
 import functools
 import itertools
@@ -47,9 +45,7 @@ class Plane:
 
 
 def check_alike(planes):
-    """Raise Unfit when slices differ in shape, orientation or pixel spacing; it names the first
-    that does.
-    """
+    """Raise Unfit for the first slice of another shape, orientation or pixel spacing."""
     first = planes[0]
     for plane in planes:
         for what, value, wanted, tolerance in (
@@ -70,9 +66,7 @@ def in_order(planes):
 
 
 def without_copies(planes):
-    """(slices in order without those that repeat another one at the same place, list of (kept,
-    dropped)).
-    """
+    """(slices in order without repeats of one at the same place, list of (kept, dropped))."""
     kept, copies, place = [], [], []  # the slices kept at the last place
     for plane in planes:
         place = place if place and in_one_place(place[0], plane) else []
@@ -178,9 +172,7 @@ def _check_upright(planes, away, height):
 
 
 def affine_of(plane, step):
-    """The affine (4, 4) of (column, row, slice) in NIfTI's millimetres: right, front, head. DICOM
-    counts left, back, head.
-    """
+    """The affine (4, 4) of (column, row, slice) in NIfTI's mm: right, front, head, unlike DICOM."""
     between_rows, between_columns = plane.spacing_mm
     affine = np.eye(4)
     columns = [plane.row * between_columns, plane.column * between_rows, step, plane.position]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import runs
-from helpers.scans import dicom, folder, names, organs, pictures, series
+from helpers.scans import dicom, kinds, names, organs, pictures, series
 from helpers.scans.findings import Unfit
 from helpers.scans.folder import Case
 from helpers.scans.labels import UNKNOWN, read_mask, standard_labels
@@ -13,14 +13,13 @@ from helpers.scans.volume import flipped, read_volume, turned_over
 
 ONE_PICTURE = "one picture"  # the layout of a picture that stands for itself
 
+
 def case_of(file):
-    """The Case of one file by itself: a NIfTI file, a single picture, or the series that a DICOM
-    file belongs to.
-    """
+    """The Case of one file by itself: NIfTI, a picture, or the series of a DICOM file."""
     file = Path(file)
-    kind = folder.kind_of(file)
+    kind = kinds.kind_of(file)
     name = (file.resolve().parent.name if kind == "DICOM" else names.stem(file)
-            if kind in folder.KINDS else file.stem)
+            if kind in kinds.KINDS else file.stem)
     return Case(name, {"DICOM": "DICOM", "picture": ONE_PICTURE}.get(kind, "scans without labels"),
                 file, None)
 
@@ -32,7 +31,7 @@ def files_of(path, mask=False):
         return organs.masks_of(path)
     if names.is_picture(path):
         return pictures.pictures_of(path)
-    return series.files_of(path)[0] if folder.kind_of(path) == "DICOM" else [path]
+    return series.files_of(path)[0] if kinds.kind_of(path) == "DICOM" else [path]
 
 
 def read_scan(image, window=(-40, 160), channel=1, acquisition=""):
@@ -42,10 +41,10 @@ def read_scan(image, window=(-40, 160), channel=1, acquisition=""):
     image = Path(image)
     if names.is_picture(image):
         return pictures.stack(pictures.pictures_of(image), window, channel)
-    kind = folder.kind_of(image)
+    kind = kinds.kind_of(image)
     if kind == "DICOM":
         return dicom.read(image, acquisition)
-    if kind in (*folder.FOREIGN.values(), folder.INDEX):
+    if kind in (*kinds.FOREIGN.values(), kinds.INDEX):
         raise ValueError(f"{image}: is {kind}")
     return read_volume(image)
 
@@ -60,9 +59,7 @@ def read_labels(mask, like):
 
 
 def _joined(parts, like):
-    """Labels of masks that hold one organ each: 1 where the liver's isn't 0, 2 where the tumour's
-    isn't.
-    """
+    """Labels of masks of one organ each: 1 where the liver's isn't 0, 2 where tumour's isn't."""
     labels = np.zeros(like.hu.shape, np.uint8)
     for part in parts:
         mask = read_mask(part, like)

@@ -57,9 +57,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one scan in one folder, in natural order: those of one series and plane, or of
-    several that make up one grid.
-    """
+    """The files of one scan in one folder, in natural order."""
 
     files: tuple
     header: Header
@@ -85,9 +83,7 @@ def is_dicom(path):
 
 
 def _begins(start):
-    """True for bytes that begin with a tag of group 2 or 8, as data sets do, and its type or
-    length.
-    """
+    """True for bytes that begin with a tag of group 2 or 8 and its type or length."""
     for order in ("little", "big"):
         group, element = (int.from_bytes(start[k : k + 2], order) for k in (0, 2))
         if group in (2, 8) and element <= 0x60:
@@ -133,9 +129,7 @@ def _header(path, signature):
 
 
 def is_ct(kind, modality):
-    """True for a CT image by its class (SOPClassUID); a class without a name, newer than pydicom or
-    a vendor's own, is one by its Modality.
-    """
+    """True for a CT image by its class; a class without a name is one by its Modality."""
     return kind in CT or modality == "CT" and UID(kind).name == kind
 
 
@@ -228,9 +222,7 @@ def _pattern(name):
 
 
 def description(first):
-    """A line about the series that `first` belongs to: its description, plane and number of
-    files.
-    """
+    """A line about the series of `first`: its description, plane and number of files."""
     header = read_header(Path(first))
     return ", ".join(filter(None,
                             (header.description, header.plane, f"{len(files_of(first)[0])} files")))

@@ -9,8 +9,12 @@ import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.tag import Tag
 
+from helpers.scans.findings import Unfit
+
 TEXT = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI", "UN"}
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+# those that give a slice its place, and of how many numbers each is
+PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d\d?)?", re.IGNORECASE)
 
 
 def texts(tags, name):
@@ -66,3 +70,30 @@ def numbers(tags, name, odd=None):
     if odd is not None and (values != written or any("," in value for value in values)):
         odd.add(f"{name} with {'a unit' if values != written else 'decimal commas'}")
     return np.array([float(value.replace(",", ".")) for value in values])
+
+
+def sound_numbers(frame, tag, file, counts):
+    """`numbers` of a slice's file; what was written oddly is counted in `counts`.
+
+    Raises Unfit, naming the file, for what isn't a number, and for another count than PLACE's.
+    """
+    odd, count = set(), PLACE.get(tag, 1)
+    try:
+        values = numbers(frame, tag, odd)
+    except ValueError as error:
+        raise Unfit(_code_of(tag), f"{file}: {error}") from error
+    if len(values) not in (0, count):
+        raise Unfit(_code_of(tag), f"{file}: its {tag} {text(frame, tag)} isn't {count} numbers")
+    counts.update(("tags-odd", words) for words in odd)
+    return values
+
+
+def sound_number(frame, tag, file, default, counts):
+    """The one number of a tag, `default` where it is missing or empty."""
+    values = sound_numbers(frame, tag, file, counts)
+    return float(values[0]) if values.size else default
+
+
+def _code_of(tag):
+    return "no-numbers" if tag.startswith(("Rescale", "Pixel")) and tag != "PixelSpacing" else (
+        "no-place")

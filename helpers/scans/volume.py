@@ -1,6 +1,4 @@
-"""A CT volume in one axis order, how to read one from disk, and how a mask finds its way back to
-the scan's grid.
-"""
+"""A CT volume in one axis order: read from disk, and a mask's way back to the scan's grid."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,9 +59,7 @@ class Volume:
 
 
 def in_our_axes(hu, spacing_mm, path=None, breaks=()):
-    """The Volume of an array int16 (z, y, x) whose file has our own axes: its array is `hu` turned
-    to (x, y, z), nothing else.
-    """
+    """The Volume of an array int16 (z, y, x) whose file has our own axes."""
     z, y, x = spacing_mm
     affine = np.diag([-x, -y, z, 1.0])
     return Volume(hu, (z, y, x), affine, hu.shape[::-1], "LPS", path, breaks=tuple(breaks))
@@ -117,24 +113,18 @@ def _orientation(affine, back=False):
 
 
 def to_canonical(array, affine, flip=""):
-    """Turn a file's (i, j, k) array into our (z, y, x), then over along the axes of `flip`; a view
-    where numpy can give one.
-    """
+    """Turn a file's (i, j, k) array into our (z, y, x), then over along `flip`; a view."""
     return turned_over(nib.apply_orientation(array, _orientation(affine)).transpose(2, 1, 0), flip)
 
 
 def to_file_axes(array_zyx, affine, flip=""):
-    """Turn our (z, y, x) array back into the file's own (i, j, k): the exact inverse of
-    `to_canonical`.
-    """
+    """Turn our (z, y, x) array back into the file's (i, j, k): `to_canonical`'s inverse."""
     return nib.apply_orientation(turned_over(array_zyx, flip).transpose(2, 1, 0),
                                  _orientation(affine, back=True))
 
 
 def turned_over(array_zyx, flip):
-    """The array (z, y, x) mirrored along the axes named in `flip`, "" for none; a view. Raises
-    ValueError for other letters.
-    """
+    """The array (z, y, x) mirrored along `flip`; a view. Raises ValueError for other letters."""
     if set(flip) - set("xyz") or len(set(flip)) < len(flip):
         raise ValueError(f"flip {flip!r}: use x (left and right), y (front and back), z (head and "
                          "feet), each once")
@@ -142,16 +132,12 @@ def turned_over(array_zyx, flip):
 
 
 def both_flips(one, other):
-    """The axes along which a scan is turned over when it is turned by `one` and then by `other`, as
-    "xy"; "" for none.
-    """
+    """The axes along which a scan is turned that is turned by `one` and then `other`, as "xy"."""
     return "".join(axis for axis in "xyz" if (axis in one) != (axis in other))
 
 
 def flipped(volume, flip):
-    """The Volume turned over along the axes of `flip`; a mask written for it lands on the file's
-    own grid all the same.
-    """
+    """The Volume turned over along `flip`; its mask lands on the file's own grid all the same."""
     if not flip:
         return volume
     breaks = tuple(len(volume.hu) - k for k in reversed(volume.breaks))
@@ -234,9 +220,7 @@ def write_mask(mask, like, path):
 
 
 def is_own_mask(path):
-    """True for a NIfTI file that `write_mask` has written, by what its header says; False for all
-    others, damaged ones too.
-    """
+    """True for a NIfTI file that `write_mask` has written, by what its header says."""
     try:
         return nifti.read_header(path)[0]["descrip"].item() == MADE_BY
     except Unfit:
@@ -244,8 +228,7 @@ def is_own_mask(path):
 
 
 def write_on_grid(array, like, path, made_by=b""):
-    """Write any (z, y, x) array of the volume's shape as NIfTI on the file's own grid; the rename
-    comes last.
+    """Write an array (z, y, x) of the volume's shape as NIfTI, whole, on the file's own grid.
 
     made_by  bytes for the header's description.
     Raises ValueError for an array of another shape.

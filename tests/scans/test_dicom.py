@@ -7,7 +7,7 @@ import pytest
 from dicom_files import as_written, write_series
 
 from helpers.intake import case_table, phantom, quality_control
-from helpers.scans import dicom, findings, folder, reading, series
+from helpers.scans import dicom, findings, kinds, reading, series
 from helpers.scans.folder import cases_in, scan_folder
 from helpers.scans.volume import volume_from_array, write_mask
 
@@ -215,7 +215,7 @@ def test_what_is_no_slice_of_a_ct_is_ignored_and_named(tmp_path):
         "DICOM, localisers of a CT": ["scout"],
         "masks as DICOM, which aren't read": [f"00{k}.dcm" for k in range(5)],
         "no DICOM inside": ["notes.dcm"],
-        folder.INDEX: ["DICOMDIR"],
+        kinds.INDEX: ["DICOMDIR"],
     }
 
 

@@ -9,7 +9,7 @@ from dicom_files import write_series
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from helpers.intake import quality_control
-from helpers.scans import folder, reading, series
+from helpers.scans import kinds, reading, series
 from helpers.scans.folder import scan_folder
 
 HU, LABELS = body(2)
@@ -98,7 +98,7 @@ def test_a_text_beside_the_slices_is_none_of_them(tmp_path):
     for name in ("README", "VERSION2", "report.pdf", "empty.txt"):
         (tmp_path / "p" / name).write_bytes(b"" if name.startswith("e") else b"about the scan")
     (row,), ignored = examined(tmp_path)
-    assert row["verdict"] == "ok" and ignored == {folder.OTHER: ["README", "VERSION2", "report.pdf"], series.EMPTY: ["empty.txt"]}
+    assert row["verdict"] == "ok" and ignored == {kinds.OTHER: ["README", "VERSION2", "report.pdf"], series.EMPTY: ["empty.txt"]}
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.tif", "a.img", "a.npz", "a.mat", "a.gz", "DICOMDIR", "a.bmp", "a", "a.txt"])
