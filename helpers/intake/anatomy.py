@@ -26,9 +26,7 @@ class Body:
     hu: np.ndarray
 
     def paint(self, field, value, edge_mm=2.5, within=1.0, box=()):
-        """Blend `value` in where `field` is negative, over an edge; returns the share of each voxel
-        it covers.
-        """
+        """Blend `value` in where `field` is negative; returns the share of each voxel it covers."""
         share = np.clip(0.5 - field / edge_mm, 0, 1) * within
         self.hu[box] += share * (value - self.hu[box])
         return share
@@ -208,9 +206,7 @@ def draw_branches(body, start, towards, radius_mm, value, within, generations):
 
 
 def find_box(body, centre, reach):
-    """Slices (z, y, x) around a standard (x, y, z); `reach` must hold the bending of the axes too,
-    about 14 mm.
-    """
+    """Slices (z, y, x) around a standard (x, y, z); `reach` holds 14 mm for bent axes too."""
     middle = [n // 2 for n in body.hu.shape]
     lines = (body.z[:, middle[1], middle[2]], body.y[middle[0], :, middle[2]],
              body.x[middle[0], middle[1], :])

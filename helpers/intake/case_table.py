@@ -58,8 +58,7 @@ def write_tables(folder, rows, histograms, lesions):
 
 
 def proposed_flips(cases, flips, mask_flips):
-    """A line for `flips` and one for `mask_flips`: the words for the command line that follow all
-    proposals in cases.csv.
+    """A line each for `flips` and `mask_flips`: the words that follow all proposals in cases.csv.
 
     flips, mask_flips   dict case -> axes, as asked for so far; a proposal adds to them.
     """
@@ -74,11 +73,10 @@ def proposed_flips(cases, flips, mask_flips):
 
 
 def findings_met(cases):
-    """The table of all findings with the cases that have them, those with most cases first.
+    """All findings, those of most cases first, as a DataFrame: finding, leads to, meaning, what to
+    do, cases (how many), for example (three).
 
     cases     DataFrame with the columns case and findings of cases.csv.
-    returns   DataFrame finding, leads to, meaning, what to do, cases (how many), for example (three
-              of them).
     """
     rows = []
     for code, (verdict, meaning, to_do) in FINDINGS.items():
@@ -104,8 +102,7 @@ def _beside(path, mask=False):
 
 
 def fingerprint(case, how, known=()):
-    """A short hash of the bytes of a case's files and of how they are read: it changes when any of
-    them does.
+    """A short hash of the bytes of a case's files and of how they are read.
 
     how    settings that change the voxels: the flips, and of pictures window and channel.
     known  dict path -> hex digest, for files that have been read already.

@@ -117,9 +117,7 @@ def duplicate_pairs(table, least=LEAST_SIMILARITY):
 
 
 def findings(table):
-    """Findings about each case that is there twice: dict case -> list of (code, the cases that it
-    is like).
-    """
+    """dict case that is there twice -> its findings, (code, the cases that it is like)."""
     pairs, like = list(duplicate_pairs(table).itertuples()), {}
     both_ways = [(p.case, p.other, p) for p in pairs] + [(p.other, p.case, p) for p in pairs]
     for case, other, pair in both_ways:

@@ -23,9 +23,7 @@ VERSION = 1
 
 
 def draw_liver(body, inner, dome, kidneys, cava, has_gallbladder):
-    """The liver with its vessels and, beside it, the gallbladder; returns the share of each voxel
-    that is liver.
-    """
+    """Liver, its vessels and the gallbladder; returns the share of each voxel that is liver."""
     x, y, z, vary, rng = body.x, body.y, body.z, body.vary, body.rng
     # In a slice the visceral face runs from the right kidney to the left front; seen from the
     # front, from low right up.

@@ -198,9 +198,7 @@ def _begun(case, window, channel, flip, mask_flip, tumour_unknown):
 
 
 def _bytes(path, digests, mask=False):
-    """The bytes of a NIfTI file, whose digest is noted: hashed and decompressed from one reading.
-    None for other files, and for masks of several.
-    """
+    """The bytes of a NIfTI file, whose digest is noted; None for others and masks of several."""
     if (not path.name.lower().endswith(names.NIFTI)
             or mask and path.is_file() and len(reading.files_of(path, mask)) > 1):
         return None

@@ -1,6 +1,4 @@
-"""Is a stack of slices one acquisition? Phases, energies and reconstructions of one series that lie
-within one another are distinguished by number, time or content, so that a person can choose.
-"""
+"""Is a stack one acquisition? Several are distinguished by number, time or content."""
 
 from collections import defaultdict
 
@@ -165,9 +163,7 @@ def alternation(stack):
 
 
 def _chains(stack):
-    """The acquisitions of a stack with as many slices at each place: those that look most alike
-    from place to place. An empty list where places differ.
-    """
+    """The acquisitions of a stack with as many slices at each place, by likeness; or none."""
     places = []
     for plane in stack:
         if places and planes.in_one_place(places[-1][0], plane):

@@ -122,5 +122,5 @@ def _fault(affine):
     # of the two axes that are least at right angles
     cosine = np.abs(directions.T @ directions - np.eye(3)).max()
     tilt = float(np.degrees(np.arcsin(np.clip(cosine, 0, 1))))
-    return (("sheared", f"two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°") if tilt > 1
-            else None)
+    text = f"two axes are {90 - tilt:.1f}° apart, a tilt of {tilt:.1f}°"
+    return ("sheared", text) if tilt > 1 else None

@@ -143,8 +143,8 @@ def _matched(says, named, root):
 
 
 def _name(path):
-    return re.sub(r"_0000$", "",
-                  names.stem(path)) if path.parent.name.startswith("images") else names.stem(path)
+    name = names.stem(path)
+    return name.removesuffix("_0000") if path.parent.name.startswith("images") else name
 
 
 def _layout(path, mask):
@@ -196,8 +196,7 @@ def _named_series(all_series, root):
 
 
 def named_once(cases, folder):
-    """Names of letters, digits, '.', '_' and '-', each once: where two are alike, their folders go
-    in front.
+    """Names of letters, digits, '.', '_' and '-', each once: two alike get their folders in front.
 
     "volume-3" and "3" are alike: their masks would be written to one file.
     """

@@ -1,6 +1,4 @@
-"""Which slices of a DICOM folder make up one grid, whatever series they say that they are of, and
-which series are no scan beside one.
-"""
+"""Which slices of a folder make up one grid, whatever their series, and which are no scan."""
 
 import itertools
 from collections import defaultdict

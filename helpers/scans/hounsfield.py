@@ -63,9 +63,7 @@ def _as_stored(value, dtype):
 
 
 def value_notes(counts, slices):
-    """Findings about values, from their counts in so many slices. Raises Unfit where only some of
-    them have a rescale intercept.
-    """
+    """Findings by counts in so many slices; Unfit where only some have a rescale intercept."""
     missing = [code[1] for code in counts if code[0] == "lacks intercept"]
     if 0 < counts["rescale-missing"] < slices:
         raise Unfit("slices-differ", f"{missing[0]}: lacks RescaleIntercept, which other slices of "

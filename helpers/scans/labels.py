@@ -1,6 +1,4 @@
-"""Label files: onto the grid of their scan, and from the values of a file to 0 background, 1 liver,
-2 tumour, 3 liver of which nobody said where it is tumour.
-"""
+"""Label files: onto their scan's grid, and to 0 background, 1 liver, 2 tumour, 3 one of both."""
 
 import numpy as np
 
@@ -39,8 +37,7 @@ def place_mask(array, affine, like, path=None):
 def round_labels(array, path=None):
     """Label values of any type as uint8, rounded where they are off by no more than 0.01.
 
-    Raises Unfit "labels-unexpected" for NaN, values between labels, and values that aren't 0 to
-    255.
+    Raises Unfit "labels-unexpected" for NaN, values between labels, or other than 0 to 255.
     """
     if array.dtype == np.uint8:
         return array

@@ -31,8 +31,7 @@ def stem(path):
 
 
 def shortened(name, most=120):
-    """A name of at most so many bytes, "_" for what is no text in it; a longer one ends in a sum of
-    all of it, so that two stay two.
+    """A name of at most so many bytes, "_" for what is no text; a longer one ends in a checksum.
 
     File systems allow 255, and the files of a case carry more than its name.
     """
@@ -82,8 +81,7 @@ def holds_mask(path, root):
 
 
 def place(*parts):
-    """Where something lies once the words for scan and mask are taken out, so that a scan and its
-    mask lie in one place.
+    """Where something lies without the words for scan and mask: both of a pair in one place.
 
     place("images", "a", "ct_7") and place("masks", "a", "7-seg") are both ("a", "7").
     """
@@ -105,8 +103,7 @@ def keys(path, root):
 
 
 def match(scans, masks):
-    """Which mask belongs to which scan: those that share a key, the nearest folders first, each
-    mask once.
+    """Which mask is whose: those that share a key, nearest folders first, each mask once.
 
     scans, masks   dict path -> set of keys.
     returns        dict scan -> mask.
@@ -133,9 +130,7 @@ def _steps_between(one, other):
 
 
 def likeliest(name, cases):
-    """The case that a name means, of those in a list: of the same words and numbers (007 for 7,
-    volume-3 for volume-3.nii.gz), or of a slip in its letters; None for none.
-    """
+    """The case of a list that a name means: 007 for 7, liver_3 for livre_3.nii; None for none."""
     def numbers(text):
         return [word for word in _plain(text) if isinstance(word, int)]
 
@@ -154,8 +149,7 @@ def _plain(name):
 
 
 def chosen(patterns, cases):
-    """The set of those cases that a list asks for by name or pattern ("volume-1*"), in capitals or
-    not.
+    """The set of those cases that a list asks for by name or pattern, in capitals or not.
 
     Raises ValueError for what fits no case, with the case that it is likely to mean.
     """

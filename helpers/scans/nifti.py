@@ -19,8 +19,7 @@ HEADER = 540  # bytes of the longer one, NIfTI-2
 def read_bytes(path, size=-1):
     """The bytes of a file as they are on disk; the first `size` of them, all for -1.
 
-    Raises Unfit: "missing", "no-file" (a folder, a pipe, a device), "no-access" (permissions, a
-    disk's fault) or "empty-file".
+    Raises Unfit: "missing", "no-file" (a folder, a pipe, a device), "no-access" or "empty-file".
     """
     path = Path(path)
     if not path.exists():

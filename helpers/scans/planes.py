@@ -131,9 +131,7 @@ def step_between(planes):
 
 
 def _spacings(steps):
-    """In words, the spacings of slices that change from one to another on the way: "20 steps of 5.2
-    mm, then 17 of 10.3 mm"; "" where single slices are missing.
-    """
+    """ "20 steps of 5.2 mm, then 17 of 10.3 mm"; "" where single slices are missing."""
     runs = []
     for step in steps:
         if runs and abs(step - np.median(runs[-1])) <= max(0.1 * np.median(runs[-1]), 0.1):
@@ -152,8 +150,7 @@ def _spacings(steps):
 def _check_upright(planes, away, height):
     """Raise Unfit for slices that don't stand on each other.
 
-    away, height   mm (slices, 3) from the first slice, and the part of it along the normal
-                   (slices,).
+    away, height   mm (slices, 3) from the first slice; the part along the normal (slices,).
     """
     first = planes[0]
     beside = away - height[:, None] * first.normal

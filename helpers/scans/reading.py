@@ -35,9 +35,7 @@ def files_of(path, mask=False):
 
 
 def read_scan(image, window=(-40, 160), channel=1, acquisition=""):
-    """The Volume of a case, whichever layout it came in. `window` and `channel` matter for pictures
-    only, `acquisition` for DICOM series that hold several.
-    """
+    """The Volume of a case of any layout; window, channel are of pictures, acquisition of DICOM."""
     image = Path(image)
     if names.is_picture(image):
         return pictures.stack(pictures.pictures_of(image), window, channel)

@@ -69,8 +69,7 @@ class Series:
 
 
 def is_dicom(path):
-    """True for a file with the DICOM preamble, one that begins like a data set without it, or one
-    that is named .dcm; a look at 132 bytes.
+    """True for a file that begins like DICOM, with or without preamble, or is named .dcm.
 
     Raises OSError when the file can't be opened.
     """
@@ -176,8 +175,7 @@ def find(files):
 
 
 def files_of(first):
-    """(files of the scan that `first` belongs to, dict: why files beside it that seem to be slices
-    of it are left out -> those files), in natural order.
+    """(files of the scan of `first`, dict: why what seems a slice of it is left out -> files).
 
     Raises ValueError for a file that is no slice of a CT.
     """
@@ -210,7 +208,7 @@ def _seems_slice(header, same, headers):
 def _continues(header, slices):
     """True where a slice lies whole steps beyond the ends of others."""
     heights = sorted(other.height for other in slices)
-    if len(heights) < 2:
+    if len(heights) < 2 or heights[0] == heights[-1]:
         return False
     step = (heights[-1] - heights[0]) / (len(heights) - 1)
     steps = max(heights[0] - header.height, header.height - heights[-1]) / step
@@ -230,9 +228,7 @@ def description(first):
 
 @functools.lru_cache(maxsize=4)
 def _headers(folder, changed):
-    """dict path -> Header of the DICOM files in a folder, and of what is named like them and holds
-    none; kept, because each of its series asks.
-    """
+    """dict path -> Header of a folder's DICOM files and of what is named like them; kept."""
     endings = (*names.NIFTI, *names.PICTURES)
     files = sorted((p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()
                     and not p.name.lower().endswith(endings)), key=names.natural)

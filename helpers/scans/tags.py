@@ -1,6 +1,4 @@
-"""Values of DICOM tags as they are written, so that what a writer got wrong is understood or named
-instead of raised somewhere within pydicom.
-"""
+"""Values of DICOM tags as they are written: what a writer got wrong is understood, or named."""
 
 import functools
 import re

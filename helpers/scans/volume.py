@@ -149,8 +149,7 @@ def flipped(volume, flip):
 def read_volume(path, data=None):
     """Read a scan (NIfTI) into a Volume; `data` are its bytes where they are in memory already.
 
-    Raises Unfit, a ValueError, for a file that can't be read, has no usable affine, or holds NaN or
-    Inf.
+    Raises Unfit for a file that can't be read, has no usable affine, or holds NaN or Inf.
     """
     array, affine, notes = nifti.load(path, data)
     affines.check_affine(affine, path)
@@ -158,8 +157,7 @@ def read_volume(path, data=None):
 
 
 def volume_from_array(array, affine, path=None, notes=()):
-    """A Volume from a file's (i, j, k) array and affine; values are rounded and clipped to
-    HU_RANGE.
+    """A Volume from a file's (i, j, k) array and affine; values are rounded, cut to HU_RANGE.
 
     Raises Unfit for NaN, Inf, complex or structured values.
     """
@@ -186,8 +184,7 @@ def volume_from_array(array, affine, path=None, notes=()):
 
 
 def _rounded(array, affine, clips, slab=16):
-    """(int16 (z, y, x), how many voxels were clipped), a slab of the file's last axis at a time:
-    without another copy.
+    """(int16 (z, y, x), how many voxels were clipped), a slab at a time: without another copy.
 
     clips  True when some voxels lie outside HU_RANGE.
     """
@@ -205,11 +202,9 @@ def _rounded(array, affine, clips, slab=16):
 
 
 def write_mask(mask, like, path):
-    """Write a mask (z, y, x) as uint8 NIfTI on exactly the grid, shape, affine and axes of the
-    Volume `like`.
+    """Write a mask (z, y, x) as uint8 NIfTI on exactly the grid and axes of the Volume `like`.
 
-    Raises ValueError for values that aren't whole numbers from 0 to 255, or a shape that isn't the
-    scan's.
+    Raises ValueError for values that aren't whole numbers from 0 to 255, or another shape.
     """
     mask = np.asarray(mask)
     labels = mask if mask.dtype == np.uint8 else mask.astype(np.uint8)

@@ -202,6 +202,15 @@ def test_strays_are_set_aside_and_named(tmp_path, kind):
     assert ignored == {series.STRAY: names}
 
 
+def test_pictures_of_one_place_are_named_as_such_beside_a_localiser(tmp_path):
+    """They have no step: whether the localiser continues them is no question."""
+    write_series(tmp_path / "p7", HU[:, :, :2], AFFINE, ["b0", "b1"], bolus)
+    write_series(tmp_path / "p7", HU[:, :, :1], AFFINE, ["s0"], lambda ds, k: setattr(ds, "ImageType", ["ORIGINAL", "LOCALIZER"]))
+    (row,), ignored = examined(tmp_path)
+    assert row["findings"].split()[0] == "slices-differ" and "lies where b0 lies" in row["reason"], row["reason"]
+    assert ignored == {"DICOM, localisers of a CT": ["s0"]}
+
+
 def test_the_mask_of_a_folder_is_that_of_most_axial_slices(tmp_path):
     def reformatted(ds, k):
         coronal(ds, k)
