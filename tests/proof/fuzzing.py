@@ -21,7 +21,7 @@ def main():
                if any(verdicts[kind, verdict] for kind in ("NIfTI", "DICOM"))]
     rows = [[kind, *(f"{verdicts[kind, verdict]:,}" for verdict in columns)] for kind in ("NIfTI", "DICOM")]
     text = f"""
-{COUNT:,} scans of seed {SEED}, half of them NIfTI with a mask, half DICOM series of eight slices; one to three bytes of a
+{COUNT:,} scans of seed {SEED}, half of them NIfTI with a mask, half DICOM series of six slices; one to three bytes of a
 header were changed, or tags left out, exchanged for other values or types, cut, in one slice, some or all. Each was judged as 01
 judges it. Looked for: an error that is handed on, more than {LIMIT_S} s, a file that is neither in a case nor named, other voxels or
 another grid than nibabel or pydicom read without a word about it, a mask that doesn't lie on its scan's grid.
