@@ -22,6 +22,7 @@ GONE = {
     "reach_mm": "tumours are sought inside the predicted liver only",
     "max_fat_fraction": NO_GALLBLADDER_RULE, "most_fat": NO_GALLBLADDER_RULE,
     "min_peak_probability": NO_PEAK_RULE, "least_peak": NO_PEAK_RULE,
+    "teacher": "asking trained networks what masks leave open gained nothing elsewhere",
 }
 
 

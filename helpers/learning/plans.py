@@ -11,8 +11,7 @@ import pandas as pd
 from helpers import files, origins, steps
 from helpers.learning import machine
 from helpers.learning.augmentation import augmentation_of
-from helpers.learning.teaching import taught
-from helpers.parameters import listed, unknown
+from helpers.parameters import unknown
 from helpers.runs import Run
 from helpers.slices import lists
 from helpers.slices.recipe import Recipe
@@ -29,7 +28,6 @@ class StageData:
     train_chunks  a DataFrame of slices a chunk; val: the validation slices, none where every
                   patient trains.
     norm          (mean, deviation) of the slices' grey values.
-    teachers      hashes of the networks that answered what the masks leave open.
     """
 
     run: Run
@@ -39,7 +37,6 @@ class StageData:
     recipe: Recipe
     norm: list
     store: Store
-    teachers: str = ""
 
     @property
     def list_files(self):
@@ -60,7 +57,7 @@ class StageData:
         """What belongs to a training's settings: it never continues with other slices."""
         listed = {path.name: files.short_hash(path) for path in self.list_files}
         scans = hashlib.sha256("".join(map(files.sha256, self.scan_files)).encode()).hexdigest()
-        return {"lists": listed, "scans": scans[:16], "teachers": self.teachers}
+        return {"lists": listed, "scans": scans[:16]}
 
     def augmentation(self, changes):
         """What the stage is trained with, but for `changes`, a dict such as {"noise": 0.1}."""
@@ -79,20 +76,15 @@ class StageData:
         return int(np.clip(np.median(edges) // 32 * 32, 96, 160))
 
 
-def read_stage_data(run, stage, teacher=""):
+def read_stage_data(run, stage):
     """StageData of a run; FileNotFoundError where 02 hasn't run. The gate learns from the liver's
     slices.
-
-    teacher  names of runs whose tumour networks answer what masks leave open; `teaching.taught`
-             raises what is wrong with them.
     """
     name = "tumour" if stage == "tumour" else "liver"
     train_chunks, val = lists.read_lists(run.lists)
     made = files.read_json(run.lists / "recipe.json")
     recipe, norm = Recipe(**made["recipe"]), made["norm"][name]
-    data = StageData(run, stage, train_chunks, val, recipe, norm, Store(run.stores / name))
-    teachers = [Run(named) for named in listed(teacher)] if stage == "tumour" else []
-    return taught(data, teachers) if teachers else data
+    return StageData(run, stage, train_chunks, val, recipe, norm, Store(run.stores / name))
 
 
 def in_force(defaults, given, options):

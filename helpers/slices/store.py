@@ -75,20 +75,16 @@ def load(folder, name):
 class Store:
     """Reads a stage's slices; a few cases are mapped at a time, so memory doesn't grow with their
     number.
-
-    masks  the ending of other masks, which take the place of a case's own where they are.
     """
 
-    def __init__(self, folder, open_cases=32, masks="mask"):
-        self.folder, self.masks = folder, masks
+    def __init__(self, folder, open_cases=32):
+        self.folder = folder
         self._open = functools.lru_cache(open_cases)(self._read)
         self.is_marked = functools.cache(self._is_marked)
 
     def _read(self, case):
         try:
-            image, mask, meta = load(self.folder, case)
-            others = self.folder / f"{case}.{self.masks}.npy"
-            return image, np.load(others, mmap_mode="r") if others.is_file() else mask, meta
+            return load(self.folder, case)
         except (OSError, ValueError) as error:
             message = (f"{self.folder}: the slices of {case} can't be read ({error}); run "
                        "02_filtering again")
