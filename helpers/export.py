@@ -79,19 +79,32 @@ def write(networks, out):
     """Write a dict of TrainedNetworks as ONNX, and cascade.json last; returns for each stage how
     far its probabilities lie from torch's in float32.
 
-    Raises ValueError for a network that answers otherwise there.
+    Raises ValueError for a network that ONNX can't hold, or that answers otherwise there.
     """
     differences, written = {}, {}
     for stage, trained in networks.items():
         trained, file = replace(trained, precision="32-true"), out / f"{stage}.onnx"
         with files.written_whole(file) as beside:
-            write_graph(trained, beside)
-            differences[stage] = largest_difference(trained, beside)
+            differences[stage] = write_checked(trained, beside)
         written[stage] = {"sha256": files.sha256(file), "card": trained.card}
     card = {"version": VERSION, "helpers": helpers.__version__} | READ_ME
     card |= {"rules": asdict(Rules()), "networks": written}
     files.write_json(out / CARD, card)
     return differences
+
+
+def write_checked(trained, path):
+    """`write_graph`, and how far ONNX's probabilities lie from those of a TrainedNetwork."""
+    try:
+        write_graph(trained, path)
+        difference = largest_difference(trained, path)
+    except Exception as error:  # of a dozen types, by what a trace can't hold
+        reason = str(error).strip().partition("\n")[0]
+    else:
+        if difference <= CLOSE:
+            return difference
+        reason = f"its probabilities lie {difference:.2g} from torch's"
+    raise ValueError(f"the {trained.card['stage']} network can't be exported: {reason}")
 
 
 class FromGrey(torch.nn.Module):
@@ -123,15 +136,11 @@ def write_graph(trained, path):
 
 
 def largest_difference(trained, path):
-    """How far ONNX's probabilities lie from those of a TrainedNetwork, on planes of two sizes."""
+    """How far ONNX's probabilities lie from torch's, on planes of two sizes."""
     network = onnx_engine.OnnxNetwork(onnx_engine.session_of(path), trained.card, path)
     planes = [grey_planes(size, trained.card) for size in SIZES]
-    difference = max(float(np.abs(network.probability(p) - trained.probability(p)).max())
-                     for p in planes)
-    if not difference <= CLOSE:
-        raise ValueError(f"{path}: its probabilities lie {difference:.2g} from torch's, more than "
-                         f"{CLOSE:g}; this network can't be exported")
-    return difference
+    return max(float(np.abs(network.probability(p) - trained.probability(p)).max())
+               for p in planes)
 
 
 def grey_planes(size, card):
