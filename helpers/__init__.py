@@ -17,10 +17,10 @@ ROOMS = {
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions engines folders inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",
-    "learning": "augmentation batches checkpoints examples losses machine plans schedules "
-                "shapes sittings synthetic train_step training validation",
-    "scoring": "attribution case_scores detection false_positives lesions mask_pairs matching "
-               "metrics probabilities provenance run_scores sentences statistics summary",
+    "learning": "augmentation batches checkpoints examples fine_tuning losses machine plans "
+                "schedules shapes sittings synthetic train_step training validation",
+    "scoring": "attribution case_scores detection false_positives flattered lesions mask_pairs "
+               "matching metrics probabilities provenance run_scores sentences statistics summary",
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
                "slice_panels viewer views",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
@@ -37,12 +37,13 @@ NAMES = {
     "slices.recipe": "Recipe",
     "slices.store": "Store",
     "cascade.networks": "SliceClassifier UNet",
-    "cascade.weights": "TrainedNetwork load_networks load_weights save_weights",
+    "cascade.weights": "TrainedNetwork load_networks load_weights note_voxels paths_of "
+                       "save_weights",
     "cascade.liver": "clean_liver",
     "cascade.tumour": "keep_lesions",
     "cascade.rules": "Rules",
     "cascade.pipeline": "segment",
-    "cascade.cohort": "Cohort",
+    "cascade.cohort": "Cohort cases_of_split",
     "learning.augmentation": "Augmentation",
     "learning.batches": "Batches",
     "learning.losses": "loss_named",

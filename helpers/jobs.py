@@ -19,6 +19,7 @@ from helpers.parameters import parameters_of
 
 DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes
 EVALUATION = "06_evaluation"  # the notebook that is exported as the report
+INFERENCE = "05_cascade_inference"  # and this one, of scans that others' networks segment
 
 
 @dataclass
@@ -43,7 +44,11 @@ class Job:
         return steps.Step(self.name, run, {k: v for k, v in self.parameters.items() if k != "run"})
 
     def report(self, run):
-        """The page that the notebook is exported as; None for all notebooks but 06."""
+        """The page that the notebook is exported as: 06, and 05 of scans that others' networks
+        segment, which need no reference; None for all others.
+        """
+        if self.notebook == INFERENCE and self.parameters.get("weights"):
+            return run.reports / "predictions.html"
         return self.page or run.reports / "report.html" if self.notebook == EVALUATION else None
 
 
@@ -79,6 +84,9 @@ def _outcome(job, stage, out, error):
     if isinstance(error, KeyboardInterrupt):
         print(f"{job.name}: stopped by {error}; run again to resume", file=sys.stderr)
         return PAUSED
+    if getattr(error, "ename", "") == steps.NothingToDo.__name__:
+        print(f"{job.name}: {error.evalue}")
+        return DONE
     # the executed notebook, which is not written whole
     if isinstance(error, OSError) and error.filename in (None, str(out)):
         out.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from helpers.intake import admission, inputs
 from helpers.intake.arrivals import Arrivals
 from helpers.intake.inputs import Item
 from helpers.parameters import of_type, unknown, values_given
-from helpers.scans.findings import advised
+from helpers.scans.findings import advised, counted
 
 DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75
 # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
@@ -50,9 +50,12 @@ def main(words=None):
     try:
         cohort_of = functools.partial(loaded, options, runs.weights_folder(options.run),
                                       checked_rules(options.set))
-        if options.watch or len(options.inputs) > 1 or folders.is_folder(options.out):
-            work = functools.partial(watch if options.watch else segment_many, options,
-                                     checked_folder(options), cohort_of)
+        if options.watch:
+            work = functools.partial(watch, options, checked_folder(options), cohort_of)
+        elif len(options.inputs) > 1 or folders.is_folder(options.out):
+            folder = checked_folder(options)
+            items = items_of(inputs.all_cases(options.inputs), options, folder)
+            work = functools.partial(segment_many, items, folder, cohort_of)
         else:
             case = inputs.chosen_case(options.inputs[0], options.series, options.acquisition)
             item = Item(case, folders.checked_output(case, options.out))
@@ -169,9 +172,8 @@ def segment_one(options, item, cohort_of):
     return DONE
 
 
-def segment_many(options, folder, cohort_of):
+def segment_many(items, folder, cohort_of):
     """Segment many scans into a folder, where they aren't there yet; returns the exit code."""
-    items = items_of(inputs.all_cases(options.inputs), options, folder)
     with folders.held(folder), processes.collected(impatient=True) as signals:
         done = folders.segment_all(cohort_of(folder), items, signals)
     for case, message in done.failed.items():
@@ -183,7 +185,7 @@ def segment_many(options, folder, cohort_of):
     counts = {"segmented": done.segmented, "there already": done.kept, "failed": len(done.failed),
               left: done.left}
     counts = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    print(f"{len(items)} scans: {counts}; {folder.predictions / 'predictions.csv'}")
+    print(f"{counted(len(items), 'scan')}: {counts}; {folder.predictions / 'predictions.csv'}")
     return PAUSED if done.left else FAILED if done.failed else DONE
 
 

@@ -60,7 +60,9 @@ def main(words=None):
 
 def closing(run):
     """What a person reads at the end: whose scans did what, and where to look."""
-    split, report = run.lists / "split.csv", run.reports / "report.html"
+    split = run.lists / "split.csv"
+    pages = [page for page in (run.reports / "predictions.html", run.reports / "report.html")
+             if page.is_file()]
     if split.is_file():
         with split.open(encoding="utf8", newline="") as lines:
             groups = {(row["split"], row["group"]) for row in csv.DictReader(lines)}
@@ -70,7 +72,7 @@ def closing(run):
     for name, folder in (("figures", run.figures), ("notebooks", run.reports / "notebooks")):
         if folder.is_dir():
             yield f"{name}: {runs.relative(folder)}"
-    yield f"report: {runs.relative(report)}" if report.is_file() else "done"
+    yield f"report: {', '.join(map(runs.relative, pages))}" if pages else "done"
 
 
 def asked(words):

@@ -10,6 +10,7 @@ NOTEBOOKS = HERE / "notebooks"
 # tests point this at a folder of their own
 ROOT = Path(os.environ.get("CASCADE_LIVER_ROOT", HERE)).resolve()
 PHANTOMS = ROOT / "data" / "phantoms"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a run
 
 
 class Predictions:
@@ -62,7 +63,7 @@ class Run(Predictions):
     name: str
 
     def __post_init__(self):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(self.name)):
+        if not NAME.fullmatch(str(self.name)):
             raise ValueError(f"run name {self.name!r}: use letters, digits, '.', '-' and '_', "
                              "beginning with a letter or digit")
 
@@ -112,11 +113,13 @@ def known_runs():
 
 
 def weights_folder(name):
-    """The folder of weights that a run's name or a path means; raises ValueError when there is
-    none.
+    """The folder of weights that a run's name, or the path of a folder, means.
+
+    Raises ValueError, naming the runs that there are, when there is none.
     """
-    for folder in (ROOT / "checkpoints" / name, Path(name)):
-        if folder.is_dir():
+    of_run = [Run(name).checkpoints] if NAME.fullmatch(name) else []
+    for folder in (*of_run, Path(name).expanduser(), absolute(name)):
+        if name and folder.is_dir():
             return folder
     known = ", ".join(known_runs())
     advice = f"there are {known}" if known else "train one first: make demo"

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from helpers import files, jobs, processes
 from helpers.scans.findings import counted
-from helpers.scoring import case_scores, mask_pairs, provenance, run_scores, sentences, summary
+from helpers.scoring import (
+    case_scores,
+    flattered,
+    mask_pairs,
+    provenance,
+    run_scores,
+    sentences,
+    summary,
+)
 
 DONE, FAILED = 0, 1
 
@@ -37,7 +45,11 @@ def main(arguments=None):
     for row in (s.row for s in scored):
         if row["failed"] or row["note"]:
             print(f"helpers.score: {row['case']}: {row['failed'] or row['note']}", file=sys.stderr)
-    refused = any(s.row.pop("refused") for s in scored)
+    refused = [s.row.pop("refused") for s in scored]
+    voxels_of = {s.row["case"]: s.row.pop("voxels") for s in scored}
+    for case, whose in flattered.masks(to_score, voxels_of).items():
+        print(f"helpers.score: {case}: networks learnt from its scan, {whose}: a score of their "
+              "masks flatters", file=sys.stderr)
     try:
         _write(options, scored, unusable)
     except OSError as error:
@@ -47,7 +59,7 @@ def main(arguments=None):
     except RuntimeError as error:  # of the report
         print(f"helpers.score: {error}", file=sys.stderr)
         return FAILED
-    return FAILED if unusable or refused else DONE
+    return FAILED if unusable or any(refused) else DONE
 
 
 def _write(options, scored, unusable):

@@ -13,6 +13,13 @@ WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save
                   "workers", "loggers", "trial"}
 
 
+class NothingToDo(Exception):
+    """Ends a notebook early where nothing is wrong: one line in it, and `helpers.run` goes on."""
+
+    def _render_traceback_(self):  # as IPython asks for it
+        return [str(self)]
+
+
 @dataclass
 class Step:
     """One stage of one run: its settings, what it reads, and its stamp

@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY, command
 from corpus import Place
@@ -153,6 +155,35 @@ def test_second_call_does_nothing_and_says_so(tiny):
     assert "──" not in again.stdout
 
 
+def test_scans_without_masks_are_no_dead_end(tiny, tmp_path):
+    root = shutil.copytree(tiny[0], tmp_path / "copy")
+    for scan in sorted((root / "data" / "phantoms").rglob("6-cases*/volume-[12].nii*")):
+        shutil.copy(scan, tmp_path)
+    words = ["--run", "bare", "--only", "01,05,06", "--data", tmp_path, "--set", "weights=tiny", "min_liver_ml=0.0"]
+    shutil.rmtree(root / "data")
+    done = command(root, "helpers.run", *words)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "2 scans of split 'all'" in done.stdout and "worth knowing: these networks learnt from volume-" in done.stdout
+    assert "06_evaluation: none of the 2 scans has a reference mask, so there is nothing to score" in done.stdout
+    assert "report: reports/bare/predictions.html" in done.stdout and (root / "reports" / "bare" / "predictions.html").is_file()
+    assert len(list((root / "reports" / "bare" / "predictions").glob("tumour-probability-*"))) == 2
+    refused = command(root, "helpers.run", "--run", "bare", "--only", "02")
+    assert refused.returncode == 1 and "in 05 and 06 set weights='lits18'" in refused.stderr
+
+
+def test_a_training_begins_with_weights(tiny, tmp_path):
+    root = shutil.copytree(tiny[0], tmp_path / "copy")
+    words = ["--run", "tiny", "--only", "04", "--set", "stage=liver", "trial=tuned", "start_from=tiny", "epochs=1", "validations=1"]
+    done = command(root, "helpers.run", *words)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    folder = root / "checkpoints" / "tiny" / "trials" / "tuned" / "liver"
+    card = files.read_json(folder / "final.json")
+    assert card["settings"]["start_from"]["weights"] == "tiny" and card["network"]["width"] == 4
+    assert card["settings"]["learning_rate"] == pytest.approx(0.0002)
+    score = pd.read_csv(root / "checkpoints" / "tiny" / "liver" / "history.csv").score.max()
+    assert pd.read_csv(folder / "history.csv").score.max() > score - 0.05  # it doesn't begin by chance
+
+
 def test_failing_notebook_is_named_with_its_reason(tmp_path):
     for name in ("volume-0.nii", "segmentation-0.nii"):
         (tmp_path / "scans").mkdir(exist_ok=True)
@@ -164,8 +195,6 @@ def test_failing_notebook_is_named_with_its_reason(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_pauses_a_training_and_the_next_call_goes_on(tiny, tmp_path, number):
-    import shutil
-
     root, _ = tiny
     shutil.copytree(root, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "checkpoints" / "tiny" / "gate")

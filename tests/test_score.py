@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import score
+from helpers import files, score
+from helpers.intake.duplicates import voxel_hash
+from helpers.scans.volume import read_volume
 from helpers.scoring import mask_pairs, sentences
 
 AFFINE = np.diag([-0.8, -0.8, 2.5, 1.0])  # LPS
@@ -340,3 +342,18 @@ def test_a_body_as_wide_as_bodies_are_makes_one_millimetre_true(tmp_path, width,
     save(tmp_path / "s", "a.nii.gz", hu, np.diag([-1.0, -1.0, 1.0, 1.0]))
     assert run(tmp_path / "r", tmp_path / "p", "--scans", tmp_path / "s", out=tmp_path / "out") == 0
     assert read(tmp_path / "out")[1]["cases.stand_in_mm"] == ["a"] * named
+
+
+def test_scans_that_networks_learnt_from_are_named(folders, tmp_path, own_root, capsys):
+    """One by the voxels of its scan, whatever it is called there; one by the log beside its mask."""
+    hu = np.random.default_rng(0).integers(-100, 100, (40, 36, 14)).astype(np.int16)
+    for number in range(3):
+        scan = save(tmp_path / "scans", f"volume-{number}.nii.gz", hu + np.int16(number))
+    card = own_root / "checkpoints" / "lits18" / "liver" / "final.json"
+    files.write_json(card, {"data": {"training": ["another name"], "voxels": [voxel_hash(read_volume(scan).hu)]}})
+    files.write_json(folders[1] / "volume-1.json", {"case": "volume-1", "learnt_from": True})
+    assert run(*folders, "--scans", tmp_path / "scans", out=tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert "segmentation-2: networks learnt from its scan, those of run lits18" in err and "segmentation-0: networks" not in err
+    assert "segmentation-1: networks learnt from its scan, those that made its mask" in err
+    assert not {"voxels", "refused"} & set(read(tmp_path / "out")[0].columns)

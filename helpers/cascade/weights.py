@@ -9,10 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel
 
+from helpers import files
 from helpers.cascade import architectures
 from helpers.cascade.inference import check_same_pixels, network_input
 from helpers.cascade.precision import autocast, device_named, half_precision_supported
 from helpers.files import written_whole
+from helpers.intake import duplicates
 from helpers.slices.recipe import Recipe
 from helpers.slices.store import STAGES
 
@@ -102,18 +104,33 @@ def halved(tensor):
     return (tensor.half() if small else tensor).contiguous()
 
 
+def note_voxels(folder, cases_csv):
+    """Write into the cards of a run's finished networks the voxel hashes of the scans that they
+    learnt from, for weights whose cards don't have them yet; the weights stay as they are.
+
+    folder     of checkpoints; cases_csv: what notebook 01 wrote about the very files that were
+               learnt from, under the names that the cards have.
+    Raises ValueError where it lacks some of them.
+    """
+    for path in paths_of(folder).values():
+        card, weights = _read(path)
+        names = card["data"]["training"]
+        hashes = duplicates.hashes_of(cases_csv, names)
+        if len(hashes) < len(names):
+            raise ValueError(f"{cases_csv}: has the voxels of {len(hashes)} of the {len(names)} "
+                             f"scans that {path} learnt from")
+        card["data"]["voxels"] = hashes
+        save_weights(path, weights, card)
+        beside = path.with_suffix(".json")
+        files.write_json(beside, files.recorded(beside) | {"data": card["data"]})
+
+
 def load_weights(path, device="cpu"):
     """The network and the card that `save_weights` wrote, ready to predict.
 
     Raises ValueError, naming the file, when it is damaged or isn't ours.
     """
-    try:
-        with safe_open(path, framework="pt") as opened:
-            card = json.loads(opened.metadata()["card"])
-            weights = {name: opened.get_tensor(name)
-                       for name in opened.keys()}  # noqa: SIM118 (not a dict)
-    except Exception as error:
-        raise ValueError(f"{path}: can't be read as weights of this project ({error})") from error
+    card, weights = _read(path)
     try:
         network = build(**card["network"])
         network.load_state_dict(weights)
@@ -121,6 +138,17 @@ def load_weights(path, device="cpu"):
         message = f"{path}: its weights aren't those of the network that its card names ({error})"
         raise ValueError(message) from error
     return network.to(device, memory_format=torch.channels_last).eval(), card
+
+
+def _read(path):
+    """(card, dict of tensors) of a file of weights; raises ValueError, naming it."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            weights = {name: opened.get_tensor(name)
+                       for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            return json.loads(opened.metadata()["card"]), weights
+    except Exception as error:
+        raise ValueError(f"{path}: can't be read as weights of this project ({error})") from error
 
 
 def paths_of(folder, unfinished=False):

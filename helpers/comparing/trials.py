@@ -134,7 +134,8 @@ def planned(row, changes, fold, budget, quick=False):
     parameters = {key: value for key, value in changes.items() if key != "size"} | budget
     parameters |= {"precision": half_precision_supported(device_named(budget["device"]))}
     name = "{}.r{epochs}s{seed}v{validations}".format(row, **budget) + "q" * quick
-    parameters |= {"trial": name, "loggers": ""} | ({"width": 4} if quick else {})
+    parameters |= {"trial": name, "loggers": ""} | (
+        {"width": 4} if quick and "start_from" not in changes else {})
     return Trial(row, fold, resized(fold, size) if size else fold, parameters)
 
 

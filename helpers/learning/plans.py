@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import files, origins, steps
-from helpers.learning import machine
+from helpers.intake import duplicates
+from helpers.learning import fine_tuning, machine
 from helpers.learning.augmentation import augmentation_of
 from helpers.parameters import unknown
 from helpers.runs import Run
@@ -143,14 +144,17 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
         )
     # what may differ from sitting to sitting stays out; `chosen` says in full what was given in
     # short
-    apart = {"trial", "precision", "accumulate", "options", *chosen}
+    apart = {"trial", "precision", "accumulate", "options", "start_from", *chosen}
     settings = {name: value for name, value in given.items() if name not in apart}
-    settings |= chosen | data.hashes()
+    begun, learnt_before = fine_tuning.origin(given.get("start_from", ""), data.stage)
+    settings |= chosen | data.hashes() | begun
     cases = {
         "training": sorted({case for chunk in batches.chunks for case in chunk.case}),
         "validation": sorted(data.val.case.unique()),
         "split": files.short_hash(run.lists / "split.csv"),
     }
+    voxels = duplicates.hashes_of(run.lists / "cases.csv", cases["training"])
+    cases["voxels"] = sorted({*voxels, *learnt_before})
     card = {"stage": data.stage, "network": architecture, "neighbours": batches.neighbours}
     card |= {"norm": data.norm, "recipe": data.recipe.as_dict(), "run": run.name, "data": cases}
     made_with = machine.described()

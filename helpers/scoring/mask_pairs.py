@@ -10,6 +10,7 @@ import numpy as np
 
 from helpers import files
 from helpers.intake import phantom
+from helpers.intake.duplicates import voxel_hash
 from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scans.findings import in_words
 from helpers.scoring import case_scores, run_scores
@@ -142,6 +143,7 @@ def score_files(job, tolerances_mm=case_scores.TOLERANCES_MM, failed=""):
     scored.row |= {name: str(Path(path).absolute()) if path else "" for name, path in paths.items()}
     synthetic = any(phantom.is_synthetic(path) for path in (reference_path, scan_path) if path)
     scored.row |= {"note": note, "refused": refused, "synthetic": synthetic}
+    scored.row["voxels"] = voxel_hash(scan.hu) if scan else ""
     return scored
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import __version__, files, origins
-from helpers.runs import Run, relative
+from helpers.runs import Run, relative, weights_folder
 from helpers.scans.findings import counted
 
 SHOWN = 20  # names in one line
 
 
-def of_run(rows, cases, command):
-    """A dict of plain words for a scoring of rows of `run_scores.cases_of`; cases: its table."""
+def of_run(rows, cases, command, weights=""):
+    """A dict of plain words for a scoring of rows of `run_scores.cases_of`; cases: its table;
+    weights: whose networks made the masks, "" for each run's own.
+    """
     folders = {str(Path(image).parent) for image in rows.image}
     spacing = [
         _range(rows[f"spacing_{axis}_mm"]) for axis in ("z", "y") if f"spacing_{axis}_mm" in rows
@@ -23,7 +25,8 @@ def of_run(rows, cases, command):
     if len(spacing) == 2:
         words["spacing"] = f"slices {spacing[0]} mm apart, pixels of {spacing[1]} mm"
     for name in rows.run.unique():
-        words |= _weights(Run(name), rows.case[rows.run == name])
+        folder = weights_folder(weights) if weights else Run(name).checkpoints
+        words |= _weights(Run(name), rows.case[rows.run == name], folder)
     return words | _made_here(command)
 
 
@@ -52,8 +55,9 @@ def _range(values):
     return f"{low:.2g}" if f"{low:.2g}" == f"{high:.2g}" else f"{low:.2g} to {high:.2g}"
 
 
-def _weights(run, cases):
-    """Which weights predicted the cases of a run, and the patients that they learnt from."""
+def _weights(run, cases, folder):
+    """Which weights of a folder predicted the cases of a run, and what patients they learnt from.
+    """
     from helpers.cascade import weights  # torch, which helpers.score can do without
 
     logs = [files.recorded(run.log(case)) for case in cases]
@@ -62,14 +66,14 @@ def _weights(run, cases):
     if not hashes:
         return {name: "not known: notebook 05 left no log"}
     try:
-        paths = weights.paths_of(run.checkpoints, unfinished=True)
+        paths = weights.paths_of(folder, unfinished=True)
     except FileNotFoundError:
         paths = {}
     used = {stage: path for stage, path in paths.items() if files.short_hash(path) in hashes}
     if len(used) < len(hashes):
-        return {name: f"no longer in {relative(run.checkpoints)}: {', '.join(sorted(hashes))}"}
+        return {name: f"no longer in {relative(folder)}: {', '.join(sorted(hashes))}"}
     stages = ", ".join(f"{stage} {files.short_hash(path)[:8]}" for stage, path in used.items())
-    words = {name: f"{relative(run.checkpoints)}: {stages}"}
+    words = {name: f"{relative(folder)}: {stages}"}
     cards = {stage: weights.load_weights(path)[1] for stage, path in used.items()}
     learnt = {stage: card.get("data", {}).get("training", []) for stage, card in cards.items()}
     for scans in dict.fromkeys(map(tuple, learnt.values())):

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import files
-from helpers.intake import case_table, phantom
+from helpers import files, steps
+from helpers.cascade.cohort import cases_of_split
+from helpers.intake import phantom
 from helpers.parameters import listed
 from helpers.processes import WorkerDied, cores, parallel_map, progress
-from helpers.runs import Run, absolute
+from helpers.runs import Run, absolute, relative
 from helpers.scans import reading
 from helpers.scans.findings import in_words
 from helpers.scans.labels import read_mask
@@ -23,43 +24,33 @@ def runs_named(text):
     return [Run(name) for name in listed(text)]
 
 
-def cases_of(run, splits):
-    """Rows of the run's cases.csv of the named splits that have a usable reference, one that knows
-    where tumour is, with columns split, group, run.
+def cases_of(run, splits, weights=""):
+    """Rows of `cases_of_split` that have a usable reference, one that knows where tumour is, with
+    the column run.
 
-    splits  "test", or several with commas, "val,test".
-    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split without such cases.
+    Raises what it raises, steps.NothingToDo where no scan at all has a reference, and ValueError
+    where none of the split has.
     """
-    for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
-        if not (run.lists / name).is_file():
-            raise FileNotFoundError(
-                f"{run.lists / name} is missing: run notebook {stage} for the run {run.name!r} "
-                "first"
-            )
-    cases = case_table.read_table(run.lists / "cases.csv")
-    split = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
-    split = split.reindex(columns=["case", "split", "group"])
-    wanted = listed(splits)
-    absent = set(wanted) - set(split["split"])
-    if absent or not wanted:
-        raise ValueError(f"split {splits!r}: the run has the splits {sorted(set(split['split']))}")
-    chosen = cases.drop(columns=["split", "group"], errors="ignore").merge(split, on="case")
+    chosen = cases_of_split(run, splits, weights)
     usable = (chosen["mask"] != "") & (chosen["verdict"] != "quarantined")
     usable &= ~chosen.apply(reading.tumour_unknown, axis=1).astype(bool)
-    chosen = chosen[chosen["split"].isin(wanted) & usable].reset_index(drop=True)
-    if chosen.empty:
+    if weights and not (chosen["mask"] != "").any():
+        raise steps.NothingToDo(f"none of the {len(chosen)} scans has a reference mask, so there "
+                                "is nothing to score: notebook 05 shows what was predicted, "
+                                f"helpers.run as {relative(run.reports / 'predictions.html')}, too")
+    if not usable.any():
         raise ValueError(f"split {splits!r}: none of its cases has a reference mask to score "
                          "against")
-    return chosen.assign(run=run.name)
+    return chosen[usable].reset_index(drop=True).assign(run=run.name)
 
 
-def cases_of_all(runs, splits):
+def cases_of_all(runs, splits, weights=""):
     """`cases_of` of several runs together, such as the folds of a cross-validation.
 
     runs  list of paths.Run. Raises what `cases_of` raises, and ValueError for a case that two runs
           have.
     """
-    pooled = pd.concat([cases_of(run, splits) for run in runs], ignore_index=True)
+    pooled = pd.concat([cases_of(run, splits, weights) for run in runs], ignore_index=True)
     twice = pooled[pooled.duplicated("case", keep=False)].sort_values("case", kind="stable")
     if len(twice):
         case, names = twice.case.iloc[0], twice.run[twice.case == twice.case.iloc[0]].tolist()

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import files
 from helpers.cascade import networks, precision, weights
+from helpers.intake import case_table
 from helpers.learning import losses
 from helpers.scans.labels import UNKNOWN
 
@@ -230,3 +232,23 @@ def test_nothing_is_learnt_where_the_target_is_unknown(name, classes):
         losses_of.append(loss.item())
         assert logits.grad[..., 2:].abs().max() == 0 and logits.grad[..., :2].abs().max() > 0
     assert losses_of[0] == losses_of[1]
+
+
+def test_cards_of_before_get_the_voxels_of_their_scans_and_weights_stay_as_they_are(tmp_path):
+    rows = [{"case": case, "voxels": f"0000000{k}", "verdict": "ok", "image": "", "bytes": ""} for k, case in enumerate("abc")]
+    files.write_csv(tmp_path / "cases.csv", case_table.table(rows))
+    for stage, names in (("liver", ["a", "c"]), ("tumour", ["c"])):
+        net = weights.build("unet", 1, 1, 2, 1)
+        card = {"network": {"model": "unet", "in_channels": 1, "width": 2, "levels": 1}, "data": {"training": names}}
+        weights.save_weights(tmp_path / "run" / stage / "final.safetensors", net, card)
+        files.write_json(tmp_path / "run" / stage / "final.json", card | {"minutes": 1})
+    liver = tmp_path / "run" / "liver" / "final.safetensors"
+    before = weights.load_weights(liver)[0].state_dict()
+    weights.note_voxels(tmp_path / "run", tmp_path / "cases.csv")
+    net, card = weights.load_weights(liver)
+    assert card["data"] == {"training": ["a", "c"], "voxels": ["00000000", "00000002"]}
+    assert files.read_json(liver.with_name("final.json")) == card | {"minutes": 1}
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    files.write_csv(tmp_path / "cases.csv", case_table.table(rows[:2]))
+    with pytest.raises(ValueError, match="has the voxels of 1 of the 2 scans that"):
+        weights.note_voxels(tmp_path / "run", tmp_path / "cases.csv")

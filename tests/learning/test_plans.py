@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from helpers import files
-from helpers.learning import augmentation, machine, plans
+from helpers.cascade.weights import build, load_network
+from helpers.intake import case_table
+from helpers.learning import augmentation, fine_tuning, machine, plans
 from helpers.learning.batches import Batches
 from helpers.steps import Step
 
@@ -87,3 +89,38 @@ def test_what_could_never_be_validated_is_refused(planned):
     step = Step("04", data.run, {"schedule": "plateau", "validations": 1})
     with pytest.raises(ValueError, match="names no slice, so schedule='plateau' has no score to wait for"):
         plans.plan_training(step, nobody, batches, {}, {}, None)
+
+
+def test_a_card_keeps_the_voxels_of_what_was_learnt_from(planned):
+    data, _, plan = planned()
+    table = case_table.read_table(data.run.lists / "cases.csv").set_index("case")
+    assert plan.card["data"]["voxels"] == sorted(table.voxels[plan.card["data"]["training"]])
+    assert "start_from" not in plan.settings  # states of before know nothing of it
+
+
+def test_a_training_that_begins_with_weights_says_so_and_knows_what_they_learnt_from(planned, tiny_run):
+    before = files.read_json(tiny_run.checkpoints / "liver" / "final.json")
+    _, _, plan = planned(start_from="tiny")
+    digest = files.short_hash(tiny_run.checkpoints / "liver" / "final.safetensors")
+    assert plan.settings["start_from"] == {"weights": "tiny", "hash": digest}
+    assert set(before["data"]["voxels"]) <= set(plan.card["data"]["voxels"])
+
+
+def test_weights_are_begun_with_only_where_network_and_pixels_are_the_same(tiny_run):
+    data = plans.read_stage_data(tiny_run, "liver")
+    final = load_network(tiny_run.checkpoints / "liver" / "final.safetensors")
+    usual = fine_tuning.defaults("tiny", "liver", {"learning_rate": 0.002})
+    assert usual["learning_rate"] == pytest.approx(0.0002) and usual["width"] == 4  # of the weights
+    architecture = final.card["network"]
+    network = build(**architecture)
+    assert fine_tuning.begin("tiny", network, architecture, data, 1) == []
+    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), final.network.state_dict().values(), strict=True))
+    others = dataclasses.replace(data, recipe=dataclasses.replace(data.recipe, size=999))
+    with pytest.raises(ValueError, match="size was .*, is 999. Set them back"):
+        fine_tuning.begin("tiny", network, architecture, others, 1)
+    with pytest.raises(ValueError, match="width was 4, is 8"):
+        fine_tuning.begin("tiny", network, architecture | {"width": 8}, data, 1)
+    with pytest.raises(ValueError, match="run 'never' has no checkpoints; there are tiny"):
+        fine_tuning.begin("never", network, architecture, data, 1)
+    validating = dataclasses.replace(data, val=data.train_chunks[0])  # whom they learnt from
+    assert fine_tuning.begin("tiny", network, architecture, validating, 1)

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import files, runs
+from helpers import files, runs, steps
 from helpers.cascade import pipeline
+from helpers.cascade.cohort import cases_of_split
 from helpers.intake import quality_control
 from helpers.looking import figures, lesion_charts, plots, slice_panels
 from helpers.scans import folder
-from helpers.scoring import case_scores, run_scores, sentences, summary
+from helpers.scoring import case_scores, flattered, run_scores, sentences, summary
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 
@@ -199,3 +200,30 @@ def test_a_reference_that_takes_tumours_for_liver_is_no_reference(folds):
     rows.loc[rows.case == "volume-0", "findings"] += " tumour-unknown"
     files.write_csv(file, rows)
     assert run_scores.cases_of(folds[0], "val").case.tolist() == ["volume-1"]
+
+
+def test_scans_that_others_networks_segment_need_no_split(folds):
+    run = folds[0]
+    (run.lists / "split.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="run notebook 02 .* that are trained already need no split: weights='lits18'"):
+        run_scores.cases_of(run, "test")
+    rows = run_scores.cases_of(run, "test", weights="lits18")
+    assert len(rows) == 4 and set(rows.split) == {"all"} and rows.group.tolist() == rows.case.tolist()
+    table = pd.read_csv(run.lists / "cases.csv").assign(mask="")
+    files.write_csv(run.lists / "cases.csv", table)
+    with pytest.raises(steps.NothingToDo, match="none of the 4 scans has a reference mask, so there is nothing to score"):
+        run_scores.cases_of(run, "test", weights="lits18")
+
+
+def test_all_takes_scans_of_no_side_as_well(folds):
+    split = pd.read_csv(folds[0].lists / "split.csv")
+    files.write_csv(folds[0].lists / "split.csv", split[:3])
+    rows = cases_of_split(folds[0], "all")
+    assert rows.split.tolist() == ["val", "val", "train", ""] and rows.group.tolist() == ["p", "p", "volume-2", ""]
+    assert cases_of_split(folds[0], "train,val").case.tolist() == ["volume-0", "volume-1", "volume-2"]
+
+
+def test_scans_that_were_learnt_from_are_named(folds):
+    log = folds[0].log("volume-1")
+    files.write_json(log, files.read_json(log) | {"learnt_from": True})
+    assert flattered.cases(run_scores.cases_of(folds[0], "val")) == ["volume-1"]
