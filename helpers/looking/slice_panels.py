@@ -86,10 +86,17 @@ def typical_and_worst_grid(opened, slices):
     panels, titles = [], []
     for part in (typical, worst):
         row = part.iloc[0]
-        panels.append(_cut(*opened(row.case), row.index_z))
+        case = opened(row.case)
+        panels.append(_cut(*case, row.index_z))
         dice = f"{organ} Dice {row[f'{organ}_dice']:.2f}"
         titles.append(f"{row.what}: {row.case}\nslice {row.index_z}, {dice}")
-    return plots.contact_sheet(panels, titles, columns=2, width=6.8, legend=LEGEND)
+    names = LEGEND
+    if organ == "tumour":
+        panels.append(_cut(*case, row.index_z, overlays.of_differences))
+        titles.append("its errors:\nmissed and false tumour")
+        names = dict.fromkeys(LEGEND + DIFFERENCES)
+    width = 3.4 * len(panels)
+    return plots.contact_sheet(panels, titles, columns=3, width=width, legend=names)
 
 
 def slice_grid(opened, chosen, title):
@@ -108,11 +115,12 @@ def slice_grid(opened, chosen, title):
     return drawn
 
 
-def _cut(volume, reference, prediction, z):
+def _cut(volume, reference, prediction, z, look=overlays.of_both):
     """Slice z with both masks, cut to the liver's surroundings."""
     edges_mm = volume.spacing_mm[1:]
     y, x = square((reference[z] | prediction[z]) > 0, edges_mm)
-    return panel(volume.hu[z][y, x], reference[z][y, x], prediction[z][y, x], edges_mm)
+    planes = (array[z][y, x] for array in (volume.hu, reference, prediction))
+    return panel(*planes, edges_mm, look)
 
 
 def missed_lesions(opened, missed):
