@@ -21,6 +21,7 @@ proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input
 	$(BIN)/python tests/proof/inputs.py
 	$(BIN)/python tests/proof/fuzzing.py
 	$(BIN)/python tests/proof/reading.py
+	$(BIN)/python tests/proof/viewing.py
 
 clean:                       ## removes .venv and what the demo and the proof wrote; your runs and lab/ stay
 	rm -rf .venv data/phantoms data/proof

@@ -1,1 +1,1 @@
-"""Figures and sliders."""
+"""Figures and the viewer."""

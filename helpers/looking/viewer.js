@@ -177,7 +177,9 @@ function render({ model, el }) {
     shown = lesion = undefined;
     if (opened.error) return;
     still.src = URL.createObjectURL(new Blob([model.get("still")], { type: "image/jpeg" }));
+    still.onload = () => URL.revokeObjectURL(still.src);
     still.hidden = false;
+    place.textContent = "one slice, as a still picture: the others need this notebook's kernel";
     planes = new Planes(model, opened, arrived);
     edges = opened.spacing ?? [1, 1, 1];
     layers = opened.layers.map((layer) => ({ ...layer, ink: layer.colour && [1, 3, 5].map((k) => parseInt(layer.colour.slice(k, k + 2), 16)) }));

@@ -58,11 +58,8 @@ class Viewer(anywidget.AnyWidget):
         except (ValueError, OSError) as error:
             self.still, facts = b"", {"error": str(error)}
         else:
-            pairs, lesions = views.pairs_by_slice(view), views.lesions_of(view)
-            start = views.richest(pairs)
-            self.still, facts = picture(view, start, self.window), facts_of(view)
-            facts |= {"pairs": pairs.sum(0).tolist(), "lesions": lesions, "start": start}
-            self._view = view
+            self._view, facts = view, facts_of(view)
+            self.still = picture(view, facts["start"], self.window)
         self.opened = {"number": self._number, "name": name, **facts}
 
     def _answer(self, _, message, __):
@@ -83,10 +80,13 @@ class Viewer(anywidget.AnyWidget):
 
 def facts_of(view):
     """What the browser has to know of a View, apart from its planes."""
-    return {"shape": view.hu.shape, "spacing": view.spacing_mm, "layers": views.layers_of(view),
+    counts = views.pairs_by_slice(view)
+    return {"shape": view.hu.shape, "spacing": view.spacing_mm, "sides": list(view.masks),
+            "labels": views.LABELS, "pairs": counts.sum(0).tolist(),
+            "layers": views.layers_of(view, counts), "lesions": views.lesions_of(view, counts),
             "maps": list(view.maps), "ramp": RAMP.ravel().tolist() if view.maps else [],
-            "sides": list(view.masks), "labels": views.LABELS, "names": view.names,
-            "flat": view.flat, "turned": view.turned}
+            "start": views.richest(counts), "names": view.names, "flat": view.flat,
+            "turned": view.turned}
 
 
 def picture(view, z, window):

@@ -14,6 +14,8 @@ from helpers.scans.labels import read_mask
 from helpers.scans.names import is_picture
 
 LABELS = ("background", "liver", "tumour", "liver, tumour unknown")
+PAIRS = [(r, p) for r in range(4) for p in range(4)]  # of a reference and a predicted label
+WITH_TUMOUR = [2 in pair for pair in PAIRS]
 # which pairs of a reference and a predicted label (r, p) a layer shows; SCHEME says how
 LAYERS = {
     "predicted liver": lambda r, p: p == 1,
@@ -131,19 +133,20 @@ def packed(view, axis, index):
     return b"".join([*(deflate.compress(part.tobytes()) for part in parts), deflate.flush()])
 
 
-def layers_of(view):
-    """The layers that a view has, a dict each, in the order in which they are drawn."""
-    pairs = [(r, p) for r in range(4) for p in range(4)]
-    has_tumour = any((mask == 2).any() for mask in view.masks.values())
+def layers_of(view, counts):
+    """The layers that a view has, a dict each, in the order in which they are drawn.
+
+    counts  of its pairs of labels, as `pairs_by_slice` gives them.
+    """
     layers = []
     for name, covers in LAYERS.items():
         needed = {"predicted": {"prediction"}, "reference": {"reference"}}
         if not needed.get(name.split()[0], {"reference", "prediction"}) <= view.masks.keys():
             continue
         look = SCHEME[name.removesuffix(" liver") if name in HIDDEN else name]
-        bits = sum(covers(r, p) << (4 * r + p) for r, p in pairs)
+        bits = sum(covers(*pair) << k for k, pair in enumerate(PAIRS))
         layers.append({"name": name, **look._asdict(), "pairs": bits,
-                       "on": name not in HIDDEN or not has_tumour})
+                       "on": name not in HIDDEN or not counts[:, WITH_TUMOUR].any()})
     # the deviation of numbers from 0 to 1 is at most a half
     layers += [{"name": name, "style": "map", "opacity": 0.7, "on": False, "map": k,
                 "top": 128 if "deviation" in name else 255} for k, name in enumerate(view.maps)]
@@ -153,23 +156,28 @@ def layers_of(view):
     return layers
 
 
-def lesions_of(view):
+def lesions_of(view, counts):
     """The tumours' components on both sides, a dict each: side, box, and whether none of the other
     side's tumour touches it.
+
+    counts  of the view's pairs of labels, as `pairs_by_slice` gives them.
     """
-    box = box_of(*(mask == 2 for mask in view.masks.values())) if view.masks else None
-    if box is None:
+    rows = np.flatnonzero(counts[:, WITH_TUMOUR].any(1))
+    if not len(rows):
         return []
-    tumours = {side: mask[box] == 2 for side, mask in view.masks.items()}
+    slab = slice(rows[0], rows[-1] + 1)
+    box = box_of(*(mask[slab] == 2 for mask in view.masks.values()))
+    corner = (slab.start, box[1].start, box[2].start)
+    tumours = {side: mask[slab][box] == 2 for side, mask in view.masks.items()}
     lesions = []
     for side, tumour in tumours.items():
         components = cc3d.connected_components(tumour, connectivity=6)
         others = [other for name, other in tumours.items() if name != side]
-        touched = {number for other in others for number in np.unique(components[other]).tolist()}
+        touched = {n for other in others for n in np.flatnonzero(np.bincount(components[other]))}
         found = enumerate(cc3d.statistics(components)["bounding_boxes"][1:], start=1)
         for number, edges in found:
-            box_in_scan = [[int(edge.start + corner.start), int(edge.stop + corner.start)]
-                           for edge, corner in zip(edges, box)]
+            box_in_scan = [[int(edge.start + start), int(edge.stop + start)]
+                           for edge, start in zip(edges, corner)]
             alone = bool(others) and number not in touched
             lesions.append({"side": side, "alone": alone, "box": box_in_scan})
     return lesions
@@ -182,16 +190,16 @@ def pairs_by_slice(view):
     counts = np.zeros((len(view.hu), 16), np.int64)
     box = box_of(*view.masks.values()) if view.masks else None
     if box is not None:
-        for z in range(box[0].start, box[0].stop):
-            counts[z] = np.bincount(pairs_of(view, 0, z)[box[1:]].ravel(), minlength=16)
+        inner = View(view.hu[box], **{side: mask[box] for side, mask in view.masks.items()})
+        for z in range(len(inner.hu)):
+            counts[box[0].start + z] = np.bincount(pairs_of(inner, 0, z).ravel(), minlength=16)
     return counts
 
 
-def richest(pairs):
+def richest(counts):
     """The slice with most tumour of either side, else with most liver, else the middle one."""
-    reference, prediction = np.divmod(np.arange(16), 4)
-    for organ in (2, 1):
-        pixels = pairs[:, (reference == organ) | (prediction == organ)].sum(1)
+    for wanted in (WITH_TUMOUR, slice(1, None)):
+        pixels = counts[:, wanted].sum(1)
         if pixels.any():
             return int(pixels.argmax())
-    return len(pairs) // 2
+    return len(counts) // 2

@@ -22,6 +22,14 @@ def of_labels():
     return views.View(hu, (5.0, 1.0, 2.0), reference, prediction, {"tumour probability": np.full(hu.shape, 9, np.uint8)})
 
 
+def layers_of(view):
+    return views.layers_of(view, views.pairs_by_slice(view))
+
+
+def lesions_of(view):
+    return views.lesions_of(view, views.pairs_by_slice(view))
+
+
 def unpacked(view, axis, index):
     rows, columns = (view.hu.shape[k] for k in range(3) if k != axis)
     planes = np.frombuffer(zlib.decompress(views.packed(view, axis, index)), np.uint8).reshape(-1, rows, columns)
@@ -39,7 +47,7 @@ def test_planes_travel_to_the_last_bit_with_the_head_above(axis, plane):
 def test_layers_cover_the_pairs_they_are_named_for():
     """Pairs of (reference, prediction); a liver whose tumours nobody told, 3, is neither missed nor falsely predicted."""
     covered = {layer["name"]: {divmod(bit, 4) for bit in range(16) if layer["pairs"] >> bit & 1}
-               for layer in views.layers_of(of_labels()) if "pairs" in layer}  # fmt: skip
+               for layer in layers_of(of_labels()) if "pairs" in layer}  # fmt: skip
     assert covered["missed"] == {(2, 0), (2, 1), (2, 3)} and covered["false"] == {(0, 2), (1, 2)}
     assert covered["reference tumour"] == {(2, p) for p in range(4)} and covered["predicted liver"] == {(r, 1) for r in range(4)}
     assert covered["false liver"] == {(0, 1), (0, 2), (0, 3)}
@@ -47,21 +55,21 @@ def test_layers_cover_the_pairs_they_are_named_for():
 
 def test_layers_are_those_that_the_masks_allow():
     view = of_labels()
-    names = [layer["name"] for layer in views.layers_of(views.View(view.hu, reference=view.reference, region=((0, 1),) * 3))]
+    names = [layer["name"] for layer in layers_of(views.View(view.hu, reference=view.reference, region=((0, 1),) * 3))]
     assert names == ["reference liver", "reference tumour", "region"]
     only_liver = [np.minimum(mask, 1) for mask in (view.reference, view.prediction)]
-    shown = {layer["name"]: layer["on"] for layer in views.layers_of(views.View(view.hu, None, *only_liver))}
-    assert shown["missed liver"] and not views.layers_of(view)[4]["on"] and views.layers_of(view)[4]["name"] == "missed liver"
-    assert views.layers_of(views.View(view.hu)) == []
+    shown = {layer["name"]: layer["on"] for layer in layers_of(views.View(view.hu, None, *only_liver))}
+    assert shown["missed liver"] and not layers_of(view)[4]["on"] and layers_of(view)[4]["name"] == "missed liver"
+    assert layers_of(views.View(view.hu)) == []
 
 
 def test_lesions_have_boxes_and_know_whether_they_are_met():
-    boxes = {(lesion["side"], *map(tuple, lesion["box"])): lesion["alone"] for lesion in views.lesions_of(of_labels())}
+    boxes = {(lesion["side"], *map(tuple, lesion["box"])): lesion["alone"] for lesion in lesions_of(of_labels())}
     assert boxes == {
         ("reference", (1, 2), (1, 2), (1, 2)): True, ("reference", (3, 4), (4, 5), (4, 5)): False,
         ("prediction", (1, 2), (4, 5), (4, 5)): True, ("prediction", (3, 4), (4, 5), (4, 5)): False,
     }  # fmt: skip
-    assert [lesion["alone"] for lesion in views.lesions_of(views.View(of_labels().hu, reference=of_labels().reference))] == [False] * 2
+    assert [lesion["alone"] for lesion in lesions_of(views.View(of_labels().hu, reference=of_labels().reference))] == [False] * 2
 
 
 def test_pairs_are_counted_and_the_richest_slice_opens():
