@@ -31,7 +31,7 @@ READ_ME = {
 }
 EXPLAINED = """
 DIR gets gate.onnx (where there is a gate), liver.onnx, tumour.onnx and cascade.json. Segment with
-them, in an environment without torch, too (pip install "./helpers[predict]"):
+them, in an environment without torch, too (in it: pip install "./helpers[predict]"):
   python -m helpers.predict scan.nii.gz --engine onnx --run DIR
 exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage.
 """

@@ -39,6 +39,8 @@ examples:
   python -m helpers.predict slice.png --window -40 160
                                  writes segmentation-slice.png (0, 127 liver, 255 tumour)
   python -m helpers.predict scans more/*.nii.gz -o masks --preview
+  python -m helpers.predict scans/patient7 --dicom-seg         segmentation-patient7.dcm as well
+  python -m helpers.predict scan.nii.gz --engine onnx --run mine   after helpers.export --run mine
   python -m helpers.predict --watch inbox -o masks     each scan when it has arrived whole
 """
 

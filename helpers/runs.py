@@ -122,7 +122,7 @@ def weights_folder(name):
         if name and folder.is_dir():
             return folder
     known = ", ".join(known_runs())
-    advice = f"there are {known}" if known else "train one first: make demo"
+    advice = f"there are {known}" if known else "train one (make demo), or name a folder"
     raise ValueError(f"run {name!r} has no checkpoints; {advice}")
 
 

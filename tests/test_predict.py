@@ -147,7 +147,7 @@ def test_repair_is_said(known, capsys):
 
 
 def test_a_series_gets_a_dicom_seg(known, capsys):
-    pytest.importorskip("highdicom", reason="highdicom isn't installed: pip install './helpers[predict]'")
+    pytest.importorskip("highdicom", reason="highdicom isn't installed: pip install highdicom")
     write_series(known / "p7", scan(), AFFINE)
     assert called(known / "p7", "--dicom-seg") == predict.DONE
     written = pydicom.dcmread("segmentation-p7.dcm")

@@ -94,8 +94,8 @@ def session_of(file):
     try:
         import onnxruntime
     except ImportError as error:
-        message = 'the engine "onnx" needs onnxruntime: pip install "./helpers[predict]"'
-        raise ValueError(f"{message} ({error})") from error
+        message = f"the engine onnx needs onnxruntime: pip install onnxruntime ({error})"
+        raise ValueError(message) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

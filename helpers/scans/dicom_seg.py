@@ -33,8 +33,8 @@ def check(volume, path):
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
-        message = '--dicom-seg needs highdicom: pip install "./helpers[predict]"'
-        raise ValueError(f"{message} ({error})") from error
+        message = f"--dicom-seg needs highdicom: pip install highdicom ({error})"
+        raise ValueError(message) from error
     if path.exists() and not is_own(path):
         raise ValueError(f"{path}: is there already and not ours; choose another folder")
 

@@ -11,7 +11,7 @@ from test_dicom import multi_frame
 
 from helpers.scans import dicom, dicom_seg
 
-highdicom = pytest.importorskip("highdicom", reason="highdicom isn't installed: pip install './helpers[predict]'")
+highdicom = pytest.importorskip("highdicom", reason="highdicom isn't installed: pip install highdicom")
 AFFINE = np.array([[-0.7, 0, 0, 100], [0, -0.8, 0, 120], [0, 0, 2.5, 30], [0, 0, 0, 1]])
 MADE_OF = {"weights": "0123456789abcdef", "rules": "Rules()"}
 
