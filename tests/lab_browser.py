@@ -81,6 +81,7 @@ def _run_all(page, cells):
     prompts = "[...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell .jp-InputPrompt')].map(e => e.textContent)"
     done = f"{prompts}.filter(p => /[0-9]/.test(p)).length === {cells}"
     page.wait_for_function(f"{done} || document.querySelector('.jp-NotebookPanel [data-mime-type$=error]')", timeout=300_000)
+    page.wait_for_timeout(500)  # an error is drawn after its cell's number
     failed = page.locator(".jp-NotebookPanel [data-mime-type$=error]")
     assert not failed.count(), failed.first.inner_text()
 

@@ -31,7 +31,7 @@ class Viewer(anywidget.AnyWidget):
     read    function of a name that gives its View; a ValueError or OSError from it is shown in
             place of the picture.
     window  (low, high) in HU to begin with.
-    scores  name -> number from 0 to 1, to be shown beside the name: the lowest come first then.
+    scores  name -> number, dict or Series, shown beside the name: the lowest come first then.
     """
 
     _esm = Path(__file__).with_suffix(".js")
@@ -43,7 +43,8 @@ class Viewer(anywidget.AnyWidget):
     still = traitlets.Bytes().tag(sync=True)  # JPEG of the slice that a case opens with
 
     def __init__(self, names, read, window=SOFT_TISSUE, scores=None):
-        scores = {name: score for name, score in dict(scores or {}).items() if score == score}
+        pairs = () if scores is None else dict(scores).items()
+        scores = {name: score for name, score in pairs if score == score}  # nan is none
         names = sorted(names, key=lambda name: scores.get(name, 2.0))
         texts = [f"{scores[name]:.2f}" if name in scores else "" for name in names]
         self._read, self._view, self._number = read, None, 0

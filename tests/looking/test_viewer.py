@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.looking import viewer, views
@@ -109,7 +110,7 @@ def test_a_case_that_cannot_be_read_says_why():
 
 
 def test_the_lowest_score_comes_first_and_unknown_ones_last():
-    shown = viewer.Viewer(["a", "b", "c", "d"], lambda _: of_labels(), scores={"a": 0.5, "c": 0.256, "d": float("nan")})
+    shown = viewer.Viewer(["a", "b", "c", "d"], lambda _: of_labels(), scores=pd.Series({"a": 0.5, "c": 0.256, "d": float("nan")}))
     assert shown.cases == [["c", "0.26"], ["a", "0.50"], ["b", ""], ["d", ""]] and shown.opened["name"] == "c"
 
 
