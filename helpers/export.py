@@ -137,7 +137,7 @@ def write_graph(trained, path):
 
 def largest_difference(trained, path):
     """How far ONNX's probabilities lie from torch's, on planes of two sizes."""
-    network = onnx_engine.OnnxNetwork(onnx_engine.session_of(path), trained.card, path)
+    network = onnx_engine.OnnxNetwork(trained.card, path)
     planes = [grey_planes(size, trained.card) for size in SIZES]
     return max(float(np.abs(network.probability(p) - trained.probability(p)).max())
                for p in planes)

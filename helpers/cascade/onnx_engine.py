@@ -1,5 +1,6 @@
 """Networks as `helpers.export` writes them, computed by ONNX Runtime without torch."""
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,20 @@ PLANES, PROBABILITY = "planes", "probability"  # what goes in and comes out of e
 
 @dataclass
 class OnnxNetwork:
-    """A stage's network as an ONNX Runtime session, with its card; what weights.TrainedNetwork is
-    to torch.
+    """A stage's network, by its ONNX file and its card; what weights.TrainedNetwork is to torch.
+
+    Travels to other processes, each of which opens the file itself.
     """
 
-    session: object
     card: dict
     path: Path
+
+    @functools.cached_property
+    def session(self):
+        return session_of(self.path)
+
+    def __getstate__(self):
+        return {"card": self.card, "path": self.path}
 
     @property
     def recipe(self):
@@ -75,7 +83,7 @@ def load_network(file, written):
     if files.sha256(file) != written["sha256"]:
         message = f"is damaged, or not the file that {CARD} was written with"
         raise ValueError(f"{file}: {message}; {AGAIN}")
-    network = OnnxNetwork(session_of(file), written["card"], file)
+    network = OnnxNetwork(written["card"], file)
     channels = network.session.get_inputs()[0].shape[1]
     if channels != (wanted := channels_of(network.card)):
         raise ValueError(f"{file}: takes {channels} channels, its recipe gives {wanted}; {AGAIN}")
