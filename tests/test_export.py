@@ -181,6 +181,7 @@ def edited(card, **values):
         (lambda d: (d / "liver.onnx").unlink(), "liver.onnx: is missing; export"),
         (lambda d: shutil.copy(d / "liver.onnx", d / "tumour.onnx"), "tumour.onnx: is damaged, or not the file"),
         (lambda d: (d / "gate.onnx").write_bytes(b"cut off"), "gate.onnx: is damaged, or not the file"),
+        (lambda d: unreadable(d, "gate"), r"gate.onnx: ONNX Runtime [\d.]* can't read it"),
         (lambda d: of_recipe(d, "gate", size=128), "the gate learnt from other pixels than the liver's network"),
         (lambda d: of_recipe(d, "tumour", windows=[[0, 1], [0, 2]]), "tumour.onnx: takes 3 channels, its recipe gives 6"),
     ],
@@ -196,6 +197,14 @@ def of_recipe(folder, stage, **values):
     """Have cascade.json say that a stage's network is of another recipe."""
     card = files.read_json(folder / onnx_engine.CARD)
     card["networks"][stage]["card"]["recipe"] |= values
+    files.write_json(folder / onnx_engine.CARD, card)
+
+
+def unreadable(folder, stage):
+    """A file as a newer ONNX may be: whole, and not to be read."""
+    (folder / f"{stage}.onnx").write_bytes(b"of another kind")
+    card = files.read_json(folder / onnx_engine.CARD)
+    card["networks"][stage]["sha256"] = files.sha256(folder / f"{stage}.onnx")
     files.write_json(folder / onnx_engine.CARD, card)
 
 

@@ -97,7 +97,7 @@ def channels_of(card):
 
 def session_of(file):
     """An ONNX Runtime session on the CPU, of as many threads as OMP_NUM_THREADS says, else a core
-    each.
+    each. Raises ValueError where ONNX Runtime isn't there, or is too old for the file.
     """
     try:
         import onnxruntime
@@ -106,4 +106,8 @@ def session_of(file):
         raise ValueError(message) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of types of its own
+        message = f"ONNX Runtime {onnxruntime.__version__} can't read it ({error})"
+        raise ValueError(f"{file}: {message}") from error
