@@ -157,9 +157,10 @@ def test_second_call_does_nothing_and_says_so(tiny):
 
 def test_scans_without_masks_are_no_dead_end(tiny, tmp_path):
     root = shutil.copytree(tiny[0], tmp_path / "copy")
-    for scan in sorted((root / "data" / "phantoms").rglob("6-cases*/volume-[12].nii*")):
-        shutil.copy(scan, tmp_path)
-    words = ["--run", "bare", "--only", "01,05,06", "--data", tmp_path, "--set", "weights=tiny", "min_liver_ml=0.0"]
+    (tmp_path / "bare").mkdir()
+    for scan in (root / "data" / "phantoms").glob("6-cases*/volume-[12].nii*"):
+        shutil.copy(scan, tmp_path / "bare")
+    words = ["--run", "bare", "--only", "01,05,06", "--data", tmp_path / "bare", "--set", "weights=tiny", "min_liver_ml=0.0"]
     shutil.rmtree(root / "data")
     done = command(root, "helpers.run", *words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
