@@ -62,7 +62,7 @@ def write(labels, volume, path, made_of):
         images, planes = of_images(planes, volume.sources)
         pixels = np.stack([planes >= first for *_, first in SEGMENTS], axis=-1)
         segmentation = Segmentation(
-            images, pixels.astype(np.uint8), "BINARY", described(made_of),
+            images, pixels.view(np.uint8), "BINARY", described(made_of),
             series_instance_uid=generate_uid(), sop_instance_uid=generate_uid(), instance_number=1,
             series_number=1000 + int(images[0].get("SeriesNumber") or 0),
             series_description=f"Liver and its tumours, {MAKER}", manufacturer=MAKER,
@@ -77,10 +77,15 @@ def write(labels, volume, path, made_of):
 
 
 def of_images(planes, sources):
-    """(data sets of the images, planes in the order of their frames): one image a plane, or all
-    frames of one image, of which some may have no plane.
+    """(data sets of the images, planes in the order of their frames): an image for each plane that
+    shows something, or all frames of one image, of which some may have no plane.
+
+    Of a long scan most planes show nothing, and highdicom takes fifteen bytes a pixel.
     """
     files = list(dict.fromkeys(file for file, _ in sources))
+    if len(files) == len(planes):
+        shown = np.flatnonzero(planes.any((1, 2))) if planes.any() else [0]
+        files, planes = [files[k] for k in shown], planes[shown]
     images = [with_expected(pydicom.dcmread(file, stop_before_pixels=True, force=True))
               for file in files]
     if not any(image.get("FrameOfReferenceUID") for image in images):
