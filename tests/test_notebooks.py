@@ -76,9 +76,10 @@ def test_the_report_is_the_notebook_without_its_code(tiny_run):
     assert "scans are synthetic" in page and "ISBI 2017" not in page
     assert "<script" not in page and "http:" not in page and "https:" not in page
     assert "Liver and tumour segmentation, run tiny" in page and "split test of tiny: " in page
-    shown = set(re.findall(r'<img\s+alt="([^"]+)"', page))
-    drawn = {p.stem.removeprefix("06_").replace("_", " ") for p in tiny_run.figures.glob("06_*.png")}
-    assert shown == drawn and {"dice by case", "lost by stage", "calibration", "learning tumour"} <= shown
+    pictures = re.findall(r'<img\s+alt="([^"]+)"', page)
+    assert len(pictures) == page.count("<img") and min(len(alt.split()) for alt in pictures) >= 3
+    for beginning in ("Mean Dice: liver ", "Voxels, with area", "tumour: 3 validations. loss "):
+        assert any(alt.startswith(beginning) for alt in pictures), beginning
     assert "run_scores" not in page and "helpers from" not in page and "Dice and lesions on a toy" not in page
 
 
