@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers import files, processes, runs
 from helpers.cascade import engines, folders
-from helpers.cascade.cohort import Cohort
+from helpers.cascade.cohort import Cohort, write_table
 from helpers.cascade.rules import Rules
 from helpers.intake import admission, inputs
 from helpers.intake.arrivals import Arrivals
@@ -57,7 +57,7 @@ def main(words=None):
         elif len(options.inputs) > 1 or folders.is_folder(options.out):
             folder = checked_folder(options)
             items = items_of(inputs.all_cases(options.inputs), options, folder)
-            work = functools.partial(segment_many, items, folder, cohort_of)
+            work = functools.partial(segment_many, options, items, folder, cohort_of)
         else:
             case = inputs.chosen_case(options.inputs[0], options.series, options.acquisition)
             item = Item(case, folders.checked_output(case, options.out))
@@ -92,6 +92,8 @@ def parsed(words):
     add("--every", type=float, default=5.0, metavar="SECONDS",
         help="how often a watched folder is looked at; a file has arrived when it hasn't changed "
              "meanwhile (default 5)")
+    add("--workers", type=int, default=1, metavar="N",
+        help="processes for many scans, each with networks and a scan in memory (default 1)")
     add("--probabilities", action="store_true", help="also write what the networks said")
     add("--preview", action="store_true", help="also write a picture, preview-NAME.png")
     add("--dicom-seg", action="store_true",
@@ -174,10 +176,16 @@ def segment_one(options, item, cohort_of):
     return DONE
 
 
-def segment_many(items, folder, cohort_of):
+def segment_many(options, items, folder, cohort_of):
     """Segment many scans into a folder, where they aren't there yet; returns the exit code."""
+    workers = min(options.workers, len(items))
+    crew = folders.alone
+    if workers > 1:
+        crew = functools.partial(processes.parallel_map, workers=workers)
+    threads = max(1, processes.cores() // workers) if workers > 1 else 0
+    segmenter = folders.Segmenter(cohort_of, folder, threads)
     with folders.held(folder), processes.collected(impatient=True) as signals:
-        done = folders.segment_all(cohort_of(folder), items, signals)
+        done = folders.segment_all(segmenter, items, signals, crew)
     for case, message in done.failed.items():
         print(f"helpers.predict: {case}: {message}", file=sys.stderr)
     if done.learnt:
@@ -195,18 +203,19 @@ def watch(options, folder, cohort_of):
     """Segment each scan that arrives in a folder, until a signal ends it; returns the exit code."""
     arrivals, failed = Arrivals(options.watch), False
     with folders.held(folder), processes.collected(impatient=True) as signals:
-        cohort = cohort_of(folder)
+        segment = folders.Segmenter(cohort_of, folder)
+        cohort = segment.cohort
         print(f"watching {options.watch}; Ctrl-C ends it after the scan in hand", flush=True)
         while not signals:
             for item in items_of(arrivals.whole(), options, folder):
                 if signals or cohort.is_tried(item):
                     continue
                 began = time.monotonic()
-                message = folders.segment(cohort, item)
+                message = segment(item)
                 failed = failed or bool(message)
                 sentence = f"failed. {message}" if message else cohort.log(item.case)["sentence"]
                 print(f"{item.case}: {sentence} ({time.monotonic() - began:.1f} s)", flush=True)
-                cohort.write_table()
+                write_table(folder)
             until = time.monotonic() + options.every
             while time.monotonic() < until and not signals:
                 time.sleep(min(0.2, options.every))

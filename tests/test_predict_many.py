@@ -12,14 +12,17 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from conftest import command
 from dicom_files import write_series
 from known_networks import loaded
 from test_predict import AFFINE, called, known, scan  # noqa: F401 (a fixture)
 
-from helpers import predict
-from helpers.cascade import weights
+from helpers import predict, processes
+from helpers.cascade import folders, weights
 from helpers.intake.duplicates import voxel_hash
 from helpers.scans.volume import read_volume
+from helpers.slices.recipe import Recipe
 
 
 def save(path, hu=None):
@@ -96,16 +99,16 @@ def test_a_bad_scan_costs_itself_and_what_is_there_stays_unless_it_is_of_other_t
 def test_a_signal_ends_it_after_the_scan_in_hand_and_it_resumes(known, loads, capsys, monkeypatch):  # noqa: F811
     for name in "abc":
         save(known / "in" / f"{name}.nii")
-    written = predict.folders.segment
+    written = folders.Segmenter.__call__
 
-    def then_stop(cohort, item):
+    def then_stop(segmenter, item):
         os.kill(os.getpid(), signal.SIGTERM)
-        return written(cohort, item)
+        return written(segmenter, item)
 
-    monkeypatch.setattr(predict.folders, "segment", then_stop)
+    monkeypatch.setattr(folders.Segmenter, "__call__", then_stop)
     assert called(known / "in", "-o", "masks") == predict.PAUSED
     assert "1 segmented, 2 left by SIGTERM, run again to resume" in capsys.readouterr().out
-    monkeypatch.setattr(predict.folders, "segment", written)
+    monkeypatch.setattr(folders.Segmenter, "__call__", written)
     assert called(known / "in", "-o", "masks") == predict.DONE
     assert "2 segmented, 1 there already" in capsys.readouterr().out
 
@@ -232,3 +235,33 @@ def test_a_watched_folder_gives_each_scan_once_when_it_is_whole(known, loads, ca
     assert [out.count(f"\n{name}: ") for name in ("a", "b", "bad")] == [1, 1, 1] and " s)" in out
     assert "failed" not in out[out.index("\nb: ") : out.index("\nb: ") + 20]
     assert np.array_equal(mask(masks / "segmentation-b.nii.gz"), scan() == 100)
+
+
+def test_two_processes_write_the_masks_of_one(known):  # noqa: F811
+    """With networks that learnt nothing, from their files: processes share no memory."""
+    for stage in ("liver", "tumour"):
+        torch.manual_seed(len(stage))
+        net = weights.build("unet", 1, 1, 4, 2).eval()
+        card = {"network": {"model": "unet", "in_channels": 1, "width": 4, "levels": 2}, "stage": stage}
+        card |= {"neighbours": 0, "norm": [0.0, 255.0], "recipe": Recipe(windows=((-160, 240),), size=64).as_dict()}
+        weights.save_weights(known / "checkpoints" / "random" / stage / "final.safetensors", net, card)
+    for number in range(3):
+        noise = np.random.default_rng(number).normal(0, 60, scan().shape).astype(np.int16)
+        save(known / "in" / f"{number}.nii", scan() + noise)
+    words = [known / "in", "--run", "random", "--set", "min_liver_ml=0.0", "liver_threshold=0.05"]
+    for folder, workers in (("one", 1), ("two", 2)):
+        done = command(known, "helpers.predict", *words, "-o", folder, "--probabilities", "--workers", workers, cwd=known)
+        assert done.returncode == 0 and "3 segmented" in done.stdout, done.stdout + done.stderr
+    for file in (known / "one").glob("*.nii.gz"):
+        one, two = mask(file), mask(known / "two" / file.name)
+        assert one.any() and np.array_equal(one, two)
+
+
+def test_a_scan_that_ends_its_process_twice_is_recorded(known, loads):  # noqa: F811
+    file = save(known / "a.nii")
+    folder = predict.runs.Folder(known / "masks")
+    item = predict.Item(predict.inputs.chosen_case(file), folder.prediction("a"))
+    segmenter = folders.Segmenter(None, folder)
+    done = folders.segment_all(segmenter, [item], [], lambda *_: [(0, processes.WorkerDied("SIGKILL"))])
+    assert done.failed == {"a": f"{file}: ended its process twice, most often for want of memory"} and not done.left
+    assert pd.read_csv(known / "masks" / "predictions.csv").outcome.tolist() == ["failed"]

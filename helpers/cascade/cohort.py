@@ -166,15 +166,15 @@ class Cohort:
         else:
             write_mask(result.labels, volume, self.mask(row))
 
-    def write_table(self):
-        """Write predictions.csv: a row for each case whose log lies beside it."""
-        folder = self.run_paths.predictions
-        logs = map(files.recorded, sorted(folder.glob("*.json"), key=names.natural))
-        rows = [log | {"seconds": log.get("seconds", {}).get("all"),
-                       "remarks": " · ".join(log.get("remarks", []))}
-                for log in logs if "outcome" in log]
-        table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-        files.write_csv(folder / "predictions.csv", table)
+
+def write_table(folder):
+    """Write predictions.csv of a runs.Folder: a row for each case whose log lies beside it."""
+    logs = map(files.recorded, sorted(folder.predictions.glob("*.json"), key=names.natural))
+    rows = [log | {"seconds": log.get("seconds", {}).get("all"),
+                   "remarks": " · ".join(log.get("remarks", []))}
+            for log in logs if "outcome" in log]
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    files.write_csv(folder.predictions / "predictions.csv", table)
 
 
 def cases_of_split(run, split, weights=""):

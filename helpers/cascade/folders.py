@@ -1,19 +1,23 @@
 """Masks of many scans in a folder of their own: where they may go, what is there already stays."""
 
 import contextlib
+import functools
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 
-from helpers import files, runs
+from helpers import files, processes, runs
+from helpers.cascade.cohort import write_table
 from helpers.processes import progress
 from helpers.scans import names, reading
 from helpers.scans.volume import is_own_mask
 
 MASKS = (".nii.gz", ".nii", ".png")
 ELSEWHERE = "choose another folder for the masks"
+KEPT = "kept"  # of a scan that is done
 
 
 def is_folder(out):
@@ -77,32 +81,66 @@ class Done:
     learnt: list = field(default_factory=list)
 
 
-def segment_all(cohort, items, signals):
-    """Segment inputs.Items that aren't done, until `signals` holds something; gives Done.
+class Segmenter:
+    """Called with an inputs.Item it segments it, where it isn't done; returns "", KEPT or what is
+    wrong. It travels to other processes, and each loads the networks once.
+
+    cohort_of  function (folder) -> Cohort, of a module, or a partial of one.
+    threads    for torch, 0 for its own choice.
+    """
+
+    def __init__(self, cohort_of, folder, threads=0):
+        self.cohort_of, self.folder, self.threads = cohort_of, folder, threads
+
+    @functools.cached_property
+    def cohort(self):
+        """The Cohort, of this process."""
+        cohort = self.cohort_of(self.folder)
+        torch = sys.modules.get("torch")  # an engine can do without
+        if self.threads and torch:
+            torch.set_num_threads(self.threads)
+        return cohort
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "cohort"}
+
+    def __call__(self, item):
+        if self.cohort.is_done(item):
+            return KEPT
+        return foreign(item, self.folder) or self.cohort.segment(item)
+
+
+def segment_all(segmenter, items, signals, crew):
+    """Segment inputs.Items until `signals` holds something; gives Done.
 
     Each mask is written last of its scan's files, so whatever ends this, the next call resumes.
+    crew  function (segmenter, items) -> pairs (index, what the segmenter returned or a
+          processes.WorkerDied), in any order.
     """
-    done = Done(left=len(items))
-    for item in progress(items, "scans", "scan"):
-        if signals:
-            break
+    folder, done = segmenter.folder, Done(left=len(items))
+    for k, outcome in progress(crew(segmenter, items), "scans", "scan", len(items)):
         done.left -= 1
-        if cohort.is_done(item):
+        if isinstance(outcome, processes.WorkerDied):
+            outcome = f"{items[k].image}: ended its process twice, most often for want of memory"
+            log = {"case": items[k].case, "image": str(items[k].image), "outcome": "failed"}
+            files.write_json(folder.log(items[k].case), log | {"sentence": outcome})
+        if outcome == KEPT:
             done.kept += 1
-        elif message := segment(cohort, item):
-            done.failed[item.case] = message
+        elif outcome:
+            done.failed[items[k].case] = outcome
         else:
             done.segmented += 1
-            done.learnt += [item.case] if cohort.log(item.case)["learnt_from"] else []
-    cohort.write_table()
+            learnt = files.recorded(folder.log(items[k].case)).get("learnt_from")
+            done.learnt += [items[k].case] if learnt else []
+        if signals:
+            break
+    write_table(folder)
     return done
 
 
-def segment(cohort, item):
-    """Segment an Item unless another's files lie where its own would; returns "" or what is
-    wrong.
-    """
-    return foreign(item, cohort.run_paths) or cohort.segment(item)
+def alone(segmenter, items):
+    """A crew of this process only."""
+    return enumerate(map(segmenter, items))
 
 
 def foreign(item, folder):
