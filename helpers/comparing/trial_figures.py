@@ -23,10 +23,17 @@ def score_against_speed(table):
         axis.set(xlabel="slices learnt a second of one core, log")
         axis.set_ylabel(f"{stage} Dice, mean over patients")
         log_axis(axis)
+        axis.set_ylim(_not_zoomed(*axis.get_ylim()))
         _name_dots(axis, rows)
         pale = ", pale: fewer patients" if lacking.any() else ""
         axis.set_title(f"{stage}: {better_than_default(rows)}\ndark: default{pale}")
     return drawn
+
+
+def _not_zoomed(low, high, least=0.1):
+    """Limits of Dice so far apart that a difference of nothing looks like nothing."""
+    lacking = max(0.0, least - (high - low)) / 2
+    return low - lacking, high + lacking
 
 
 def _axis_a_stage(table, height):
@@ -65,6 +72,7 @@ def by_patient(table, patients):
         seaborn.pointplot(scores, **where, **bars, errorbar=None)
         counts = " to ".join(f"{n:.0f}" for n in sorted({rows.patients.min(), rows.patients.max()}))
         axis.set(xlabel=f"{stage} Dice", ylabel="")
+        axis.set_xlim(_not_zoomed(*axis.get_xlim()))
         axis.locator_params(axis="x", nbins=5)
         axis.set_title(f"{stage}: {len(rows)} rows, {counts} patients; bars are means")
     return drawn
