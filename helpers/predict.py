@@ -94,6 +94,9 @@ def parsed(words):
              "meanwhile (default 5)")
     add("--workers", type=int, default=1, metavar="N",
         help="processes for many scans, each with networks and a scan in memory (default 1)")
+    add("--scheduler", default="", metavar="ADDRESS",
+        help="of a Dask cluster that segments them: its workers (--nthreads 1) have this project "
+             "and the same files")
     add("--probabilities", action="store_true", help="also write what the networks said")
     add("--preview", action="store_true", help="also write a picture, preview-NAME.png")
     add("--dicom-seg", action="store_true",
@@ -116,6 +119,8 @@ def parsed(words):
     options = parser.parse_args(words)
     if bool(options.inputs) == bool(options.watch):
         parser.error("give an INPUT, or else --watch FOLDER")
+    if options.scheduler and options.out:
+        options.out = options.out.absolute()  # workers have folders of their own to work in
     return options
 
 
@@ -180,7 +185,9 @@ def segment_many(options, items, folder, cohort_of):
     """Segment many scans into a folder, where they aren't there yet; returns the exit code."""
     workers = min(options.workers, len(items))
     crew = folders.alone
-    if workers > 1:
+    if options.scheduler:
+        crew = functools.partial(folders.by_dask, address=options.scheduler)
+    elif workers > 1:
         crew = functools.partial(processes.parallel_map, workers=workers)
     threads = max(1, processes.cores() // workers) if workers > 1 else 0
     segmenter = folders.Segmenter(cohort_of, folder, threads)

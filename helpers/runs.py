@@ -120,7 +120,7 @@ def weights_folder(name):
     of_run = [Run(name).checkpoints] if NAME.fullmatch(name) else []
     for folder in (*of_run, Path(name).expanduser(), absolute(name)):
         if name and folder.is_dir():
-            return folder
+            return folder.absolute()
     known = ", ".join(known_runs())
     advice = f"there are {known}" if known else "train one (make demo), or name a folder"
     raise ValueError(f"run {name!r} has no checkpoints; {advice}")

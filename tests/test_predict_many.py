@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -265,3 +266,26 @@ def test_a_scan_that_ends_its_process_twice_is_recorded(known, loads):  # noqa: 
     done = folders.segment_all(segmenter, [item], [], lambda *_: [(0, processes.WorkerDied("SIGKILL"))])
     assert done.failed == {"a": f"{file}: ended its process twice, most often for want of memory"} and not done.left
     assert pd.read_csv(known / "masks" / "predictions.csv").outcome.tolist() == ["failed"]
+
+
+def test_a_dask_cluster_writes_the_same_masks(known, loads, capsys):  # noqa: F811
+    distributed = pytest.importorskip("distributed")
+    for name in "ab":
+        save(known / "in" / f"{name}.nii")
+    (known / "in" / "bad.nii").write_bytes(b"something else")
+    assert called(known / "in", "-o", "one") == predict.FAILED
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        words = [known / "in", "-o", "two", "--scheduler", cluster.scheduler_address]
+        assert called(*words) == predict.FAILED
+        assert "2 segmented, 1 failed" in (out := capsys.readouterr()).out and "bad.nii: the file is no NIfTI" in out.err
+        assert called(*words) == predict.FAILED and "2 there already, 1 failed" in capsys.readouterr().out
+    for name in "ab":
+        assert np.array_equal(mask(f"one/segmentation-{name}.nii.gz"), mask(f"two/segmentation-{name}.nii.gz"))
+    assert called(known / "in", "-o", "three", "--scheduler", "tcp://127.0.0.1:9") == predict.FAILED
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_missing_dask_is_said(known, loads, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert called(save(known / "a.nii"), "-o", "masks", "--scheduler", "tcp://host:8786") == predict.FAILED
+    assert "--scheduler: import of distributed halted" in (err := capsys.readouterr().err) and "pip install distributed" in err

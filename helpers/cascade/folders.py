@@ -143,6 +143,25 @@ def alone(segmenter, items):
     return enumerate(map(segmenter, items))
 
 
+def by_dask(segmenter, items, address):
+    """A crew of a Dask cluster's workers, which see the same files under the same paths.
+
+    Raises ValueError without dask.distributed, OSError where no scheduler answers.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ValueError(f"--scheduler: {error}; pip install distributed") from error
+    with distributed.Client(address, timeout=10) as client:
+        index_of = {client.submit(segmenter, item, pure=False): k for k, item in enumerate(items)}
+        for future in distributed.as_completed(index_of):
+            error = future.exception()
+            if isinstance(error, distributed.KilledWorker):
+                yield index_of[future], processes.WorkerDied(str(error))
+            else:
+                yield index_of[future], future.result()
+
+
 def foreign(item, folder):
     """Why a scan's files must not be written, because another's are there; "" where they may."""
     file = folder.log(item.case)
