@@ -97,12 +97,12 @@ def frames_a_second(page, count, act):
 def drag(page, box, seconds=4.0, steps_a_second=60):
     """Press at the left of a box (x, y, width, height in pixels) and drag to its right and back, as a hand does."""
     y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 4, y)
+    page.mouse.move(box["x"] + 2, y)
     page.mouse.down()
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
         share = 1 - abs(1 - 2 * passed / seconds)
-        page.mouse.move(box["x"] + 4 + share * (box["width"] - 8), y)
+        page.mouse.move(box["x"] + 2 + share * (box["width"] - 4), y)
         time.sleep(max(0, 1 / steps_a_second - (time.perf_counter() - began - passed)))
     page.mouse.up()
 

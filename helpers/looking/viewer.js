@@ -2,16 +2,16 @@
 // as fit, and paints them: window, layers, zoom and pan never go back to the kernel.
 //
 //   to the kernel    {want: "planes", number, axis, indices} or {want: "case", name}
-//   from the kernel  {number, axis, index} and one buffer: the plane, packed as in viewer.packed
+//   from the kernel  {number, axis, indices} and a buffer for each: a plane, packed as in views.packed
 //
 // `number` counts the cases that were opened; an answer about an earlier one is dropped.
 
 const AXES = ["axial", "coronal", "sagittal"];
 const COUNTED = ["from 0 at the feet", "from 0 in front", "from 0 at the patient's right"];
 const SIDES = [["R", "L", "A", "P"], ["R", "L", "H", "F"], ["A", "P", "H", "F"]]; // left, right, top, bottom
-const KEPT_BYTES = 160e6; // planes that the browser keeps
-const ASKED = 6; // planes on their way at once: more would be stale before they are there
-const AHEAD = 16; // planes that are fetched beyond the one that is shown
+const PACKED_BYTES = 160e6; // planes as they came: a scan of 512 × 512 × 500 fits
+const UNPACKED = 24; // planes that are ready to be painted
+const BATCH = 4; // planes a message: each message costs a notebook more than the planes in it
 const ORGANS = { tumour: [2], liver: [1, 2, 3] }; // their labels
 const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10, Home: -1e6, End: 1e6 };
 const HELP = "Click the picture: wheel and arrow keys leaf, dragging moves it, Ctrl and wheel zoom, Shift and dragging set the window.";
@@ -25,11 +25,25 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const planeAxes = (axis) => [0, 1, 2].filter((k) => k !== axis); // of a plane's rows and columns
 const middle = (lesion) => lesion.box.map(([first, end]) => Math.floor((first + end - 1) / 2));
 
-/** A plane from its packed bytes: HU, pairs of labels, maps, how often each pair is met, their first and last row. */
+/** So many bytes of a deflated buffer. */
+async function inflate(buffer, length) {
+  const stream = new DecompressionStream("deflate");
+  const writer = stream.writable.getWriter();
+  writer.write(buffer);
+  writer.close();
+  const bytes = new Uint8Array(length);
+  const reader = stream.readable.getReader();
+  for (let at = 0, part = await reader.read(); !part.done; part = await reader.read()) {
+    bytes.set(part.value, at);
+    at += part.value.length;
+  }
+  return bytes;
+}
+
+/** A plane from its packed bytes: HU, pairs of labels, maps, and how often each pair is met. */
 async function unpack(buffer, [height, width], maps) {
-  const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const size = height * width;
+  const bytes = await inflate(buffer, size * (3 + maps));
   const part = (k) => bytes.slice(k * size, (k + 1) * size);
   const plane = { height, width, hu: new Int16Array(size), pairs: part(2), counts: new Array(16).fill(0), outlines: {} };
   for (let i = 0; i < size; i++) {
@@ -74,42 +88,55 @@ function colourTable(layers) {
 const greyTable = (low, high) =>
   Uint8Array.from({ length: 65536 }, (_, k) => clamp(((k - 32768 - low) * 255) / (high - low) + 0.5, 0, 255));
 
-/** Planes that are here, and those that are on their way; the longest unused are forgotten. */
+/** Planes that came, those that are ready to be painted, and those that are on their way. */
 class Planes {
   constructor(model, opened, arrived) {
-    Object.assign(this, { model, opened, arrived, kept: new Map(), asked: new Set() });
+    Object.assign(this, { model, opened, arrived, packed: new Map(), ready: new Map(), asked: new Set(), opening: new Set(), bytes: 0 });
   }
 
-  /** What is kept nearest to an index: {axis, index, plane}, or undefined. */
+  /** What is ready nearest to an index: {axis, index, plane}, or undefined; the one itself is unpacked when it is here. */
   nearest(axis, index) {
+    const key = `${axis} ${index}`;
+    if (this.packed.has(key) && !this.ready.has(key) && this.opening.size < 2 && !this.opening.has(key)) this.unpack(axis, index);
     const away = (entry) => Math.abs(entry.index - index);
-    const entries = [...this.kept.values()].filter((entry) => entry.axis === axis);
-    const best = entries.length ? entries.reduce((a, b) => (away(b) < away(a) ? b : a)) : undefined;
-    if (best && this.kept.delete(`${axis} ${best.index}`)) this.kept.set(`${axis} ${best.index}`, best); // used last
-    return best;
+    const entries = [...this.ready.values()].filter((entry) => entry.axis === axis);
+    return entries.length ? entries.reduce((a, b) => (away(b) < away(a) ? b : a)) : undefined;
   }
 
-  /** Ask for a plane and, as long as few are on their way, for those that come next in a direction. */
-  want(axis, index, direction) {
-    const ahead = Array.from({ length: AHEAD }, (_, k) => index + direction * (k + 1));
-    const behind = Array.from({ length: AHEAD / 4 }, (_, k) => index - direction * (k + 1));
-    const indices = [index, ...ahead, ...behind]
-      .filter((k) => k >= 0 && k < this.opened.shape[axis])
-      .filter((k) => !this.kept.has(`${axis} ${k}`) && !this.asked.has(`${axis} ${k}`))
-      .slice(0, Math.max(0, ASKED - this.asked.size));
+  async unpack(axis, index) {
+    const key = `${axis} ${index}`;
+    const shape = planeAxes(axis).map((k) => this.opened.shape[k]);
+    this.opening.add(key);
+    const plane = await unpack(this.packed.get(key), shape, this.opened.maps.length);
+    this.opening.delete(key);
+    this.ready.set(key, { axis, index, plane });
+    if (this.ready.size > UNPACKED) this.ready.delete(this.ready.keys().next().value);
+    this.arrived();
+  }
+
+  /** Ask for a plane, the next in this stride, then all others, nearest first: a batch at a time, a second one for what is wanted now. */
+  want(axis, index, stride) {
+    const length = this.opened.shape[axis];
+    const order = [index, ...[1, 2, 3].map((k) => index + stride * k)];
+    for (let k = 1; k < length; k++) order.push(index + k, index - k);
+    const isMissing = (k) => k >= 0 && k < length && !this.packed.has(`${axis} ${k}`) && !this.asked.has(`${axis} ${k}`);
+    const urgent = isMissing(index);
+    if (this.asked.size > (urgent ? BATCH : 0) || (this.bytes > PACKED_BYTES && !urgent)) return;
+    const indices = [...new Set(order.filter(isMissing))].slice(0, BATCH);
     for (const k of indices) this.asked.add(`${axis} ${k}`);
     if (indices.length) this.model.send({ want: "planes", number: this.opened.number, axis, indices });
   }
 
-  async take({ axis, index }, buffer) {
-    const shape = planeAxes(axis).map((k) => this.opened.shape[k]);
-    const plane = await unpack(buffer, shape, this.opened.maps.length);
-    this.asked.delete(`${axis} ${index}`);
-    this.kept.set(`${axis} ${index}`, { axis, index, plane });
-    const size = plane.hu.length * (3 + plane.maps.length);
-    for (const key of this.kept.keys()) {
-      if (this.kept.size * size <= KEPT_BYTES) break;
-      this.kept.delete(key);
+  take({ axis, indices }, buffers) {
+    indices.forEach((index, k) => {
+      this.asked.delete(`${axis} ${index}`);
+      this.packed.set(`${axis} ${index}`, buffers[k]);
+      this.bytes += buffers[k].byteLength;
+    });
+    for (const [key, buffer] of this.packed) {
+      if (this.bytes <= PACKED_BYTES + 4e6) break;
+      this.packed.delete(key); // the one that came first
+      this.bytes -= buffer.byteLength;
     }
     this.arrived();
   }
@@ -118,7 +145,7 @@ class Planes {
 function render({ model, el }) {
   let opened, planes, layers, edges; // of the case that is open; edges of a voxel in mm
   let shown, lesion; // the plane that is painted, the lesion that was jumped to
-  let axis = 0, at = [0, 0, 0], direction = 1;
+  let axis = 0, at = [0, 0, 0], stride = 1; // the plane that is wanted, and how far the last step went
   let [low, high] = model.get("window");
   let zoom = 1, pan = [0, 0], pointer = null, waiting = false;
   let greys, colours;
@@ -208,19 +235,19 @@ function render({ model, el }) {
     const opacity = make("input", { type: "range", min: 0, max: 1, step: 0.05, value: layer.opacity, ariaLabel: `opacity of ${layer.name}`, oninput: changed });
     const swatch = make("span", { className: "swatch" });
     if (layer.style === "line") swatch.style.border = `2px solid ${layer.box ? "#999" : layer.colour}`;
-    else swatch.style.background = layer.colour ?? `rgb(${opened.ramp.slice(600, 603)})`;
+    else swatch.style.background = layer.colour ?? `linear-gradient(90deg, ${[64, 144, 224].map((k) => `rgb(${opened.ramp.slice(3 * k, 3 * k + 3)})`)})`;
     return [shows, swatch, layer.name, opacity];
   }
 
   function arrived() {
-    planes.want(axis, at[axis], direction);
+    planes.want(axis, at[axis], stride);
     if (planes.nearest(axis, at[axis]) !== shown) schedule();
   }
 
   // ---- what a person does
   function go(value) {
     const next = clamp(Math.round(value) || 0, 0, opened.shape[axis] - 1);
-    if (next !== at[axis]) direction = Math.sign(next - at[axis]);
+    if (next !== at[axis]) stride = clamp(next - at[axis], -8, 8);
     at[axis] = next;
     update();
   }
@@ -308,7 +335,7 @@ function render({ model, el }) {
   function paint() {
     waiting = false;
     if (opened.error || !stage.clientWidth) return;
-    planes.want(axis, at[axis], direction);
+    planes.want(axis, at[axis], stride);
     const next = planes.nearest(axis, at[axis]);
     if (!next) return;
     if (next !== shown) canvas.dataset.planes = Number(canvas.dataset.planes ?? 0) + 1; // how many were shown so far
@@ -456,7 +483,7 @@ function render({ model, el }) {
   canvas.addEventListener("wheel", wheel, { passive: false });
 
   // ---- the kernel
-  const message = (content, buffers) => content.number === opened.number && planes.take(content, buffers[0]);
+  const message = (content, buffers) => content.number === opened.number && planes.take(content, buffers);
   const resized = new ResizeObserver(schedule);
   resized.observe(stage);
   model.on("msg:custom", message);

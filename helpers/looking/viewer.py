@@ -67,9 +67,9 @@ class Viewer(anywidget.AnyWidget):
         if message["want"] == "case":
             self._open(message["name"])
         elif message["number"] == self._number and self._view is not None:
-            for index in message["indices"]:
-                plane = {"number": self._number, "axis": message["axis"], "index": index}
-                self.send(plane, [views.packed(self._view, message["axis"], index)])
+            axis, indices = message["axis"], message["indices"]
+            planes = [views.packed(self._view, axis, index) for index in indices]
+            self.send({"number": self._number, "axis": axis, "indices": indices}, planes)
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)

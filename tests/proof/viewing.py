@@ -78,6 +78,9 @@ def measured(cell, track, focus, count):
         shown = page.evaluate(count) - spent[2]
         values["kernel_ms"] = 1e3 * (_kernel_s(kernel) - spent[0]) / shown
         values["browser_ms"] = 1e3 * (_browser(browser)["TaskDuration"] - spent[1]) / shown
+        page.keyboard.press("Home")
+        page.locator(track).first.scroll_into_view_if_needed()
+        page.wait_for_timeout(2000)
         box = page.locator(track).first.bounding_box()
         values["drag"] = lab_browser.frames_a_second(page, count, lambda: lab_browser.drag(page, box, 6))
         values["heap"] = _browser(browser)["JSHeapUsedSize"] / 1e6
