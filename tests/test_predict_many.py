@@ -22,6 +22,7 @@ from test_predict import AFFINE, called, known, scan  # noqa: F401 (a fixture)
 from helpers import predict, processes
 from helpers.cascade import folders, weights
 from helpers.intake.duplicates import voxel_hash
+from helpers.looking import preview
 from helpers.scans.volume import read_volume
 from helpers.slices.recipe import Recipe
 
@@ -289,3 +290,14 @@ def test_a_missing_dask_is_said(known, loads, capsys, monkeypatch):  # noqa: F81
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert called(save(known / "a.nii"), "-o", "masks", "--scheduler", "tcp://host:8786") == predict.FAILED
     assert "--scheduler: import of distributed halted" in (err := capsys.readouterr().err) and "pip install distributed" in err
+
+
+def test_a_preview_shows_most_tumour_and_the_rest_of_the_liver():
+    labels = np.zeros((100, 4, 4), np.uint8)
+    labels[20:80, 1:3, 1:3] = 1
+    labels[50:56, 1, 1] = 2
+    labels[52, 1:3, 1] = 2  # most of it; what lies within 3 slices of it shows the same
+    shown = preview.slices_to_show(labels, count=8)
+    assert 52 in shown and len(shown) == 8 and shown == sorted(shown) and 23 in shown and 76 in shown
+    assert min(np.diff(shown)) >= 3
+    assert preview.slices_to_show(labels * 0, count=4) == [5, 27, 49, 94] and preview.slices_to_show(labels[:1]) == [0]

@@ -26,8 +26,8 @@ def save(volume, labels, title, path):
 
 
 def slices_to_show(labels, count=SLICES):
-    """Indices of slices, in order: half of them with most tumour, some way apart, the rest spread
-    over the liver, or over the scan where there is none.
+    """Indices of slices, in order: half of them with most tumour, some way apart, the rest as far
+    from those as there are within the liver, or within the scan where there is none.
     """
     tumour_px = (labels == 2).sum((1, 2))
     rows = np.flatnonzero((labels > 0).any((1, 2)))
@@ -36,5 +36,7 @@ def slices_to_show(labels, count=SLICES):
     for z in np.argsort(-tumour_px, kind="stable")[: np.count_nonzero(tumour_px)]:
         if len(shown) < count // 2 and all(abs(z - other) >= apart for other in shown):
             shown.append(int(z))
-    places = np.linspace(0, len(rows) - 1, count - len(shown) + 2)[1:-1].round().astype(int)
-    return sorted({*shown, *rows[places].tolist()})
+    inner = rows[len(rows) // 20 : len(rows) - len(rows) // 20].tolist()  # tips show little
+    while len(shown) < min(count, len(inner)):
+        shown.append(max(inner, key=lambda z: min((abs(z - k) for k in shown), default=0)))
+    return sorted(set(shown))
