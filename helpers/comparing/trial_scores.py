@@ -12,6 +12,7 @@ from helpers.scoring import metrics, statistics
 from helpers.slices import recipe
 from helpers.slices.pixels import level
 
+LEAST = 6  # patients: of fewer, Wilcoxon's test says nothing below 0.05 whatever they score
 COLUMNS = [
     "trial", "patients", "score", "low", "high",
     "difference", "difference_low", "difference_high", "better", "worse", "p",
@@ -82,7 +83,10 @@ def largest_component_gain(scores):
 
 def better_than_default(rows, level=0.05):
     """Which rows of one stage, as `compared` gives them, are better than noise explains."""
-    ranked = rows[rows.patients == rows.patients.max()]
+    patients = rows.patients.max()
+    if patients < LEAST:
+        return f"too few patients ({patients:.0f}) for a difference beyond noise"
+    ranked = rows[rows.patients == patients]
     sure = ranked[(ranked.p_holm < level) & (ranked.difference > 0)].trial
     return f"better than the default: {', '.join(sure)}" if len(sure) else (
         "none is better than the default beyond noise")

@@ -84,6 +84,8 @@ def test_the_figure_names_no_row_that_lacks_patients_or_is_within_noise():
     assert "none is better than the default beyond noise" in title and "pale: fewer patients" in title
     table.loc[2, "p_holm"] = 0.04
     assert "tumour: better than the default: wide\n" in score_against_speed(table).axes[0].get_title("left")
+    few = score_against_speed(table.assign(patients=5)).axes[0].get_title("left")  # 2 / 2⁵ is over 0.05
+    assert few.startswith("tumour: too few patients (5) for a difference beyond noise")
 
 
 def test_scores_and_cost_are_taken_again_for_other_weights(own_root, monkeypatch):
