@@ -11,6 +11,7 @@ const COUNTED = ["from 0 at the feet", "from 0 in front", "from 0 at the patient
 const SIDES = [["R", "L", "A", "P"], ["R", "L", "H", "F"], ["A", "P", "H", "F"]]; // left, right, top, bottom
 const PACKED_BYTES = 160e6; // planes as they came: a scan of 512 × 512 × 500 fits
 const UNPACKED = 24; // planes that are ready to be painted
+const REST_MS = 300; // without a move, after which planes are fetched that nobody looks at yet
 const BATCH = 4; // planes a message: each message costs a notebook more than the planes in it
 const ORGANS = { tumour: [2], liver: [1, 2, 3] }; // their labels
 const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10, Home: -1e6, End: 1e6 };
@@ -114,11 +115,11 @@ class Planes {
     this.arrived();
   }
 
-  /** Ask for a plane, the next in this stride, then all others, nearest first: a batch at a time, a second one for what is wanted now. */
-  want(axis, index, stride) {
+  /** Ask for a plane and the next in this stride; at rest for all others, too, nearest first. A batch at a time, a second one for what is wanted now. */
+  want(axis, index, stride, resting) {
     const length = this.opened.shape[axis];
     const order = [index, ...[1, 2, 3].map((k) => index + stride * k)];
-    for (let k = 1; k < length; k++) order.push(index + k, index - k);
+    for (let k = 1; resting && k < length; k++) order.push(index + k, index - k);
     const isMissing = (k) => k >= 0 && k < length && !this.packed.has(`${axis} ${k}`) && !this.asked.has(`${axis} ${k}`);
     const urgent = isMissing(index);
     if (this.asked.size > (urgent ? BATCH : 0) || (this.bytes > PACKED_BYTES && !urgent)) return;
@@ -147,7 +148,7 @@ function render({ model, el }) {
   let shown, lesion; // the plane that is painted, the lesion that was jumped to
   let axis = 0, at = [0, 0, 0], stride = 1; // the plane that is wanted, and how far the last step went
   let [low, high] = model.get("window");
-  let zoom = 1, pan = [0, 0], pointer = null, waiting = false;
+  let zoom = 1, pan = [0, 0], pointer = null, waiting = false, moved = 0;
   let greys, colours;
   const page = document.createElement("canvas"); // a plane in its own pixels
   const windows = Object.entries(model.get("presets"));
@@ -240,7 +241,7 @@ function render({ model, el }) {
   }
 
   function arrived() {
-    planes.want(axis, at[axis], stride);
+    planes.want(axis, at[axis], stride, performance.now() > moved + REST_MS);
     if (planes.nearest(axis, at[axis]) !== shown) schedule();
   }
 
@@ -249,6 +250,8 @@ function render({ model, el }) {
     const next = clamp(Math.round(value) || 0, 0, opened.shape[axis] - 1);
     if (next !== at[axis]) stride = clamp(next - at[axis], -8, 8);
     at[axis] = next;
+    moved = performance.now();
+    setTimeout(arrived, 1.1 * REST_MS);
     update();
   }
 
@@ -335,7 +338,7 @@ function render({ model, el }) {
   function paint() {
     waiting = false;
     if (opened.error || !stage.clientWidth) return;
-    planes.want(axis, at[axis], stride);
+    planes.want(axis, at[axis], stride, performance.now() > moved + REST_MS);
     const next = planes.nearest(axis, at[axis]);
     if (!next) return;
     if (next !== shown) canvas.dataset.planes = Number(canvas.dataset.planes ?? 0) + 1; // how many were shown so far
