@@ -140,7 +140,7 @@ def test_the_experiments_in_small(tiny, tmp_path, monkeypatch):
     assert there.peak_gib.between(0.05, 4).all() and (there.slices_per_second > 0).all()
     assert there.parameters_m["unet"] < there.parameters_m["convlstm"] < 1
     assert "can't be downloaded" in table.note["resnet34-imagenet"] and "can't be downloaded" in done.stdout
-    assert "tumour, 1 patients:" in done.stdout
+    assert "tumour, 1 patient:" in done.stdout
     assert red_boxes(root / "reports" / "tiny") == []
     trials = root / "checkpoints" / "tiny" / "trials"
     assert {p.name for p in trials.iterdir()} == {"unet.r1s7v1q", "convlstm.r1s7v1q"}
