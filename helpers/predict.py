@@ -50,23 +50,23 @@ def main(words=None):
     processes.print_any_letter()
     options = parsed(words)
     try:
-        cohort_of = functools.partial(loaded, options, runs.weights_folder(options.run),
-                                      checked_rules(options.set))
         if options.watch:
-            work = functools.partial(watch, options, checked_folder(options), cohort_of)
+            work = functools.partial(watch, options, checked_folder(options))
         elif len(options.inputs) > 1 or folders.is_folder(options.out):
             folder = checked_folder(options)
             items = items_of(inputs.all_cases(options.inputs), options, folder)
-            work = functools.partial(segment_many, options, items, folder, cohort_of)
+            work = functools.partial(segment_many, options, items, folder)
         else:
             case = inputs.chosen_case(options.inputs[0], options.series, options.acquisition)
             item = Item(case, folders.checked_output(case, options.out))
-            work = functools.partial(segment_one, options, item, cohort_of)
+            work = functools.partial(segment_one, options, item)
+        cohort_of = functools.partial(loaded, options, runs.weights_folder(options.run),
+                                      checked_rules(options.set))
     except ValueError as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
-        return work()
+        return work(cohort_of)
     except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
         named = " ".join(map(str, options.inputs or [options.watch]))
         print(f"helpers.predict: {advised(error) or f'{named}: there is not enough memory'}",

@@ -229,7 +229,7 @@ def test_predict_for_one_picture(tiny, tmp_path):
     import cv2
 
     root, _ = tiny
-    cv2.imwrite(str(tmp_path / "slice.png"), np.full((80, 96), 128, np.uint8))
+    cv2.imwrite(str(tmp_path / "slice.png"), np.tile(np.arange(96, dtype=np.uint8), (80, 1)))
     done = command(root, "helpers.predict", "slice.png", "--run", "tiny", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     mask = cv2.imread(str(tmp_path / "segmentation-slice.png"), cv2.IMREAD_UNCHANGED)
