@@ -120,7 +120,7 @@ def scan_at(folder):
 @pytest.mark.parametrize("where", ["/proc/mask.nii.gz", "{}/volume-1.nii.gz/mask.nii.gz", "{}/volume-1.nii.gz/a/b/mask.nii.gz"])
 def test_predict_learns_first_whether_it_may_write(own_root, capsys, monkeypatch, where):
     (own_root / "checkpoints" / "known").mkdir(parents=True)
-    monkeypatch.setattr(predict, "predict", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(predict, "loaded", lambda *_: pytest.fail("the work began"))
     out = where.format(own_root)
     assert predict.main([str(scan_at(own_root)), "--run", "known", "-o", out]) == predict.FAILED
     message = capsys.readouterr().err

@@ -25,7 +25,7 @@ def test_every_step_of_the_cascade(scan):
     assert np.array_equal(result.labels == 2, np.pad(np.ones((3, 8, 8), bool), ((8, 9), (20, 36), (20, 36))))
     assert not result.labels[:, 45:].any()  # the second piece is no liver, so nothing in it is tumour
     assert "gate kept 14 of 20 slices; liver 18 ml (largest of 2 components)" in result.log.sentence
-    assert "1 lesions, 0.4 ml, 1 removed" in result.log.sentence
+    assert "1 lesion, 0.4 ml, 1 removed" in result.log.sentence
 
 
 def test_the_log_says_which_slices_the_gate_kept_and_by_which_rules(scan):
