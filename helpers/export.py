@@ -1,6 +1,7 @@
 """Networks for use without torch, as ONNX with their recipe and rules: python -m helpers.export"""
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from dataclasses import asdict, replace
@@ -79,8 +80,10 @@ def write(networks, out):
     """Write a dict of TrainedNetworks as ONNX, and cascade.json last; returns for each stage how
     far its probabilities lie from torch's in float32.
 
-    Raises ValueError for a network that ONNX can't hold, or that answers otherwise there.
+    Raises ValueError without the package onnx, and for a network that ONNX can't hold, or that answers otherwise there.
     """
+    if not importlib.util.find_spec("onnx"):
+        raise ValueError("torch writes ONNX with a package that is missing: pip install onnx")
     differences, written = {}, {}
     for stage, trained in networks.items():
         trained, file = replace(trained, precision="32-true"), out / f"{stage}.onnx"

@@ -20,6 +20,7 @@ from helpers.scans.labels import read_mask
 from helpers.scans.volume import in_our_axes, read_volume, write_on_grid
 from helpers.slices.recipe import Recipe
 
+pytest.importorskip("onnx", reason="onnx isn't installed: pip install onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime isn't installed: pip install onnxruntime")
 CARD = {"neighbours": 1, "norm": (97.0, 61.0), "recipe": Recipe(windows=((0, 255),), size=64).as_dict()}
 SHAPES = {
