@@ -80,7 +80,8 @@ def write(networks, out):
     """Write a dict of TrainedNetworks as ONNX, and cascade.json last; returns for each stage how
     far its probabilities lie from torch's in float32.
 
-    Raises ValueError without the package onnx, and for a network that ONNX can't hold, or that answers otherwise there.
+    Raises ValueError without the package onnx, and for a network that ONNX can't hold, or that
+    answers otherwise there.
     """
     if not importlib.util.find_spec("onnx"):
         raise ValueError("torch writes ONNX with a package that is missing: pip install onnx")
