@@ -16,9 +16,9 @@ from helpers import files, processes, runs
 from helpers.cascade import onnx_engine, weights
 from helpers.cascade.onnx_engine import CARD, PLANES, PROBABILITY, VERSION
 from helpers.cascade.rules import Rules
+from helpers.jobs import DONE, FAILED, USAGE
 from helpers.slices.pixels import normalised
 
-DONE, FAILED, USAGE = 0, 1, 2
 CLOSE = 1e-3  # how far probabilities may lie from torch's
 OPSET = 17  # read by ONNX Runtime since 2022
 # of a batch: slices, rows and columns; whoever exports for one size fails for the other

@@ -14,10 +14,10 @@ from helpers.cascade.rules import Rules
 from helpers.intake import admission, inputs
 from helpers.intake.arrivals import Arrivals
 from helpers.intake.inputs import Item
+from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 from helpers.parameters import of_type, unknown, values_given
 from helpers.scans.findings import advised, counted
 
-DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75
 # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
 SHIPPED = "lits18"
 EXPLAINED = """

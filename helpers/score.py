@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from helpers import files, jobs, processes
+from helpers.jobs import DONE, FAILED
 from helpers.scans.findings import counted
 from helpers.scoring import (
     case_scores,
@@ -16,8 +17,6 @@ from helpers.scoring import (
     sentences,
     summary,
 )
-
-DONE, FAILED = 0, 1
 
 
 def main(arguments=None):

@@ -13,7 +13,6 @@ from helpers import files
 from helpers.cascade import architectures
 from helpers.cascade.inference import check_same_pixels, network_input
 from helpers.cascade.precision import autocast, device_named, half_precision_supported
-from helpers.files import written_whole
 from helpers.intake import duplicates
 from helpers.slices.recipe import Recipe
 from helpers.slices.store import STAGES
@@ -93,7 +92,7 @@ def save_weights(path, network, card):
     content = save(weights, {"card": json.dumps(card)})
     path = Path(path)
     if not path.is_file() or path.stat().st_size != len(content) or path.read_bytes() != content:
-        with written_whole(path) as beside:
+        with files.written_whole(path) as beside:
             beside.write_bytes(content)
 
 
@@ -140,12 +139,17 @@ def load_weights(path, device="cpu"):
     return network.to(device, memory_format=torch.channels_last).eval(), card
 
 
-def _read(path):
+def card_of(path):
+    """The card in a file of weights, without its tensors; raises ValueError, naming the file."""
+    return _read(path, with_tensors=False)[0]
+
+
+def _read(path, with_tensors=True):
     """(card, dict of tensors) of a file of weights; raises ValueError, naming it."""
     try:
         with safe_open(path, framework="pt") as opened:
-            weights = {name: opened.get_tensor(name)
-                       for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            names = opened.keys() if with_tensors else ()
+            weights = {name: opened.get_tensor(name) for name in names}
             return json.loads(opened.metadata()["card"]), weights
     except Exception as error:
         raise ValueError(f"{path}: can't be read as weights of this project ({error})") from error
@@ -161,8 +165,8 @@ def paths_of(folder, unfinished=False):
     names = ("final", "best") if unfinished else ("final",)
     paths = {}
     for stage in STAGES:
-        files = [folder / stage / f"{name}.safetensors" for name in names]
-        if present := [file for file in files if file.is_file()]:
+        candidates = [folder / stage / f"{name}.safetensors" for name in names]
+        if present := [path for path in candidates if path.is_file()]:
             paths[stage] = present[0]
         elif stage != "gate":
             message = f"{folder / stage}: holds no {' or '.join(names)} weights"

@@ -69,12 +69,13 @@ def _weights(run, cases, folder):
         paths = weights.paths_of(folder, unfinished=True)
     except FileNotFoundError:
         paths = {}
-    used = {stage: path for stage, path in paths.items() if files.short_hash(path) in hashes}
+    hash_of = {stage: files.short_hash(path) for stage, path in paths.items()}
+    used = {stage: path for stage, path in paths.items() if hash_of[stage] in hashes}
     if len(used) < len(hashes):
         return {name: f"no longer in {relative(folder)}: {', '.join(sorted(hashes))}"}
-    stages = ", ".join(f"{stage} {files.short_hash(path)[:8]}" for stage, path in used.items())
+    stages = ", ".join(f"{stage} {hash_of[stage][:8]}" for stage in used)
     words = {name: f"{relative(folder)}: {stages}"}
-    cards = {stage: weights.load_weights(path)[1] for stage, path in used.items()}
+    cards = {stage: weights.card_of(path) for stage, path in used.items()}
     learnt = {stage: card.get("data", {}).get("training", []) for stage, card in cards.items()}
     for scans in dict.fromkeys(map(tuple, learnt.values())):
         stages = ", ".join(stage for stage in learnt if tuple(learnt[stage]) == scans)
