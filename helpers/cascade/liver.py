@@ -1,5 +1,7 @@
 """From the network's mask to the liver: the largest component, without other organs."""
 
+import functools
+
 import cv2
 import edt
 import numpy as np
@@ -9,6 +11,7 @@ from helpers.scans.boxes import box_of, components
 
 COARSE_MM = 3.0  # voxels on which parts are distinguished
 MIN_PART_ML = 1.0  # for a median that can be trusted
+LABELLED = 1 << 24  # voxels that are labelled together: 64 MB of labels
 
 
 def clean_liver(mask, volume, rules):
@@ -31,39 +34,40 @@ def clean_liver(mask, volume, rules):
     return liver, count, organs
 
 
-def largest_component(mask, slab=32):
+def largest_component(mask, slab=0):
     """The largest 26-connected component of a mask (z, y, x), its holes filled slice by slice, and
     how many there were.
 
-    slab  slices that are labelled together: labels take four bytes a voxel, too much for the whole
-          of a long scan, as cc3d.largest_k would need them.
+    slab  slices that are labelled together, 0 for what LABELLED allows: labels take four bytes a
+          voxel, too much for the whole of a long scan, as cc3d.largest_k would need them.
     """
     out, box = np.zeros(mask.shape, bool), box_of(mask)
     if box is None:
         return out, 0
+    slab = slab or max(32, LABELLED // mask[0][box[1:]].size)
     slabs = [(slice(z, min(z + slab + 1, box[0].stop)), *box[1:])
              for z in range(box[0].start, box[0].stop, slab)]
-    component_of, sizes = _components(mask, slabs, slab)
+    labelled = functools.lru_cache(1)(lambda k: components(mask[slabs[k]]))  # most have one slab
+    component_of, sizes = _components(map(labelled, range(len(slabs))), slab)
     is_largest, before = component_of == sizes.argmax(), 0
-    for part in slabs:
-        labels, count = components(mask[part])
+    for k, part in enumerate(slabs):
+        labels, count = labelled(k)
         wanted = np.append(False, is_largest[before : before + count])
         before += count
         for z, plane in enumerate(labels[:slab], start=part[0].start):
-            out[z][box[1:]] = filled(wanted[plane])
+            out[z][box[1:]] = filled(wanted.take(plane))
     return out, len(sizes)
 
 
-def _components(mask, slabs, slab):
+def _components(slabs, slab):
     """(for each label, one slab's after another's, the component that it is part of; voxels of each
     component, in the order of their first voxels).
 
-    Each slab has a slice more, which is the next one's first: what has two labels there is one
-    component.
+    slabs  (labels, count) of each. It has a slice more, which is the next one's first: what has two
+           labels there is one component.
     """
     voxels, links, before, shared = [], [np.zeros((2, 0), int)], 0, None
-    for part in slabs:
-        labels, count = components(mask[part])
+    for labels, count in slabs:
         inside = labels[:slab][labels[:slab] > 0]
         voxels.append(np.bincount(inside, minlength=count + 1)[1:])
         if shared is not None:
