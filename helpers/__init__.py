@@ -12,8 +12,8 @@ __version__ = "0.2.0"
 ROOMS = {
     "scans": "acquisitions affines boxes dicom dicom_seg findings folder grids hounsfield kinds "
              "label_meaning labels names nifti organs pictures planes reading series tags volume",
-    "intake": "admission anatomy arrivals case_table checks duplicates inputs masks phantom "
-              "placement quality_control verdicts",
+    "intake": "admission anatomy arrivals case_records case_table checks duplicates inputs masks "
+              "phantom placement quality_control verdicts",
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions engines folders inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",
@@ -33,6 +33,7 @@ NAMES = {
     "scans.folder": "scan_folder",
     "scans.reading": "read_row read_scan",
     "scans.labels": "read_mask",
+    "intake.case_table": "cases_of_split",
     "slices.pixels": "level",
     "slices.recipe": "Recipe",
     "slices.store": "Store",
@@ -43,7 +44,7 @@ NAMES = {
     "cascade.tumour": "keep_lesions",
     "cascade.rules": "Rules",
     "cascade.pipeline": "segment",
-    "cascade.cohort": "Cohort cases_of_split",
+    "cascade.cohort": "Cohort",
     "learning.augmentation": "Augmentation",
     "learning.batches": "Batches",
     "learning.losses": "loss_named",

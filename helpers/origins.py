@@ -2,10 +2,14 @@
 current, and if not, why?
 """
 
+import csv
 import json
 import platform
 import subprocess
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from helpers import files, runs
 from helpers.processes import cores
@@ -87,6 +91,20 @@ def changes(path, old, new):
 def shortened(sentences):
     """At most five: of more the first four, and how many follow."""
     return sentences if len(sentences) < 6 else [*sentences[:4], f"… and {len(sentences) - 4} more"]
+
+
+def voxel_hash(hu):
+    """A short checksum of a scan's voxels int16 (z, y, x) and their shape, whatever its file."""
+    return f"{zlib.crc32(np.ascontiguousarray(hu), zlib.crc32(repr(hu.shape).encode())):08x}"
+
+
+def hashes_of(cases_csv, cases):
+    """The voxel hashes that notebook 01 found of some cases, sorted: what a card keeps of the scans
+    that its weights learnt from, to know them again under other names and in other formats.
+    """
+    with open(cases_csv, encoding="utf8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    return sorted({row.get("voxels", "") for row in rows if row["case"] in cases} - {""})
 
 
 def processor():

@@ -21,8 +21,8 @@ from test_predict import AFFINE, called, known, scan  # noqa: F401 (a fixture)
 
 from helpers import predict, processes
 from helpers.cascade import folders, weights
-from helpers.intake.duplicates import voxel_hash
 from helpers.looking import preview
+from helpers.origins import voxel_hash
 from helpers.scans.volume import read_volume
 from helpers.slices.recipe import Recipe
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from helpers import files, score
-from helpers.intake.duplicates import voxel_hash
+from helpers.origins import voxel_hash
 from helpers.scans.volume import read_volume
 from helpers.scoring import mask_pairs, sentences
 

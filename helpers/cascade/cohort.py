@@ -1,15 +1,13 @@
 """Many scans through the cascade; what is there already, made of the same things, stays."""
 
+import csv
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pandas as pd
-
 from helpers import files, origins
 from helpers.cascade import pipeline
-from helpers.intake import admission, case_table, duplicates
-from helpers.parameters import listed
+from helpers.intake import admission
 from helpers.processes import progress
 from helpers.runs import Predictions
 from helpers.scans import dicom_seg, names, pictures
@@ -19,7 +17,6 @@ from helpers.scans.reading import read_row, read_row_scan
 from helpers.scans.volume import with_likely_spacing, write_mask, write_on_grid
 
 ORGANS = ("liver", "tumour")
-ALL = "all"  # splits, and scans that are in none
 LEARNT = "these networks learnt from this scan: its mask looks better than those of others will"
 # of predictions.csv
 COLUMNS = ("case", "outcome", "liver_ml", "tumour_ml", "lesions", "specks", "slices",
@@ -138,7 +135,7 @@ class Cohort:
         if self.dicom_seg:
             dicom_seg.check(volume, self.run_paths.dicom_seg(row.case))
         result = pipeline.segment(volume, self.networks, self.rules, self.save_probabilities)
-        learnt = duplicates.voxel_hash(volume.hu) in self.learnt
+        learnt = origins.voxel_hash(volume.hu) in self.learnt
         remarks = [*scan.remarks, *scan.remarks_on(result.labels), *([LEARNT] if learnt else [])]
         log = {"case": row.case, "image": str(row.image), "learnt_from": learnt}
         return volume, result, log | {"remarks": remarks} | result.log.as_dict()
@@ -173,32 +170,10 @@ def write_table(folder):
     rows = [log | {"seconds": log.get("seconds", {}).get("all"),
                    "remarks": " · ".join(log.get("remarks", []))}
             for log in logs if "outcome" in log]
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-    files.write_csv(folder.predictions / "predictions.csv", table)
-
-
-def cases_of_split(run, split, weights=""):
-    """The rows of a run's cases.csv that are of the named splits, with the columns split and group.
-
-    split    "test", several with commas between, or "all": scans without labels, too.
-    weights  whose networks segment them, "" for the run's own. Others' need no split: where there
-             is none, all scans are taken.
-    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split that isn't there.
-    """
-    for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
-        if not (run.lists / name).is_file() and not (weights and stage == "02"):
-            others = ("; networks that are trained already need no split: weights='lits18' takes "
-                      "the shipped ones" if stage == "02" else "")
-            raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the "
-                                    f"run {run.name!r} first{others}")
-    cases = case_table.read_table(run.lists / "cases.csv")
-    if not (run.lists / "split.csv").is_file():
-        return cases.assign(split=ALL, group=cases.case)
-    sides = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
-    sides = sides.reindex(columns=["case", "split", "group"])
-    wanted = set(listed(split))
-    if not wanted or wanted - {ALL} - set(sides.split):
-        raise ValueError(f"split {split!r}: the run has the splits {sorted(set(sides.split))}, and "
-                         f"{ALL!r} of them")
-    rows = cases.merge(sides, on="case", how="left").fillna({"split": "", "group": ""})
-    return rows if ALL in wanted else rows[rows.split.isin(wanted)].reset_index(drop=True)
+    with (
+        files.written_whole(folder.predictions / "predictions.csv") as beside,
+        open(beside, "w", encoding="utf8", newline="") as out,
+    ):
+        table = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

@@ -9,13 +9,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel
 
-from helpers import files
+from helpers import files, origins
 from helpers.cascade import architectures
 from helpers.cascade.inference import check_same_pixels, network_input
 from helpers.cascade.precision import autocast, device_named, half_precision_supported
-from helpers.intake import duplicates
-from helpers.slices.recipe import Recipe
-from helpers.slices.store import STAGES
+from helpers.slices.recipe import STAGES, Recipe
 
 
 @dataclass
@@ -114,7 +112,7 @@ def note_voxels(folder, cases_csv):
     for path in paths_of(folder).values():
         card, weights = _read(path)
         names = card["data"]["training"]
-        hashes = duplicates.hashes_of(cases_csv, names)
+        hashes = origins.hashes_of(cases_csv, names)
         if len(hashes) < len(names):
             raise ValueError(f"{cases_csv}: has the voxels of {len(hashes)} of the {len(names)} "
                              f"scans that {path} learnt from")

@@ -1,15 +1,15 @@
-"""The tables of notebook 01: cases.csv with its columns and types, and what is kept of a case."""
+"""The tables of notebook 01: cases.csv with its columns and types."""
 
-import hashlib
 import json
 
 import pandas as pd
 
-from helpers import files, origins, runs
-from helpers.scans import reading
+from helpers import files
+from helpers.parameters import listed
 from helpers.scans.findings import FINDINGS
 from helpers.scans.volume import both_flips
 
+ALL = "all"  # splits, and scans that are in none
 # columns of cases.csv and their types; a case that couldn't be read leaves the measured ones empty
 COLUMNS = dict.fromkeys(("case", "verdict", "layout", "image", "mask"), "str")
 COLUMNS |= {"channel": "Int64", "window_low": "float64", "window_high": "float64", "flip": "str",
@@ -88,70 +88,28 @@ def findings_met(cases):
     return table.sort_values("cases", ascending=False, kind="stable", ignore_index=True)
 
 
-def files_of(case):
-    """The files that a case is read from, those of its mask last."""
-    return [*_beside(case.image), *(_beside(case.mask, mask=True) if case.mask else [])]
+def cases_of_split(run, split, weights=""):
+    """The rows of a run's cases.csv that are of the named splits, with the columns split and group.
 
-
-def _beside(path, mask=False):
-    """The files that are read with this one; itself where they can't be listed."""
-    try:
-        return reading.files_of(path, mask) if path.is_file() else [path]
-    except Exception:  # whatever a bad file makes a reader do
-        return [path]
-
-
-def fingerprint(case, how, known=()):
-    """A short hash of the bytes of a case's files and of how they are read.
-
-    how    settings that change the voxels: the flips, and of pictures window and channel.
-    known  dict path -> hex digest, for files that have been read already.
+    split    "test", several with commas between, or "all": scans without labels, too.
+    weights  whose networks segment them, "" for the run's own. Others' need no split: where there
+             is none, all scans are taken.
+    Raises FileNotFoundError when 01 or 02 has not run, ValueError for a split that isn't there.
     """
-    together = hashlib.sha256(json.dumps(how).encode())
-    for file in files_of(case):
-        together.update((known[file] if file in known else _digest(file)).encode())
-    return together.hexdigest()[:16]
-
-
-def _digest(file):
-    if not file.is_file():
-        return "-no file"
-    try:
-        return files.sha256(file)
-    except OSError as error:
-        return f"-{type(error).__name__}"
-
-
-def signatures(case):
-    """dict file -> `files.file_signature` of it, for all files of a case."""
-    return {runs.relative(file): files.file_signature(file) for file in files_of(case)}
-
-
-def recall(folder, case, settings, how=None):
-    """The result that was kept of a case, when neither its bytes nor the settings have changed
-    since; None otherwise.
-
-    how   as in `fingerprint`: where a signature differs the bytes are hashed, so that a scan that
-          was only copied or touched isn't examined again. None doesn't read them: other signatures
-          are a change.
-    """
-    record, now = files.recorded(record_of(folder, case)), signatures(case)
-    if not origins.is_current(record, {"settings": settings}):
-        return None
-    if not origins.is_current(record, {"signatures": now}):
-        if (how is None or record["signatures"].keys() != now.keys()
-            or record["bytes"] != fingerprint(case, how)):
-            return None
-        files.write_json(record_of(folder, case), record | {"signatures": now})
-    return record["result"]
-
-
-def keep(folder, case, settings, before, result):
-    """Write a case's result; `before` are the signatures of its files before they were read."""
-    made_of = {"settings": settings, "bytes": result[0]["bytes"], "signatures": before}
-    files.write_json(record_of(folder, case), made_of | {"result": result})
-
-
-def record_of(folder, case):
-    """Where the result of a case is kept."""
-    return folder / f"{case.name}.json"
+    for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
+        if not (run.lists / name).is_file() and not (weights and stage == "02"):
+            others = ("; networks that are trained already need no split: weights='lits18' takes "
+                      "the shipped ones" if stage == "02" else "")
+            raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the "
+                                    f"run {run.name!r} first{others}")
+    cases = read_table(run.lists / "cases.csv")
+    if not (run.lists / "split.csv").is_file():
+        return cases.assign(split=ALL, group=cases.case)
+    sides = pd.read_csv(run.lists / "split.csv", dtype=str, keep_default_na=False)
+    sides = sides.reindex(columns=["case", "split", "group"])
+    wanted = set(listed(split))
+    if not wanted or wanted - {ALL} - set(sides.split):
+        raise ValueError(f"split {split!r}: the run has the splits {sorted(set(sides.split))}, and "
+                         f"{ALL!r} of them")
+    rows = cases.merge(sides, on="case", how="left").fillna({"split": "", "group": ""})
+    return rows if ALL in wanted else rows[rows.split.isin(wanted)].reset_index(drop=True)

@@ -2,13 +2,10 @@
 
 import base64
 import itertools
-import zlib
 
 import cv2
 import numpy as np
 import pandas as pd
-
-from helpers.intake import case_table
 
 SHAPE = (12, 12, 12)  # of a thumbnail (z, y, x)
 # HU kept: what pictures of the liver keep too, so that a scan is found among them
@@ -21,19 +18,6 @@ CROPS = (0.0, 0.1, 0.2)  # shares of the slices that may be missing at either en
 # to 0.93, different phantoms 0.91; a scan and its own copy 0.97, be it cropped by a fifth of its
 # slices, compressed again or made coarser.
 LEAST_SIMILARITY = 0.95
-
-
-def voxel_hash(hu):
-    """A short checksum of a scan's voxels int16 (z, y, x) and their shape, whatever its file."""
-    return f"{zlib.crc32(np.ascontiguousarray(hu), zlib.crc32(repr(hu.shape).encode())):08x}"
-
-
-def hashes_of(cases_csv, cases):
-    """The voxel hashes that notebook 01 found of some cases, sorted: what a card keeps of the scans
-    that its weights learnt from, to know them again under other names and in other formats.
-    """
-    table = case_table.read_table(cases_csv)
-    return sorted(set(table.voxels[table.case.isin(cases)]) - {""})
 
 
 def thumbnail(hu):

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.intake import case_table
+from helpers.intake import case_records
 from helpers.scans import names, reading, series
 from helpers.scans.findings import FINDINGS
 from helpers.scans.folder import Case, in_words, named_once, scan_folder
@@ -36,7 +36,7 @@ class Item:
     def bytes(self):
         """What changes when its files do, or the way in which they are read."""
         how = list(self.how) if names.is_picture(self.image) else [self.scan.acquisition]
-        return {"files": case_table.signatures(self.scan), "how": how}
+        return {"files": case_records.signatures(self.scan), "how": how}
 
 
 def chosen_case(source, number=None, acquisition=""):

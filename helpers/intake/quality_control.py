@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from helpers import runs
-from helpers.intake import case_table, checks, duplicates, masks, placement
+from helpers import origins, runs
+from helpers.intake import case_records, case_table, checks, duplicates, masks, placement
 from helpers.intake.verdicts import NOT_HU, fault, judged, scan_findings, with_findings
 from helpers.parameters import listed, unknown
 from helpers.processes import WorkerDied, cores, parallel_map, progress
@@ -44,7 +44,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
         findings += [*of_scan, *([("flipped", f"the scan along {flip}")] if flip else [])]
         # else the values say nothing about what is where
         in_hu = not NOT_HU.intersection(code for code, _ in of_scan)
-        row |= {"voxels": duplicates.voxel_hash(volume.hu),
+        row |= {"voxels": origins.voxel_hash(volume.hu),
                 "thumbnail": duplicates.thumbnail(volume.hu) if in_hu else ""}
         row |= _geometry(volume) | {"hu_min": low, "hu_max": high,
                                     "hu_median": checks.median(counts)}
@@ -77,7 +77,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
     # whatever a bad file makes a reader do, it must not cost the other cases
     except Exception as error:
         findings.append(fault(error, case))
-    row["bytes"] = case_table.fingerprint(case, _changing_voxels(case, **how), digests)
+    row["bytes"] = case_records.fingerprint(case, _changing_voxels(case, **how), digests)
     return judged(row, findings), histograms, lesions
 
 
@@ -103,7 +103,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
         items = [(case, how) for case, how in items if case.name in chosen]
     look, results = partial(_looked_at, folder=folder), {}
     for number, (case, how) in enumerate(items):
-        if folder and (result := case_table.recall(folder, case, _settings(case, how))):
+        if folder and (result := case_records.recall(folder, case, _settings(case, how))):
             results[number] = result
     to_do = [number for number in range(len(items)) if number not in results]
     with progress(None, "examining", total=len(items), initial=len(results)) as bar:
@@ -162,14 +162,14 @@ def _looked_at(item, folder):
     case, how = item
     settings = _settings(case, how)
     if folder and (
-        result := case_table.recall(folder, case, settings, _changing_voxels(case, **how))
+        result := case_records.recall(folder, case, settings, _changing_voxels(case, **how))
     ):
         return result
-    before = case_table.signatures(case)
+    before = case_records.signatures(case)
     result = json.loads(json.dumps(examine(case, **how)))
     # there may be more memory next time
     if folder and "killed" not in result[0]["findings"].split():
-        case_table.keep(folder, case, settings, before, result)
+        case_records.keep(folder, case, settings, before, result)
     return result
 
 

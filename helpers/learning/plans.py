@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from helpers import files, origins, steps
-from helpers.intake import duplicates
 from helpers.learning import fine_tuning, machine
 from helpers.learning.augmentation import augmentation_of
 from helpers.parameters import unknown
@@ -153,7 +152,7 @@ def plan_training(work, data, batches, architecture, chosen, fabric):
         "validation": sorted(data.val.case.unique()),
         "split": files.short_hash(run.lists / "split.csv"),
     }
-    voxels = duplicates.hashes_of(run.lists / "cases.csv", cases["training"])
+    voxels = origins.hashes_of(run.lists / "cases.csv", cases["training"])
     cases["voxels"] = sorted({*voxels, *learnt_before})
     card = {"stage": data.stage, "network": architecture, "neighbours": batches.neighbours}
     card |= {"norm": data.norm, "recipe": data.recipe.as_dict(), "run": run.name, "data": cases}

@@ -4,7 +4,6 @@ from collections import defaultdict
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from helpers.scans import planes
 from helpers.scans.findings import Unfit
@@ -164,6 +163,8 @@ def alternation(stack):
 
 def _chains(stack):
     """The acquisitions of a stack with as many slices at each place, by likeness; or none."""
+    from scipy.optimize import linear_sum_assignment  # a fifth of a second, and few scans need it
+
     places = []
     for plane in stack:
         if places and planes.in_one_place(places[-1][0], plane):

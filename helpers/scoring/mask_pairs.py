@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers import files
 from helpers.intake import phantom
-from helpers.intake.duplicates import voxel_hash
+from helpers.origins import voxel_hash
 from helpers.scans import affines, labels, names, nifti, volume
 from helpers.scans.findings import in_words
 from helpers.scoring import case_scores, run_scores

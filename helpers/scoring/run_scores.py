@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import files, steps
-from helpers.cascade.cohort import cases_of_split
 from helpers.intake import phantom
+from helpers.intake.case_table import cases_of_split
 from helpers.parameters import listed
 from helpers.processes import WorkerDied, cores, parallel_map, progress
 from helpers.runs import Run, absolute, relative

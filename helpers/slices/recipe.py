@@ -12,6 +12,7 @@ import numpy as np
 from helpers.scans.boxes import box_of, widened
 from helpers.slices.pixels import fitted, resized, windowed
 
+STAGES = ("gate", "liver", "tumour")
 NEIGHBOUR_MM = 3.0  # about how far away the neighbours of a slice are taken
 KEPT = 1 << 26  # bytes of planes that Slices keeps, because neighbours ask for them again
 

@@ -14,7 +14,6 @@ from helpers.scans.labels import UNKNOWN
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices.recipe import Grid, check, grid_of, neighbour_step, pixels, reference_shift
 
-STAGES = ("gate", "liver", "tumour")
 INSIDE = 4  # added to a label where the predicted liver lies, in regions made from predictions
 
 

@@ -6,9 +6,8 @@ import torch
 
 from helpers.cascade import inference, networks, weights
 from helpers.scans.volume import in_our_axes
-from helpers.slices import store
 from helpers.slices.pixels import normalised
-from helpers.slices.recipe import Recipe, Slices, pixels, whole_grid
+from helpers.slices.recipe import STAGES, Recipe, Slices, pixels, whole_grid
 
 
 def test_sizes_that_are_no_multiple_of_32():
@@ -50,7 +49,7 @@ def test_a_gate_of_other_pixels_is_refused(tmp_path, monkeypatch):
         return None, {"recipe": vars(Recipe(size=size)), "neighbours": 1}
 
     monkeypatch.setattr(weights, "load_weights", card)
-    for stage in store.STAGES:
+    for stage in STAGES:
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "final.safetensors").touch()
     with pytest.raises(ValueError, match="the gate learnt from other pixels than the liver's network"):

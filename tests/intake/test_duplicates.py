@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers import origins
 from helpers.intake import duplicates, phantom, quality_control
 
 
@@ -39,14 +40,14 @@ COPIES = {
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
 def test_a_copy_is_a_near_duplicate(scans, copy):
     changed = copy(scans["p0"])
-    assert duplicates.voxel_hash(changed) != duplicates.voxel_hash(scans["p0"])
+    assert origins.voxel_hash(changed) != origins.voxel_hash(scans["p0"])
     pairs = duplicates.duplicate_pairs(table_of(scans | {"copy": changed}))
     assert pairs[["case", "other", "kind"]].to_numpy().tolist() == [["p0", "copy", "near-duplicate"]]
     assert 0.95 <= pairs.similarity[0] <= 1
 
 
 def table_of(scans):
-    rows = [(name, duplicates.voxel_hash(hu), duplicates.thumbnail(hu)) for name, hu in scans.items()]
+    rows = [(name, origins.voxel_hash(hu), duplicates.thumbnail(hu)) for name, hu in scans.items()]
     return pd.DataFrame(rows, columns=["case", "voxels", "thumbnail"])
 
 
@@ -61,8 +62,8 @@ def test_the_same_voxels_are_a_duplicate_and_other_shapes_are_not(scans):
     hu = scans["p1"]
     pairs = duplicates.duplicate_pairs(table_of(scans | {"again": hu.copy(order="F")}))
     assert pairs.iloc[0].tolist() == ["p1", "again", "duplicate-image", 1.0] and len(pairs) == 1
-    assert duplicates.voxel_hash(hu) != duplicates.voxel_hash(hu.reshape(len(hu), -1, 48))
-    assert duplicates.voxel_hash(np.zeros((2, 3, 4), np.int16)) != duplicates.voxel_hash(np.zeros((2, 4, 3), np.int16))
+    assert origins.voxel_hash(hu) != origins.voxel_hash(hu.reshape(len(hu), -1, 48))
+    assert origins.voxel_hash(np.zeros((2, 3, 4), np.int16)) != origins.voxel_hash(np.zeros((2, 4, 3), np.int16))
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 3, 3), (2, 300, 5), (200, 8, 8)])
@@ -87,7 +88,7 @@ def test_cases_without_a_thumbnail_are_left_out():
 def test_the_doctor_names_the_other_case_in_both_rows(scans):
     def row(name, hu):
         empty = {"case": name, "verdict": "repaired", "findings": "clipped", "reason": "why", "to_do": ""}
-        return empty | {"voxels": duplicates.voxel_hash(hu), "thumbnail": duplicates.thumbnail(hu)}
+        return empty | {"voxels": origins.voxel_hash(hu), "thumbnail": duplicates.thumbnail(hu)}
 
     rows = [row("p0", scans["p0"]), row("p1", scans["p1"]), row("twin", scans["p0"]), row("like", scans["p0"] + 10)]
     by_name = {r["case"]: r for r in quality_control.compared(rows)}

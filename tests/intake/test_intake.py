@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from helpers import runs
-from helpers.intake import case_table, quality_control
+from helpers.intake import case_records, quality_control
 from helpers.scans.folder import cases_in
 
 AFFINE = np.diag([-2.0, -1.0, 5.0, 1.0])
@@ -88,7 +88,7 @@ def test_a_scan_that_was_only_copied_is_hashed_not_examined(scans, examined):
     assert look(scans) == first and examined == []
     how = {"window": (-40, 160), "channel": 1, "tumour_unknown": False, "flip": "", "mask_flip": ""}
     settings = quality_control._settings(cases_in(scans)[1], how)
-    noted = case_table.recall(scans.parent / "intake", cases_in(scans)[2], settings)
+    noted = case_records.recall(scans.parent / "intake", cases_in(scans)[2], settings)
     assert noted  # the new signature, so that it isn't hashed the next time
 
 
@@ -115,11 +115,11 @@ def test_a_damaged_record_is_made_again(scans, examined):
 
 def test_fingerprint_changes_with_the_bytes_of_either_file_and_with_how_they_are_read(scans):
     case = cases_in(scans)[0]
-    fingerprints = {case_table.fingerprint(case, []), case_table.fingerprint(case, ["x"])}
+    fingerprints = {case_records.fingerprint(case, []), case_records.fingerprint(case, ["x"])}
     make_case(scans, 0, size=31)
-    fingerprints.add(case_table.fingerprint(case, []))
+    fingerprints.add(case_records.fingerprint(case, []))
     case.mask.unlink()
-    assert len({*fingerprints, case_table.fingerprint(case, [])}) == 4
+    assert len({*fingerprints, case_records.fingerprint(case, [])}) == 4
 
 
 def test_killed_and_resumed_writes_the_same_table_byte_for_byte(scans, tmp_path):

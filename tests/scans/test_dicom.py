@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from dicom_files import as_written, write_series
 
-from helpers.intake import case_table, phantom, quality_control
+from helpers.intake import case_records, phantom, quality_control
 from helpers.scans import dicom, findings, kinds, reading, series
 from helpers.scans.folder import cases_in, scan_folder
 from helpers.scans.volume import volume_from_array, write_mask
@@ -222,11 +222,11 @@ def test_what_is_no_slice_of_a_ct_is_ignored_and_named(tmp_path):
 def test_fingerprint_knows_every_slice(tmp_path):
     paths = write_series(tmp_path / "p", values(), STRAIGHT)
     case = one_case(tmp_path)
-    before = case_table.fingerprint(case, [])
+    before = case_records.fingerprint(case, [])
     ds = pydicom.dcmread(paths[3])
     ds.PixelData = b"\1" * len(ds.PixelData)
     ds.save_as(paths[3])
-    assert case_table.fingerprint(case, []) != before
+    assert case_records.fingerprint(case, []) != before
 
 
 # ---- a series with something wrong ----

@@ -11,8 +11,8 @@ import pytest
 
 from helpers import files, runs, steps
 from helpers.cascade import pipeline
-from helpers.cascade.cohort import cases_of_split
 from helpers.intake import quality_control
+from helpers.intake.case_table import cases_of_split
 from helpers.looking import figures, lesion_charts, plots, slice_panels
 from helpers.scans import folder
 from helpers.scoring import case_scores, flattered, run_scores, sentences, summary
