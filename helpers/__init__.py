@@ -15,7 +15,7 @@ ROOMS = {
     "intake": "admission anatomy arrivals case_records case_table checks duplicates inputs masks "
               "phantom placement quality_control verdicts",
     "slices": "lists patients pixels recipe splits store",
-    "cascade": "architectures cohort decisions engines folders inference liver networks "
+    "cascade": "architectures cohort decisions engines folders fused inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples fine_tuning losses machine plans "
                 "schedules shapes sittings synthetic train_step training validation",

@@ -1,5 +1,6 @@
 """Networks built by name, averaged while they learn, saved with their card and loaded again."""
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from helpers import files, origins
 from helpers.cascade import architectures
+from helpers.cascade.fused import fused
 from helpers.cascade.inference import check_same_pixels, network_input
-from helpers.cascade.precision import autocast, device_named, half_precision_supported
+from helpers.cascade.precision import HALF, autocast, device_named, half_precision_supported
 from helpers.slices.recipe import STAGES, Recipe
 
 
@@ -31,6 +33,15 @@ class TrainedNetwork:
     def recipe(self):
         return Recipe(**self.card["recipe"])
 
+    @functools.cached_property
+    def predicting(self):
+        """The network as it predicts: fused on a CPU, where its weights are those of a file and
+        won't change any more.
+        """
+        is_final = self.path is not None and next(self.network.parameters()).device.type == "cpu"
+        dtype = HALF.get(self.precision, torch.float32)
+        return fused(self.network, dtype) if is_final else self.network
+
     @torch.inference_mode()
     def probability(self, planes):
         """What the network says of grey values uint8 (B, C, y, x): float32 (B, H, W), both the next
@@ -39,7 +50,7 @@ class TrainedNetwork:
         device = next(self.network.parameters()).device
         x = torch.from_numpy(network_input(planes, self.card["norm"])).to(device)
         with autocast(device, self.precision):
-            logits = self.network(x.permute(0, 3, 1, 2)).float()  # (B, classes, H, W)
+            logits = self.predicting(x.permute(0, 3, 1, 2)).float()  # (B, classes, H, W)
         if not torch.isfinite(logits.sum()):
             logits = torch.full_like(logits, torch.nan)
         return foreground(logits, self.card["stage"]).cpu().numpy()
