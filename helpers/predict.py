@@ -10,6 +10,7 @@ from pathlib import Path
 from helpers import files, processes, runs
 from helpers.cascade import engines, folders
 from helpers.cascade.cohort import Cohort, write_table
+from helpers.cascade.decisions import lap
 from helpers.cascade.rules import Rules
 from helpers.intake import admission, inputs
 from helpers.intake.arrivals import Arrivals
@@ -103,6 +104,7 @@ def parsed(words):
         help="of a DICOM series also write a DICOM-SEG that refers to it, segmentation-NAME.dcm")
     add("--json", action="store_true",
         help="of one scan also write all that was decided, NAME.json; of many it always is")
+    add("--time", action="store_true", help="of one scan also print where the seconds went")
     add("--series", type=int, metavar="N", help="which series of a DICOM folder, counted from 1")
     add("--acquisition", default="", metavar="NAME",
         help="which acquisition of a DICOM series that holds several, as it lists them")
@@ -166,16 +168,24 @@ def read_item(item, window, channel):
 def segment_one(options, item, cohort_of):
     """Segment one scan into one file; returns the exit code."""
     files.check_writable(item.out)  # before the networks have their say
+    lap(spent := {}, "start")
     # before torch: reading a scan, and learning that it is damaged, is quick
     scan = read_item(item, options.window, options.channel)
     source, known = admission.source_of(item.scan), len(scan.remarks)
     for remark in scan.remarks:
         print(f"helpers.predict: {source}: {remark}", file=sys.stderr)
+    lap(spent, "reading")
     cohort = cohort_of(runs.Folder(item.out.parent))
+    lap(spent, "loading")
     volume, result, log = cohort.segmented(item, scan)
+    spent |= {step: seconds for step, seconds in log["seconds"].items() if step != "all"}
+    lap(spent, "checks")
     for remark in log["remarks"][known:]:
         print(f"helpers.predict: {source}: {remark}", file=sys.stderr)
     cohort.write(item, volume, result, log if options.json else None)
+    lap(spent, "writing")
+    for name, seconds in (spent | {"all": sum(spent.values())}).items() if options.time else ():
+        print(f"{name:<12}{seconds:6.2f} s")
     print(f"{item.case}: {result.log.sentence}")
     print(f"{item.out}  ({result.log.seconds['all']:.1f} s)")
     return DONE

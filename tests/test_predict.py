@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pydicom
 import pytest
 from dicom_files import write_series
@@ -243,6 +245,17 @@ def test_file_that_cannot_be_read_is_named(known, capsys, name, said):
     (known / name).write_bytes(b"something else")
     assert called(known / name) == predict.FAILED
     assert said in capsys.readouterr().err and not list((known / "here").iterdir())
+
+
+def test_where_the_seconds_went(known, capsys):
+    """Every part once and in order; together they are the process's life up to the mask."""
+    began = psutil.Process().create_time()
+    assert called(known / "a.nii", "--time") == predict.DONE
+    lived = time.time() - began
+    rows = [line.rpartition(" s")[0].split() for line in capsys.readouterr().out.splitlines()[:11]]
+    spent = {name: float(seconds) for name, seconds in rows}
+    assert list(spent) == ["start", "reading", "loading", "gate", "liver", "components", "tumour", "lesions", "checks", "writing", "all"]
+    assert lived - 2 < spent["all"] <= lived and spent["all"] == pytest.approx(sum(spent.values()) / 2, abs=0.06)
 
 
 def test_a_damaged_scan_takes_no_torch(tmp_path):

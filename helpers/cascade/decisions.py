@@ -3,6 +3,8 @@
 import time
 from dataclasses import asdict, dataclass, field
 
+import psutil
+
 from helpers.scans.findings import counted
 
 
@@ -93,3 +95,10 @@ class CascadeLog:
     def as_dict(self):
         """All of it for JSON, the sentence too."""
         return asdict(self) | {"gate_kept": self.gate_kept, "sentence": self.sentence}
+
+
+def lap(spent, name):
+    """Note under a name the seconds that this process has lived and that aren't in `spent`, a dict
+    of seconds, yet.
+    """
+    spent[name] = time.time() - psutil.Process().create_time() - sum(spent.values())
