@@ -110,17 +110,17 @@ def test_what_was_given_to_an_older_run_stands_in_its_stamps(own_root):
 
 def test_parameters_that_are_no_more_are_named_once(own_root, capsys):
     kept = own_root / "data_lists" / "r" / "parameters.json"
-    files.write_json(kept, {"05_cascade_inference": {"mirrored": True, "reach_mm": 5.0, "batch_size": [4]}})
+    files.write_json(kept, {"05_cascade_inference": {"mirrored": False, "reach_mm": 5.0, "batch_size": [4]}})
     job = asked_for(["--run", "r", "--only", "05"])["05_cascade_inference"]
-    assert job["flip_tta"] is True and job["batch_size"] == 8
+    assert job["flip_tta"] is False and job["batch_size"] == 8
     first, *others = capsys.readouterr().out.splitlines()
-    assert first == "as before: flip_tta=True; --set without a value shows all"
+    assert first == "as before: flip_tta=False; --set without a value shows all"
     assert "reach_mm=5.0, as before, is left out: tumours are sought inside" in others[0]
     assert "batch_size=[4], as before, is left out: " in others[1] and "is list" in others[1]
     asked_for(["--run", "r", "--only", "05"])
     assert "left out" not in capsys.readouterr().out
     kept.write_text("{damaged")
-    assert asked_for(["--run", "r", "--only", "05"])["05_cascade_inference"]["flip_tta"] is False
+    assert asked_for(["--run", "r", "--only", "05"])["05_cascade_inference"]["flip_tta"] is True
 
 
 def test_set_without_a_value_shows_all_parameters(own_root, capsys):

@@ -12,7 +12,7 @@ from helpers.slices.pixels import PEAK, normalised, stacked
 
 # what makes whole slices, in a recipe
 WHOLE = ("windows", "size", "working_spacing_mm", "normalise", "equalise")
-FLIPS = ((), (-1,), (-2,), (-2, -1))  # in-plane axes along which a view is turned over
+FLIPS = ((-1,), (-2,), (-2, -1))  # in-plane axes along which a view is turned over
 
 
 def kept_by_gate(gate, whole, rules):
@@ -38,13 +38,10 @@ def kept_by_gate(gate, whole, rules):
     return range(max(0, first), min(len(whole), end)), probability
 
 
-def probability(trained, slices, rows=None, batch_size=8, tta_std=None):
+def probability(trained, slices, rows=None, batch_size=8):
     """What a network looks for, on the scan's own grid.
 
     slices   recipe.Slices; rows: those that are looked at, None for all.
-    tta_std  uint8 (z, y, x) of zeros, or None. Given one, the network sees each slice turned over,
-             too, four views in all: their mean is the probability, and their standard deviation is
-             written here; 255 is 1.
     returns  uint8 (z, y, x), 255 is certain; 0 where it wasn't looked at.
     Raises FloatingPointError when the network gives NaN or Inf.
     """
@@ -54,13 +51,31 @@ def probability(trained, slices, rows=None, batch_size=8, tta_std=None):
         batch = rows[start : start + batch_size]
         neighbours = trained.card["neighbours"]
         planes = stacks(slices, batch, neighbours, slices.step, slices.breaks)  # (B, C, y, x)
-        if tta_std is None:
-            slices.put_back(answers(trained, planes), batch, out)
-        else:
-            views = [np.flip(answers(trained, np.flip(planes, axes)), axes) for axes in FLIPS]
-            slices.put_back(np.rint(np.mean(views, axis=0)).astype(np.uint8), batch, out)
-            slices.put_back(np.rint(np.std(views, axis=0)).astype(np.uint8), batch, tta_std)
+        slices.put_back(answers(trained, planes), batch, out)
     return out
+
+
+def average_flips(trained, slices, rows, probability, batch_size=8):
+    """A second look at some rows: the network sees them turned over, too, and `probability` takes
+    the mean of the four views there.
+
+    probability  uint8 (z, y, x), as the function of that name gave it; changed in place.
+    returns      uint8 (z, y, x), the views' standard deviation, 255 is 1; 0 in other slices.
+    """
+    tta_std = np.zeros_like(probability)
+    neighbours, first = trained.card["neighbours"], slices.grid.box[0][0]
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        planes, at = stacks(slices, batch, neighbours, slices.step, slices.breaks), first + batch
+        views = np.zeros((1 + len(FLIPS), *probability[at].shape), np.uint8)
+        views[0] = probability[at]
+        for axes, view in zip(FLIPS, views[1:], strict=True):
+            flipped = np.flip(answers(trained, np.flip(planes, axes)), axes)
+            for plane, out in zip(flipped, view, strict=True):
+                slices.grid.back(plane, out)
+        probability[at] = np.rint(views.mean(0))
+        tta_std[at] = np.rint(views.std(0))
+    return tta_std
 
 
 def probability_of_rows(trained, image, rows, batch_size=8, step=1, breaks=()):

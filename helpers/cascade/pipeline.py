@@ -20,7 +20,7 @@ class Segmentation:
     per organ.
 
     tta_std  with Rules.flip_tta, the tumour probability's standard deviation over the four views,
-             uint8 (z, y, x), 255 is 1.
+             uint8 (z, y, x), 255 is 1; 0 in slices without a second look.
     """
 
     labels: np.ndarray
@@ -67,10 +67,13 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
 
         region = recipe.liver_region(volume, liver, networks["tumour"].recipe, rules.neighbour_mm)
         rows = region.rows_of(liver)
-        tta_std = np.zeros(shape, np.uint8) if rules.flip_tta else None
-        probability = inference.probability(
-            networks["tumour"], region, rows, rules.batch_size, tta_std
-        )
+        probability = inference.probability(networks["tumour"], region, rows, rules.batch_size)
+        tta_std = None
+        if rules.flip_tta:  # a second look where something was found
+            rows = region.rows_of(liver & (probability >= level(rules.tumour_threshold)))
+            tta_std = inference.average_flips(
+                networks["tumour"], region, rows, probability, rules.batch_size
+            )
         if keep_probability:
             result.probability["tumour"] = probability
         log.note("tumour", roi=[list(edge) for edge in region.grid.box] if len(region) else None)

@@ -25,9 +25,9 @@ class Rules:
     neighbour_mm          the neighbours of a slice are taken about this far away, so that a dense
                           scan looks like the training's; 0 takes the next slices.
     batch_size            slices that go through a network together.
-    flip_tta              the tumour's network also sees the region mirrored, four views in all:
-                          their mean decides, and their standard deviation says how much the network
-                          contradicts itself. This step then takes four times as long.
+    flip_tta              a second look: slices in whose liver something passes tumour_threshold are
+                          shown to the tumour's network mirrored, too, four views in all. Their mean
+                          decides, their standard deviation says how much it contradicts itself.
     """
 
     gate_threshold: float = 0.3
@@ -42,7 +42,7 @@ class Rules:
     smooth_mm: float = 2.0
     neighbour_mm: float = NEIGHBOUR_MM
     batch_size: int = 8
-    flip_tta: bool = False
+    flip_tta: bool = True
 
     @classmethod
     def from_parameters(cls, parameters):

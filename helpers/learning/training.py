@@ -169,16 +169,18 @@ class Training:
               "the learning rate continues without a jump")
 
     def finish(self, score_by_case):
-        """Make the best weights final: final.safetensors, its card beside it as JSON, and
-        validation.csv with its scores.
+        """Make the averaged weights of the end final: final.safetensors, its card beside it as
+        JSON, and validation.csv with its scores.
+
+        Not the best: on few validation patients that is often an early one by chance.
 
         returns  the files that it has written, history.csv included.
         """
-        self.write("final", self.best_weights, self.best_card)
+        card = self.card_at(self.step)
+        self.write("final", self.parts["ema"].module, card)
         names = ("final.safetensors", "final.json", "history.csv", "validation.csv")
         with self.naming_what_fails("final.json"):
-            card = self.best_card | {"minutes": round(self.minutes, 2)}
-            files.write_json(self.folder / "final.json", card)
+            files.write_json(self.folder / "final.json", card | {"minutes": round(self.minutes, 2)})
         with self.naming_what_fails("validation.csv"):
             scores = pd.DataFrame(score_by_case.items(), columns=["case", "score"])
             files.write_csv(self.folder / "validation.csv", scores)

@@ -39,16 +39,6 @@ def averaged_network(training, fabric):
     return TrainedNetwork(averaged, training.plan.card, machine.precision_of(fabric))
 
 
-def best_network(training, fabric):
-    """The best weights so far, before the first validation the averaged ones:
-    weights.TrainedNetwork.
-    """
-    if not training.history:
-        return averaged_network(training, fabric)
-    path = training.folder / "best.safetensors"
-    return load_network(path, fabric.device, machine.precision_of(fabric))
-
-
 def validate(trained, pixels, slices, threshold=0.5):
     """Score a stage's network on listed slices.
 

@@ -219,8 +219,7 @@ def uncertainty(values):
     """Whether the spread over mirrored views finds errors."""
     if "uncertainty.auc" not in values:
         return (
-            "Left out: notebook 05 kept no spread; with flip_tta=True it does, and takes four "
-            "times as long for tumours."
+            "Left out: notebook 05 kept no spread; with flip_tta=True it does."
         )
     auc, doubt, rho = (
         number(values[f"uncertainty.{key}"], 2) for key in ("auc", "auc_of_doubt", "spearman")

@@ -49,8 +49,8 @@ def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
 
     networks_ = loaded()
     networks_["tumour"].network.forward = forward
-    once = pipeline.segment(scan, networks_, RULES, keep_probability=True)
-    rules = dataclasses.replace(RULES, flip_tta=True, tumour_threshold=0.6)
+    once = pipeline.segment(scan, networks_, dataclasses.replace(RULES, flip_tta=False), keep_probability=True)
+    rules = dataclasses.replace(RULES, tumour_threshold=0.6)
     four = pipeline.segment(scan, networks_, rules, keep_probability=True)
     assert once.tta_std is None and four.log.rules["flip_tta"] and four.log.roi[2] == [0, 55]
     assert once.probability["tumour"][8, 0].tolist() == [255] * 32 + [0] * 32
@@ -59,9 +59,26 @@ def test_mirror_images_are_asked_about_too_and_their_spread_kept(scan):
     assert not (four.labels[8, :, :23] == 2).any() and (four.labels[8, 12:38, 23:32] == 2).all()  # the mean decides
 
 
+def test_a_second_look_is_taken_where_the_liver_holds_a_finding_and_nowhere_else(scan):
+    """The network of `scan` calls tumour what is in slices 8 to 10; outside the liver it may say what it likes."""
+    networks_, seen = loaded(), []
+    first = networks_["tumour"].network.forward
+
+    def forward(x):
+        seen.append(len(x))
+        return first(x)
+
+    networks_["tumour"].network.forward = forward
+    once = pipeline.segment(scan, networks_, dataclasses.replace(RULES, flip_tta=False), keep_probability=True)
+    rows, seen[:] = sum(seen), []
+    pipeline.segment(scan, networks_, RULES)
+    found = (once.probability["tumour"] >= 0.3 * 255) & (once.labels > 0)
+    assert 0 < found.any((1, 2)).sum() < rows and sum(seen) == rows + 3 * found.any((1, 2)).sum()
+
+
 def test_a_network_that_mirrors_leave_alone_has_no_spread(scan):
-    one = pipeline.segment(scan, loaded(), RULES, keep_probability=True)
-    flipped = pipeline.segment(scan, loaded(), dataclasses.replace(RULES, flip_tta=True), keep_probability=True)
+    one = pipeline.segment(scan, loaded(), dataclasses.replace(RULES, flip_tta=False), keep_probability=True)
+    flipped = pipeline.segment(scan, loaded(), RULES, keep_probability=True)
     assert not flipped.tta_std.any() and np.array_equal(flipped.labels, one.labels)
     assert np.array_equal(flipped.probability["tumour"], one.probability["tumour"])
 

@@ -17,7 +17,7 @@ CARD = {"stage": "liver", "network": {"model": "unet", "in_channels": 1, "classe
 def made(folder, settings=None, **more):
     network = weights.build(**CARD["network"])
     plan = plans.Plan(settings or {}, CARD, 100, validate_every=1, **more)
-    state = training.Training(folder, {"network": network}, plan)
+    state = training.Training(folder, {"network": network, "ema": weights.averaged(network)}, plan)
     return state, network
 
 
@@ -36,12 +36,18 @@ def test_best_is_kept_with_its_weights_and_stops_early(tmp_path):
 
 def test_final_weights_have_a_card_for_people(tmp_path):
     state, network = made(tmp_path, {"rate": 0.1, "lists": {"val.csv": "ab"}}, made_with={"torch": "2"})
-    state.note_validation(network, score=0.5)
+    averaged = state.parts["ema"].module
+    for score in (0.6, 0.5):
+        torch.nn.init.constant_(averaged.head.bias, score)
+        state.note_validation(averaged, score=score)
+        state.step += 1
     state.finish({"007": 0.5})
     assert (tmp_path / "validation.csv").read_text() == "case,score\n007,0.5\n"
     card = json.loads((tmp_path / "final.json").read_text())
-    assert card["settings"]["lists"] == {"val.csv": "ab"} and card["made_with"] == {"torch": "2"} and card["step"] == 1
-    assert (tmp_path / "final.safetensors").read_bytes() == (tmp_path / "best.safetensors").read_bytes()
+    assert card["settings"]["lists"] == {"val.csv": "ab"} and card["made_with"] == {"torch": "2"} and card["step"] == 2
+    assert card["scores"][0]["score"] == 0.5
+    kept = {name: weights.load_weights(tmp_path / f"{name}.safetensors")[0].head.bias.item() for name in ("best", "final")}
+    assert kept == pytest.approx({"best": 0.6, "final": 0.5})  # the end's, not the best
 
 
 def test_loss_that_is_no_number_is_an_error_that_says_what_to_do(tmp_path):
