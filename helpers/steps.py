@@ -124,8 +124,8 @@ def begin(notebook, run, values, reads=(), part="", trial=""):
     at_start = {runs.relative(path): origins.signature(path) for path in reads}
     stage = Step(name_of(notebook, part, trial), run, settings, list(reads), at_start)
     reasons = stage.changes()
-    print(f"{stage.name}: "
-          + ("up to date, nothing to do" if not reasons else "runs, because " + "; ".join(reasons)))
+    why = "runs, because " + ";\n  ".join(reasons) if reasons else "up to date, nothing to do"
+    print(f"{stage.name}: {why}")
     if reasons:
         # stopped from here on and run with the settings of before, it has to run all the same
         stage.begun()

@@ -51,6 +51,7 @@ def _headline(row):
     if row.failed:
         return f"No usable prediction: {row.failed}"
     found = f"{row.lesions_found_iou50} of {counted(row.lesions, 'lesion')} found at IoU > 0.5"
+    found = found if row.lesions else "no lesion to find"
     return (
         f"Liver Dice {row.liver_dice:.2f}, tumour Dice {row.tumour_dice:.2f}; {found}, "
         f"{counted(row.false_lesions, 'false lesion')}; {counted(row.slices, 'slice')}"

@@ -74,7 +74,7 @@ def dice_by_volume(cases):
 
 def dice_distribution(cases, slices):
     """How Dice spreads over cases and over tumour slices, and why the second has two humps."""
-    drawn, axes = figure(1, 3, 12.5, 3.4)
+    drawn, axes = figure(1, 3, 10, 3.0)
     for axis, organ in zip(axes, ("liver", "tumour")):
         dice = cases[f"{organ}_dice"]
         sns.histplot(dice, color=COLOURS[organ], ax=axis, **BINS)
@@ -164,7 +164,7 @@ def calibration_curves(levels, values):
 
 def uncertainty_and_errors(cases, spreads, values):
     """Whether the spread over mirrored views finds wrong voxels, and whether it ranks cases."""
-    drawn, (left, middle, right) = figure(1, 3, 13, 3.7)
+    drawn, (left, middle, right) = figure(1, 3, 10.5, 3.3)
     _roc(left, probabilities.uncertainty_roc(spreads, "spread"), "spread of four views", TUMOUR)
     _roc(left, probabilities.uncertainty_roc(spreads, "doubt"), "nearness to a half", GREY)
     left.axline((0, 0), slope=1, color=FAINT, lw=1)
@@ -198,7 +198,7 @@ def oracles_beside(cases):
     at = {attribution.column(t): t for t in attribution.ORACLE_THRESHOLDS}
     at = {column: threshold for column, threshold in at.items() if column in cases}
     columns = 2 if at else 1  # thresholds need probabilities
-    size, ratios = (12.5 if at else 8.5, 3.2), [1.5, 1][:columns]
+    size, ratios = (10.5 if at else 8.5, 3.2), [1.5, 1][:columns]
     drawn, axes = figure(1, columns, *size, squeeze=False, width_ratios=ratios)
     left = axes[0, 0]
     colours = [GREY if name == "tumour_dice" else TUMOUR for name in table.oracle]
@@ -231,7 +231,7 @@ def _against_threshold(axis, dice):
 
 def paired(first, second, names):
     """Differences per case between two runs' tables of cases, second less first, and the mean."""
-    drawn, axes = figure(1, 2, 11, max(2.8, 0.22 * len(second) + 1.6), sharey=False)
+    drawn, axes = figure(1, 2, 10, max(2.8, 0.22 * len(second) + 1.6), sharey=False)
     for axis, organ in zip(axes, ("liver", "tumour")):
         result = statistics.paired_difference(first, second, f"{organ}_dice")
         table = result["table"].sort_values("difference", ascending=False)

@@ -23,7 +23,7 @@ WAYS = {"any": ("touched at all", FAINT), "iou50": ("IoU > 0.5", OUTCOMES["found
 
 def lesions_by_size(table, values):
     """Which lesions are found: share by size with intervals, and Dice of every single lesion."""
-    drawn, (left, right) = figure(1, 2, 12, 3.6, width_ratios=[1, 1.35])
+    drawn, (left, right) = figure(1, 2, 10, 3.4, width_ratios=[1, 1.35])
     _shares_found(left, values)
     reference = table[table.side == "reference"]
     outcome = pd.Series(_outcome(reference), reference.index, dtype=object)
@@ -72,7 +72,7 @@ def _outcome(reference):
 
 def missed_by_kind(table):
     """What became of reference lesions: by size, by contrast to the liver, by depth in it."""
-    drawn, axes = figure(1, 3, 12.5, 3.6)
+    drawn, axes = figure(1, 3, 10.5, 3.3)
     lesions = table[table.side == "reference"]
     outcome = _outcome(lesions)
     kinds = {
@@ -128,7 +128,7 @@ def lost_by_stage(values):
 
 def false_by_look(cases, lesions):
     """False tumour by what it looks like, and where every false lesion lies in HU and depth."""
-    drawn, (left, right) = figure(1, 2, 12, 3.9, width_ratios=[1, 1.25])
+    drawn, (left, right) = figure(1, 2, 10.5, 3.7, width_ratios=[1, 1.25])
     table = false_positives.counted(cases, lesions)
     types = table.look.map(TYPES)
     names = [

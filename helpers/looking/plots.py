@@ -1,22 +1,27 @@
 """Still figures, kept beside the report, and curves that grow while a network trains."""
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from IPython import display, get_ipython
 from matplotlib import ticker
-from PIL import Image
+from matplotlib.figure import Figure
+from PIL import Image, PngImagePlugin
 
 from helpers.files import written_whole
 from helpers.looking import overlays
 from helpers.scans.findings import counted
 
+DPI = 120
 LOOK = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#999999",
     "axes.linewidth": 0.8,
     "axes.grid": True,
+    "axes.prop_cycle": plt.cycler(color=("#333333", "#009E73", "#CC79A7")),  # no organ's colour
     "axes.axisbelow": True,
     "grid.color": "#eeeeee",
     "axes.titlesize": 11,
@@ -32,10 +37,18 @@ LOOK = {
 }
 
 
+class Drawn(Figure):
+    """A figure that a notebook shows as a small file, and in words to those who can't see it."""
+
+    def _ipython_display_(self):
+        display.display(picture_of(self))
+
+
 def figure(rows=1, columns=1, width=10.0, height=3.6, **more):
     """A calm matplotlib (figure, axes) in inches: two thin spines, a light grid."""
     plt.rcParams.update(LOOK)  # for the session: some are asked for when a title or label is set
-    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **more)
+    size = {"figsize": (width, height), "layout": "constrained"}
+    return plt.subplots(rows, columns, FigureClass=Drawn, **size, **more)
 
 
 def bars(axis, lengths, names, colours):
@@ -52,12 +65,11 @@ class LogTicks(ticker.LogLocator):
 
     def tick_values(self, low, high):
         decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1)
-        for steps in ((1, 2, 5), (1, 3), (1,)):
+        for steps in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 3), (1,)):
             ticks = np.outer(decades, steps).ravel()
-            shown = np.count_nonzero((low <= ticks) & (ticks <= high))
-            if shown <= 8:
-                break
-        return ticks if shown >= 3 else ticker.MaxNLocator(5).tick_values(low, high)
+            if 3 <= np.count_nonzero((low <= ticks) & (ticks <= high)) <= 8:
+                return ticks
+        return ticker.MaxNLocator(5).tick_values(low, high)
 
 
 def log_axis(axis, name="x"):
@@ -69,29 +81,26 @@ def log_axis(axis, name="x"):
     line.set_minor_locator(ticker.NullLocator())
 
 
-def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0, legend=()):
+def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0, legend=(), trim=True):
     """A still figure of planes, uint8 (y, x, 3) as `overlays.paint` gives them, each with a title.
 
+    columns     at most so many beside each other.
     spacing_mm  (z, y, x) of all panels, or a list of one for each; None means square pixels.
+    width       of as many panels as `columns`, in inches.
     legend      names in `overlays.SCHEME` that are explained below the panels.
+    trim        cuts off what is black round all panels of one shape.
     """
-    panels = list(panels)
+    panels = _trimmed(list(panels)) if trim else list(panels)
     if not panels:
         raise ValueError("no panels to show")
-    used, per_panel = min(columns, len(panels)), isinstance(spacing_mm, list)
-    width, columns, rows = (
-        width * used / columns,
-        used,
-        -(-len(panels) // used),
-    )  # few panels: a small figure, not big panels
-    aspects = [
-        (s[1] / s[2] if s else 1.0)
-        for s in (spacing_mm if per_panel else [spacing_mm] * len(panels))
-    ]
+    rows = -(-len(panels) // columns)
+    width, columns = width / columns, -(-len(panels) // rows)  # of a panel; no row nearly empty
+    if not isinstance(spacing_mm, list):
+        spacing_mm = [spacing_mm] * len(panels)
+    aspects = [s[1] / s[2] if s else 1.0 for s in spacing_mm]
     tall = max(p.shape[0] * a / p.shape[1] for p, a in zip(panels, aspects, strict=True))
-    sheet, axes = figure(
-        rows, columns, width, rows * (width / columns * tall + 0.35), squeeze=False
-    )
+    size = {"width": width * columns, "height": rows * (width * tall + 0.35)}
+    sheet, axes = figure(rows, columns, **size, squeeze=False)
     for k, axis in enumerate(axes.ravel()):
         axis.set_axis_off()
         if k < len(panels):
@@ -102,19 +111,54 @@ def contact_sheet(panels, titles=(), columns=4, spacing_mm=None, width=10.0, leg
     return sheet
 
 
+def _trimmed(panels, rim=2):
+    """Panels without what is black round all of one shape, as far as `rim` pixels from the rest."""
+    inner = {}
+    for shape in {panel.shape for panel in panels}:
+        lit = np.any([panel.max(2) > 0 for panel in panels if panel.shape == shape], axis=0)
+        ends = [np.flatnonzero(lit.any(1 - axis))[[0, -1]] for axis in (0, 1) if lit.any()]
+        inner[shape] = tuple(slice(max(0, low - rim), high + rim + 1) for low, high in ends)
+    return [panel[inner[panel.shape]] for panel in panels]
+
+
 def save_figure(drawn, path=None):
     """Save a figure, whole or not at all; returns it closed, so that a cell shows it once.
 
     The file keeps what the figure says in words, for those who can't see it (`alt_of`).
     """
     if path is not None:
-        words = described(drawn)
-        jpeg = {"pil_kwargs": {"quality": 88, "comment": words.encode()}}
-        kept = jpeg if str(path).endswith(".jpg") else {"metadata": {"Description": words}}
         with written_whole(path) as beside:
-            drawn.savefig(beside, dpi=120, facecolor="white", **kept)
+            beside.write_bytes(encoded(drawn, jpeg=str(path).endswith(".jpg")))
     plt.close(drawn)
     return drawn
+
+
+def encoded(drawn, jpeg=False):
+    """The bytes of a figure with what it says in words: a JPEG, or a PNG, which of a chart has the
+    256 colours that it needs.
+    """
+    raw, out = io.BytesIO(), io.BytesIO()
+    drawn.savefig(raw, dpi=DPI, facecolor="white")
+    picture, words = Image.open(raw).convert("RGB"), described(drawn)
+    if jpeg:
+        picture.save(out, "JPEG", quality=85, subsampling=0, comment=words.encode())
+        return out.getvalue()
+    if not _shows_planes(drawn):
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    notes = PngImagePlugin.PngInfo()
+    notes.add_itxt("Description", words)
+    picture.save(out, "PNG", optimize=True, pnginfo=notes)
+    return out.getvalue()
+
+
+def picture_of(drawn):
+    """A figure as a notebook shows it: planes as JPEG, for the noise of a CT makes a large PNG."""
+    width, jpeg = int(100 * drawn.get_figwidth()), _shows_planes(drawn)
+    return display.Image(encoded(drawn, jpeg), width=width, alt=described(drawn))
+
+
+def _shows_planes(drawn):
+    return any(axis.images for axis in drawn.axes)
 
 
 def described(drawn):
@@ -163,11 +207,8 @@ def curves(history, columns, along="step"):
                 x, y = zip(*points, strict=True)
                 axis.plot(x, y, lw=1.5, marker="o" if len(x) < 40 else "", ms=3, label=name)
                 ways.append(f"{name} {y[0]:.3g} → {y[-1]:.3g}")
-        axis.set(
-            title=", ".join(ways) or f"{', '.join(group)}: nothing yet",
-            xlabel=along,
-            ylabel=", ".join(group),
-        )
+        names = ", ".join(group)
+        axis.set(xlabel=along, ylabel=names, title=", ".join(ways) or f"{names}: nothing yet")
         if len(ways) > 1:
             axis.legend()
     return drawn
@@ -200,7 +241,7 @@ class LiveCurves:
     def __call__(self, history):
         if get_ipython() is None or not history:
             return
-        drawn = save_figure(curves(history, self.columns, self.along))
+        drawn = picture_of(save_figure(curves(history, self.columns, self.along)))
         if self.handle is None:
             self.handle = display.display(drawn, display_id=True)
         else:

@@ -110,7 +110,7 @@ def slice_grid(opened, chosen, title):
             last = {row.case: opened(row.case)}  # one case at a time in memory
         panels.append(_cut(*last[row.case], row.index_z))
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
-    drawn = plots.contact_sheet(panels, titles, columns=4, width=12, legend=LEGEND)
+    drawn = plots.contact_sheet(panels, titles, columns=4, legend=LEGEND)
     drawn.suptitle(title, x=0.01, ha="left")
     return drawn
 
@@ -140,7 +140,7 @@ def missed_lesions(opened, missed):
         by = f"\n{LOST_BY[lost_by]}" if (lost_by := getattr(row, "lost_by", "")) else ""
         size = f"{row.diameter_mm:.0f} mm, {row.volume_ml:.1f} ml"
         titles.append(f"{row.case}, slice {z}\n{size}{by}")
-    return plots.contact_sheet(panels, titles, columns=5, width=12, legend=DIFFERENCES)
+    return plots.contact_sheet(panels, titles, columns=5, legend=DIFFERENCES)
 
 
 def case_pictures(opened, case):
@@ -169,7 +169,7 @@ def case_pictures(opened, case):
         cut = square((plane[1] | plane[2]) > 0, edges)
         panels.append(panel(*(array[cut] for array in plane), edges, look))
     names = dict.fromkeys([*LEGEND, *(DIFFERENCES if least == 2 else ())])
-    return plots.contact_sheet(panels, titles, columns=3, width=11, legend=names)
+    return plots.contact_sheet(panels, titles, columns=3, legend=names)
 
 
 def uncertain(row):
@@ -211,7 +211,9 @@ def panel(hu_plane, reference, prediction, edges_mm, look=overlays.of_both):
     rgb = overlays.paint(*overlays.enlarged(hu_plane, drawn, edges_mm, PIXELS), line_px=3)
     for letter, x in (("R", 6), ("L", rgb.shape[1] - 22)):  # the patient's
         place = (x, rgb.shape[0] // 2)
-        cv2.putText(rgb, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (200,) * 3, 1, cv2.LINE_AA)
+        for ink, px in ((0, 5), (255, 2)):  # a black rim, or it is lost on bone
+            look = ((ink,) * 3, px, cv2.LINE_AA)
+            cv2.putText(rgb, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, *look)
     return rgb
 
 

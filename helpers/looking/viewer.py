@@ -1,5 +1,5 @@
 """One widget that leafs through scans with their masks; planes are painted in the browser, by
-viewer.js.
+SCRIPTS.
 
 A plane travels once, on demand, as its exact HU and labels; what changes no voxel (window, layers,
 zoom) never comes back here. One case at a time is in memory.
@@ -18,6 +18,7 @@ from helpers.looking.overlays import SOFT_TISSUE
 from helpers.looking.views import View, of_run, of_volume
 
 __all__ = ["View", "Viewer", "of_run", "of_volume"]  # what notebooks need
+SCRIPTS = ("planes.js", "painting.js", "viewer.js")  # one module of the browser
 PRESETS = {
     "liver": (-40, 160), "soft tissue": SOFT_TISSUE, "lung": (-1350, 150), "bone": (-500, 1300)
 }
@@ -34,7 +35,7 @@ class Viewer(anywidget.AnyWidget):
     scores  name -> number, dict or Series, shown beside the name: the lowest come first then.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = "".join(Path(__file__).with_name(name).read_text("utf8") for name in SCRIPTS)
     _css = Path(__file__).with_suffix(".css")
     cases = traitlets.List().tag(sync=True)  # [name, its score as a text] each
     presets = traitlets.Dict(PRESETS).tag(sync=True)
