@@ -39,7 +39,7 @@ def _not_zoomed(low, high, least=0.1):
 def _axis_a_stage(table, height):
     """A figure, and (axis, stage, its rows that have a score) for each stage."""
     stages = table[table.score.notna()].groupby("stage", sort=False)
-    drawn, axes = figure(1, max(1, len(stages)), width=11, height=height, squeeze=False)
+    drawn, axes = figure(1, max(1, len(stages)), width=10, height=height, squeeze=False)
     return drawn, [(axis, *group) for axis, group in zip(axes[0], stages)]
 
 
