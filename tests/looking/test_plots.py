@@ -5,6 +5,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.looking import plots
 
@@ -24,6 +25,32 @@ def test_still_figures_are_written_whole_and_closed(tmp_path):
     assert sheet.axes[0].get_aspect() == 2.0 and sheet.axes[0].get_title(loc="left") == "a"
     with pytest.raises(ValueError, match="no panels"):
         plots.contact_sheet([])
+
+
+def test_black_round_all_panels_of_a_sheet_is_cut_off():
+    """Lit are rows 5 to 9, columns 10 to 19 of one and rows 6 to 12, columns 8 to 15 of the other: with two pixels more 12 × 16 are kept."""
+    panels = np.zeros((2, 20, 30, 3), np.uint8)
+    panels[0, 5:10, 10:20], panels[1, 6:13, 8:16] = 90, 255
+    for trim, shape in ((True, (12, 16, 3)), (False, (20, 30, 3))):
+        shown = [axis.images[0].get_array() for axis in plots.contact_sheet(panels, trim=trim).axes]
+        assert [plane.shape for plane in shown] == [shape] * 2
+        assert [np.count_nonzero(plane[..., 0]) for plane in shown] == [50, 56]
+
+
+@pytest.mark.parametrize("count, rows, columns", [(3, 1, 3), (5, 2, 3), (6, 2, 3), (9, 3, 3), (11, 3, 4)])
+def test_no_row_of_a_sheet_is_nearly_empty(count, rows, columns):
+    sheet = plots.contact_sheet([np.full((20, 20, 3), 99, np.uint8)] * count, columns=4, width=8.0)
+    assert sheet.axes[0].get_gridspec().get_geometry() == (rows, columns) and sheet.get_figwidth() == 2.0 * columns
+
+
+def test_a_notebook_gets_planes_as_jpeg_charts_with_few_colours_and_both_in_words(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    chart, axis = plots.figure()
+    axis.set(title="it rises", xlabel="step", ylabel="loss")
+    for drawn, begin, words in ((plots.contact_sheet([noise], ["noise"]), b"\xff\xd8", "noise"), (chart, b"\x89PNG", "it rises (loss against step)")):
+        shown = plots.picture_of(plots.save_figure(drawn, tmp_path / "x.png"))
+        assert shown.data.startswith(begin) and shown.alt == plots.alt_of(tmp_path / "x.png") == words
+    assert Image.open(tmp_path / "x.png").mode == "P"
 
 
 def test_curves_take_rows_with_gaps_and_an_empty_history():
