@@ -37,7 +37,7 @@ def page(row, lesions, dropped, picture=None):
         parts.append(f'<img alt="{alt}" src="data:image/{kind};base64,{data}">')
     volumes = report.table(_volumes(row), digits=1).data
     gone = report.table(_dropped(dropped), DROPPED, 2).data if len(dropped) else (
-        "<p>Nothing that a log of the cascade tells of.</p>"
+        "<p>Nothing that was logged.</p>"
     )
     parts.append(
         f'<div class="beside"><div><h4>Volumes</h4>{volumes}</div>'
