@@ -1,15 +1,12 @@
-// The viewer's half in the browser, after planes.js and painting.js: what is on the screen and what a person does there.
+// The viewer's half in the browser, after planes.js, painting.js and words.js: what is on the screen and what a person does there.
 // Window, layers, zoom and pan never go back to the kernel (viewer.py), which is asked for planes and {want: "case", name}.
 
-const AXES = ["axial", "coronal", "sagittal"];
-const COUNTED = ["from 0 at the feet", "from 0 in front", "from 0 at the patient's right"];
 const REST_MS = 300; // without a move, after which planes are fetched that nobody looks at yet
 const KINDS = { // of lesions
   lesion: ({ side }, sides) => side === sides[0],
   miss: ({ side, alone }) => alone && side === "reference",
   "false finding": ({ side, alone }) => alone && side === "prediction",
 };
-const ORGANS = { tumour: [2], liver: [1, 2, 3] }; // their labels
 const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10, Home: -1e6, End: 1e6 };
 const HELP = "Click the picture: wheel and arrow keys leaf, dragging moves it, Ctrl and wheel zoom, Shift and dragging set the window.";
 
@@ -247,45 +244,22 @@ function render({ model, el }) {
 
   // ---- words and numbers
   function describe() {
-    place.textContent = opened.names?.[shown.index] ?? `${AXES[axis]} slice ${shown.index}, ${COUNTED[axis]} to ${opened.shape[axis] - 1}`;
+    place.textContent = placeOf(opened, axis, shown.index);
     canvas.ariaLabel = `${opened.name} ${place.textContent}`;
     const cells = (tag, texts) => make("tr", {}, ...texts.map((text) => make(tag, {}, text)));
-    const head = ["", ...opened.sides.map((side) => `${side.slice(0, side === "reference" ? 3 : 4)}., ${opened.spacing ? "ml" : "pixels"}`), opened.sides[1] ? "Dice" : ""];
-    const places = { slice: shown.counts, case: opened.pairs };
-    const isThere = ([, labels]) => !opened.names || opened.pairs.some((n, pair) => n && labels.includes(pair >> 2)); // samples of one organ
-    const lines = Object.entries(ORGANS).filter(isThere).flatMap(([organ, labels]) =>
-      Object.entries(places).map(([where, counts]) => [`${organ}, ${where}`, ...measured(counts, labels)]));
-    table.replaceChildren(...(opened.sides.length ? [cells("th", head), ...lines.map((texts) => cells("td", texts))] : []));
+    table.replaceChildren(...measures(opened, shown.counts).map((texts, k) => cells(k ? "td" : "th", texts)));
     describePoint();
-  }
-
-  /** An organ's volume on each side and, of two, their Dice, as texts. */
-  function measured(counts, labels) {
-    const count = (test) => counts.reduce((sum, n, pair) => sum + (test(labels.includes(pair >> 2), labels.includes(pair & 3)) ? n : 0), 0);
-    const sides = { reference: count((r) => r), prediction: count((_, p) => p) };
-    const total = sides.reference + sides.prediction;
-    const volume = (n) => (opened.spacing ? ((n * edges[0] * edges[1] * edges[2]) / 1000).toFixed(1) : String(n));
-    const dice = opened.sides[1] ? (total ? ((2 * count((r, p) => r && p)) / total).toFixed(2) : "–") : "";
-    return [...opened.sides.map((side) => volume(sides[side])), dice];
   }
 
   function describePoint() {
     point.textContent = "";
     if (!pointer || !shown) return;
-    const { hu, pairs, maps, height, width } = shown;
     const spot = onStage().inverse().transformPoint({ x: pointer[0], y: pointer[1] });
     const [x, y] = [Math.floor(spot.x), Math.floor(spot.y)];
-    if (x < 0 || y < 0 || x >= width || y >= height) return;
-    const i = y * width + x;
+    if (x < 0 || y < 0 || x >= shown.width || y >= shown.height) return;
     const [rows, columns] = planeAxes(axis);
     const voxel = { [axis]: shown.index, [rows]: rowOf(y, rows), [columns]: x };
-    const xyz = (value) => [2, 1, 0].map(value).join(" · ");
-    const label = { reference: opened.labels[pairs[i] >> 2], prediction: opened.labels[pairs[i] & 3] };
-    const lines = [`${hu[i]} HU`, `voxel ${xyz((k) => voxel[k])}`];
-    if (opened.spacing) lines.push(`x y z ${xyz((k) => (voxel[k] * edges[k]).toFixed(1))} mm`);
-    lines.push(...opened.sides.map((side) => `${side}: ${label[side]}`));
-    lines.push(...opened.maps.map((name, k) => `${name}: ${(maps[k][i] / 255).toFixed(2)}`));
-    point.textContent = lines.join("\n");
+    point.textContent = linesAt(opened, shown, y * shown.width + x, voxel).join("\n");
   }
 
   // ---- hands

@@ -18,7 +18,7 @@ from helpers.looking.overlays import SOFT_TISSUE
 from helpers.looking.views import View, of_run, of_volume
 
 __all__ = ["View", "Viewer", "of_run", "of_volume"]  # what notebooks need
-SCRIPTS = ("planes.js", "painting.js", "viewer.js")  # one module of the browser
+SCRIPTS = ("planes.js", "painting.js", "words.js", "viewer.js")  # one module of the browser
 PRESETS = {
     "liver": (-40, 160), "soft tissue": SOFT_TISSUE, "lung": (-1350, 150), "bone": (-500, 1300)
 }
