@@ -128,5 +128,5 @@ def legend(drawn, names):
             keys.append(Line2D([], [], color=colour, lw=2, label=name))
         else:
             keys.append(Patch(facecolor=look.colour, edgecolor="#999999", lw=0.5, label=name))
-    columns = max(1, int(drawn.get_figwidth() / 1.6))
+    columns = max(1, int(drawn.get_figwidth() / 1.5))
     drawn.legend(handles=keys, loc="outside lower left", ncols=columns, fontsize=9)

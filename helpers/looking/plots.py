@@ -165,7 +165,8 @@ def described(drawn):
     """What a figure says in words: its titles, its axes and what its legends explain."""
     words = [drawn.get_suptitle()]
     for axis in drawn.axes:
-        title, x, y = axis.get_title(loc="left"), axis.get_xlabel(), axis.get_ylabel()
+        title = axis.get_title(loc="left").replace("\n", ", ")
+        x, y = axis.get_xlabel(), axis.get_ylabel()
         words.append(title + (f" ({y or 'rows'} against {x})" if x else ""))
     legends = drawn.legends + [axis.get_legend() for axis in drawn.axes if axis.get_legend()]
     names = dict.fromkeys(text.get_text() for legend in legends for text in legend.get_texts())

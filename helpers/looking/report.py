@@ -107,7 +107,7 @@ def made_from(values):
     rows = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in words.items()
     )
-    box = f'<div class="report-made"><h4>Made from</h4><dl>{rows}</dl></div>' if rows else ""
+    box = f'<div class="report-made"><b>Made from</b><dl>{rows}</dl></div>' if rows else ""
     return HTML(report_page.CONTENTS + box)
 
 

@@ -210,8 +210,8 @@ def panel(hu_plane, reference, prediction, edges_mm, look=overlays.of_both):
     drawn = look(reference, prediction)
     rgb = overlays.paint(*overlays.enlarged(hu_plane, drawn, edges_mm, PIXELS), line_px=3)
     for letter, x in (("R", 6), ("L", rgb.shape[1] - 22)):  # the patient's
-        place = (x, rgb.shape[0] // 2)
-        for ink, px in ((0, 5), (255, 2)):  # a black rim, or it is lost on bone
+        place = (x, 26)  # above, where there is less bone
+        for ink, px in ((0, 5), (255, 2)):  # with a black rim
             look = ((ink,) * 3, px, cv2.LINE_AA)
             cv2.putText(rgb, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, *look)
     return rgb
