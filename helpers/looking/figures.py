@@ -84,7 +84,7 @@ def dice_distribution(cases, slices):
     tumour = slices[slices.tumour_reference > 0]
     met = tumour.tumour_both > 0
     missed, median = 1 - met.mean() if len(met) else 0, tumour.tumour_dice[met].median()
-    title = f"two humps: {missed:.0%} missed, the others {number(median, 2)}"
+    title = f"two humps: {missed:.0%} missed,\nthe others {number(median, 2)}"
     axes[2].set(xlabel="tumour Dice per slice with tumour", ylabel="slices", title=title)
     if len(tumour):
         kinds = met.map({True: "met", False: "no tumour voxel met"}).rename("")

@@ -96,7 +96,7 @@ def typical_and_worst_grid(opened, slices):
         titles.append("its errors:\nmissed and false tumour")
         names = dict.fromkeys(LEGEND + DIFFERENCES)
     width = 3.4 * len(panels)
-    return plots.contact_sheet(panels, titles, columns=3, width=width, legend=names)
+    return plots.contact_sheet(panels, titles, columns=3, width=width, legend=names, trim=False)
 
 
 def slice_grid(opened, chosen, title):
@@ -110,7 +110,7 @@ def slice_grid(opened, chosen, title):
             last = {row.case: opened(row.case)}  # one case at a time in memory
         panels.append(_cut(*last[row.case], row.index_z))
         titles.append(f"{row.case}, slice {row.index_z}\ntumour Dice {row.tumour_dice:.2f}")
-    drawn = plots.contact_sheet(panels, titles, columns=4, legend=LEGEND)
+    drawn = plots.contact_sheet(panels, titles, columns=4, legend=LEGEND, trim=False)
     drawn.suptitle(title, x=0.01, ha="left")
     return drawn
 
@@ -140,7 +140,7 @@ def missed_lesions(opened, missed):
         by = f"\n{LOST_BY[lost_by]}" if (lost_by := getattr(row, "lost_by", "")) else ""
         size = f"{row.diameter_mm:.0f} mm, {row.volume_ml:.1f} ml"
         titles.append(f"{row.case}, slice {z}\n{size}{by}")
-    return plots.contact_sheet(panels, titles, columns=5, legend=DIFFERENCES)
+    return plots.contact_sheet(panels, titles, columns=5, legend=DIFFERENCES, trim=False)
 
 
 def case_pictures(opened, case):
@@ -169,7 +169,7 @@ def case_pictures(opened, case):
         cut = square((plane[1] | plane[2]) > 0, edges)
         panels.append(panel(*(array[cut] for array in plane), edges, look))
     names = dict.fromkeys([*LEGEND, *(DIFFERENCES if least == 2 else ())])
-    return plots.contact_sheet(panels, titles, columns=3, legend=names)
+    return plots.contact_sheet(panels, titles, columns=3, legend=names, trim=False)
 
 
 def uncertain(row):
