@@ -140,7 +140,8 @@ def false_by_look(cases, lesions):
     false = lesions[(lesions.side == "prediction") & (lesions.kind == "false")]
     ml = table.ml[table.look != "outline"]
     most = f"most of it {types[ml.idxmax()]}" if ml.sum() else "none"
-    left.set_title(f"{counted(len(false), 'false lesion')}, {false.volume_ml.sum():.1f} ml,\n{most}")
+    title = f"{counted(len(false), 'false lesion')}, {false.volume_ml.sum():.1f} ml"
+    left.set_title(f"{title},\n{most}")
     real = lesions[lesions.side == "reference"].assign(type="real lesions")
     points = pd.concat([real, false.assign(type=false.false_positive_type.map(TYPES))])
     _where(right, points.dropna(subset=["hu", "edge_mm"]).rename(columns={"volume_ml": "ml"}))
