@@ -20,7 +20,7 @@ from helpers.parameters import of_type, unknown, values_given
 from helpers.scans.findings import advised, counted
 
 # trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
-SHIPPED = "lits18"
+SHIPPED = "lits102"
 EXPLAINED = """
 INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture
 (JPEG or PNG) whose grey values are an intensity window. With -o FOLDER there can be many, and

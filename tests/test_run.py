@@ -169,7 +169,7 @@ def test_scans_without_masks_are_no_dead_end(tiny, tmp_path):
     assert "report: reports/bare/predictions.html" in done.stdout and (root / "reports" / "bare" / "predictions.html").is_file()
     assert len(list((root / "reports" / "bare" / "predictions").glob("tumour-probability-*"))) == 2
     refused = command(root, "helpers.run", "--run", "bare", "--only", "02")
-    assert refused.returncode == 1 and "in 05 and 06 set weights='lits18'" in refused.stderr
+    assert refused.returncode == 1 and "in 05 and 06 set weights='lits102'" in refused.stderr
 
 
 def test_a_training_begins_with_weights(tiny, tmp_path):

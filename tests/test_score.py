@@ -349,11 +349,11 @@ def test_scans_that_networks_learnt_from_are_named(folders, tmp_path, own_root, 
     hu = np.random.default_rng(0).integers(-100, 100, (40, 36, 14)).astype(np.int16)
     for number in range(3):
         scan = save(tmp_path / "scans", f"volume-{number}.nii.gz", hu + np.int16(number))
-    card = own_root / "checkpoints" / "lits18" / "liver" / "final.json"
+    card = own_root / "checkpoints" / "lits102" / "liver" / "final.json"
     files.write_json(card, {"data": {"training": ["another name"], "voxels": [voxel_hash(read_volume(scan).hu)]}})
     files.write_json(folders[1] / "volume-1.json", {"case": "volume-1", "learnt_from": True})
     assert run(*folders, "--scans", tmp_path / "scans", out=tmp_path / "out") == 0
     err = capsys.readouterr().err
-    assert "segmentation-2: networks learnt from its scan, those of run lits18" in err and "segmentation-0: networks" not in err
+    assert "segmentation-2: networks learnt from its scan, those of run lits102" in err and "segmentation-0: networks" not in err
     assert "segmentation-1: networks learnt from its scan, those that made its mask" in err
     assert not {"voxels", "refused"} & set(read(tmp_path / "out")[0].columns)

@@ -22,10 +22,11 @@ def load_networks(folder, file, device="auto"):
     """
     networks, paths = weights.load_networks(folder, device), weights.paths_of(folder)
     file.parent.mkdir(parents=True, exist_ok=True)
-    return {
-        stage: replace(trained, network=Remembering(trained, files.short_hash(paths[stage]), file))
-        for stage, trained in networks.items()
-    }
+    remembering = {}
+    for stage, trained in networks.items():
+        network = Remembering(trained, files.short_hash(paths[stage]), file)
+        remembering[stage] = replace(trained, network=network, path=None)
+    return remembering
 
 
 class Remembering(torch.nn.Module):
@@ -39,7 +40,7 @@ class Remembering(torch.nn.Module):
 
     def __init__(self, trained, weights_hash, file):
         super().__init__()
-        self.network, self.stage = trained.network, trained.card["stage"]
+        self.network, self.stage = trained.predicting, trained.card["stage"]
         self.made_of = f"{weights_hash} {self.stage} {trained.precision}".encode()
         self.asked = 0  # slices that the network itself looked at
         self.store = sqlite3.connect(file, timeout=60)

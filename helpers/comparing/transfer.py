@@ -35,7 +35,7 @@ learnt from are judged by --folds, each with the networks of its own fold. Answe
 kept in data/answers.sqlite (delete it whenever you like), so a stopped command resumes, and other
 rules cost no network again. Tables go to OUT-*.csv, the page is OUT.md.
 examples:
-  python -m helpers.comparing.transfer --run lits18 --site other=scans/elsewhere
+  python -m helpers.comparing.transfer --run lits102 --site other=scans/elsewhere
   python -m helpers.comparing.transfer --folds cv18=fold0,fold1,fold2 --trial "wider intensities"
   python -m helpers.comparing.transfer choose --site other=scans/elsewhere \\
       --try smooth_mm=0 "smooth_mm=0 tumour_threshold=.5"

@@ -98,7 +98,7 @@ def cases_of_split(run, split, weights=""):
     """
     for name, stage in (("cases.csv", "01"), ("split.csv", "02")):
         if not (run.lists / name).is_file() and not (weights and stage == "02"):
-            others = ("; networks that are trained already need no split: weights='lits18' takes "
+            others = ("; networks that are trained already need no split: weights='lits102' takes "
                       "the shipped ones" if stage == "02" else "")
             raise FileNotFoundError(f"{run.lists / name} is missing: run notebook {stage} for the "
                                     f"run {run.name!r} first{others}")

@@ -205,14 +205,14 @@ def test_a_reference_that_takes_tumours_for_liver_is_no_reference(folds):
 def test_scans_that_others_networks_segment_need_no_split(folds):
     run = folds[0]
     (run.lists / "split.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="run notebook 02 .* that are trained already need no split: weights='lits18'"):
+    with pytest.raises(FileNotFoundError, match="run notebook 02 .* that are trained already need no split: weights='lits102'"):
         run_scores.cases_of(run, "test")
-    rows = run_scores.cases_of(run, "test", weights="lits18")
+    rows = run_scores.cases_of(run, "test", weights="lits102")
     assert len(rows) == 4 and set(rows.split) == {"all"} and rows.group.tolist() == rows.case.tolist()
     table = pd.read_csv(run.lists / "cases.csv").assign(mask="")
     files.write_csv(run.lists / "cases.csv", table)
     with pytest.raises(steps.NothingToDo, match="none of the 4 scans has a reference mask, so there is nothing to score"):
-        run_scores.cases_of(run, "test", weights="lits18")
+        run_scores.cases_of(run, "test", weights="lits102")
 
 
 def test_all_takes_scans_of_no_side_as_well(folds):

@@ -238,6 +238,6 @@ def test_the_folds_of_the_cross_validation_are_drawn_again():
     rows = re.findall(r"^\| (\d) \| (volume-\d+) \|(?:[^|]*\|){2} ([\d.,]+) \|", page, re.MULTILINE)
     table = pd.DataFrame(rows, columns=["fold", "case", "tumour_ml"])
     cases = table.assign(tumour_ml=table.tumour_ml.str.replace(",", "").astype(float))
-    groups = patients.patient_groups(cases.case, runs.HERE / "checkpoints" / "lits18" / "groups.csv")
+    groups = patients.patient_groups(cases.case, runs.HERE / "checkpoints" / "lits102" / "groups.csv")
     drawn = splits.split(cases, groups, 7, test_share=0.0, folds=5)
     assert len(table) == 18 and drawn.fold.astype(str).tolist() == table.fold.tolist()
