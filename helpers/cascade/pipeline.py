@@ -43,7 +43,7 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
     volume = with_likely_spacing(volume)
     if volume.is_scattered:  # single slices are no liver's volume; who gives them has chosen them
         rules = replace(rules, min_liver_ml=0.0, gate_threshold=0.0, smooth_mm=0.0,
-                        neck_widths_mm=())
+                        neck_widths_mm=(), min_lesion_ml=rules.min_lesion_ml / 10)
     log = CascadeLog(shape[0], asdict(rules), list(volume.spacing_mm), list(header_mm))
     result = Segmentation(np.zeros(shape, np.uint8), log)
     if keep_probability:

@@ -19,7 +19,8 @@ class Rules:
     neck_widths_mm        what hangs on the liver by a neck that narrow, and whose median is more
                           than `max_hu_difference` from the liver's, is another organ; widths one
                           after another, none keeps all.
-    min_lesion_ml         smaller tumour components are specks, no lesions.
+    min_lesion_ml         smaller tumour components are specks, no lesions; 0.5 ml is a ball of 10 mm.
+                          In a single slice a tenth of it counts.
     smooth_mm             deviation of a smoothing along z of the tumour's probability: true lesions
                           go on in the next slices.
     neighbour_mm          the neighbours of a slice are taken about this far away, so that a dense
@@ -38,7 +39,7 @@ class Rules:
     min_liver_ml: float = 200.0
     neck_widths_mm: tuple = (12.0, 18.0, 27.0)
     max_hu_difference: float = 12.0
-    min_lesion_ml: float = 0.05
+    min_lesion_ml: float = 0.5
     smooth_mm: float = 2.0
     neighbour_mm: float = NEIGHBOUR_MM
     batch_size: int = 8

@@ -82,6 +82,7 @@ TUMOUR = Augmentation(  # a region of interest may be turned anyhow
     noise=0.06,
     blur=0.2,
     field=0.04,
+    random_convolution=0.3,
     neighbour_steps=WIDE.neighbour_steps,
     synthetic_lesions=0.75,
     dark_veins=0.3,
