@@ -12,7 +12,7 @@ AS_IT_IS = "as it is"
 CHANGES = (
     "neck_widths_mm=()", "tumour_threshold=0.2", "tumour_threshold=0.4", "tumour_threshold=0.5",
     "tumour_threshold=0.6", "smooth_mm=0", "liver_threshold=0.3", "liver_threshold=0.4",
-    "min_lesion_ml=0.01", "min_lesion_ml=0.2",
+    "min_lesion_ml=0.05", "min_lesion_ml=0.2", "min_lesion_ml=1", "flip_tta=False",
 )
 
 
