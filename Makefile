@@ -18,6 +18,8 @@ lab: .venv/ready             ## JupyterLab on copies of the notebooks, of the ru
 proof: .venv/ready-for-tests ## kills trainings a hundred times, feeds bad input, changes 10,000 headers; writes reports/proof.md; resumes where it stopped
 	$(BIN)/python tests/proof/kills.py
 	$(BIN)/python tests/proof/troubles.py
+	$(BIN)/python tests/proof/processes.py
+	$(BIN)/python tests/proof/clusters.py
 	$(BIN)/python tests/proof/inputs.py
 	$(BIN)/python tests/proof/fuzzing.py
 	$(BIN)/python tests/proof/reading.py

@@ -17,8 +17,8 @@ ROOMS = {
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions engines folders fused inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",
-    "learning": "augmentation batches checkpoints examples fine_tuning losses machine plans "
-                "schedules shapes sittings synthetic train_step training validation",
+    "learning": "augmentation batches checkpoints examples fine_tuning global_batch losses machine "
+                "plans schedules shapes sittings synthetic train_step training validation",
     "scoring": "attribution case_scores detection false_positives flattered lesions mask_pairs "
                "matching metrics probabilities provenance run_scores sentences statistics summary",
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "

@@ -10,10 +10,13 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
+
+from helpers import together
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError of a full disk says
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)  # of a disk that can't flush
@@ -58,8 +61,13 @@ def written_whole(path):
 
     The temporary name keeps the suffixes (".nii.gz"), because writers choose the format by them,
     and says which process writes it, so that `remove_leftovers` knows the files of killed ones.
+    Of processes that train together the first alone writes.
     """
     path = Path(path)
+    if together.rank():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
     try:

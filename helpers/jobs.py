@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import processes, report_page, runs, steps
+from helpers import processes, report_page, runs, steps, together
 from helpers.parameters import parameters_of
 
 DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes
@@ -61,13 +61,14 @@ def training(run, **changes):
                parameters["stage"])
 
 
-def carried_out(job, run):
+def carried_out(job, run, execute=None):
     """Execute one notebook unless it is up to date, and print what happens as it happens.
 
+    execute  `inline.executed` for this very process in place of a kernel.
     returns  (exit code, the name of a signal that came meanwhile or "").
     """
     stage, report = job.stage(run), job.report(run)
-    reasons = stage.changes()
+    reasons = together.of_first(stage.changes)
     if not reasons and report and not report.is_file():
         reasons = [f"{runs.relative(report)} is gone"]
     if not reasons:
@@ -76,7 +77,7 @@ def carried_out(job, run):
     print(f"\n── {job.name} ({'; '.join(reasons)})", flush=True)
     out = run.reports / "notebooks" / f"{job.name}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
-    error, signals = executed(job, run, out)
+    error, signals = (execute or executed)(job, run, out)
     return _outcome(job, stage, out, error), signals[0] if signals else ""
 
 
@@ -95,10 +96,10 @@ def _outcome(job, stage, out, error):
               f"{error.strerror or error}{room}", file=sys.stderr)
         return FAILED
     if error is not None:
-        print(f"{job.name}: failed. {told(error)}\n  the notebook as far as it came: "
-              f"{runs.relative(out)}", file=sys.stderr)
+        as_far = f"\n  the notebook as far as it came: {runs.relative(out)}" if out.exists() else ""
+        print(f"{job.name}: failed. {told(error)}{as_far}", file=sys.stderr)
         return FAILED
-    state = stage.state
+    state = together.of_first(lambda: stage.state)
     if state not in ("paused", "done"):
         print(f"{job.name}: ended without its last cell; see {runs.relative(out)}", file=sys.stderr)
         return FAILED

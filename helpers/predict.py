@@ -152,8 +152,10 @@ def loaded(options, checkpoints, rules, folder):
                                                options.unfinished)
     draw = None
     if options.preview:
-        from helpers.looking import preview
-
+        try:
+            from helpers.looking import preview
+        except ImportError as error:
+            raise ValueError(f"--preview: {error}; pip install matplotlib seaborn") from error
         draw = preview.save
     read = functools.partial(read_item, window=options.window, channel=options.channel)
     return Cohort(folder, networks, replace(defaults, **rules), options.probabilities, read, draw,
@@ -194,15 +196,10 @@ def segment_one(options, item, cohort_of):
 def segment_many(options, items, folder, cohort_of):
     """Segment many scans into a folder, where they aren't there yet; returns the exit code."""
     workers = min(options.workers, len(items))
-    crew = folders.alone
-    if options.scheduler:
-        crew = functools.partial(folders.by_dask, address=options.scheduler)
-    elif workers > 1:
-        crew = functools.partial(processes.parallel_map, workers=workers)
     threads = max(1, processes.cores() // workers) if workers > 1 else 0
     segmenter = folders.Segmenter(cohort_of, folder, threads)
     with folders.held(folder), processes.collected(impatient=True) as signals:
-        done = folders.segment_all(segmenter, items, signals, crew)
+        done = folders.segment_all(segmenter, items, signals, workers, options.scheduler)
     for case, message in done.failed.items():
         print(f"helpers.predict: {case}: {message}", file=sys.stderr)
     if done.learnt:
@@ -218,7 +215,9 @@ def segment_many(options, items, folder, cohort_of):
 
 def watch(options, folder, cohort_of):
     """Segment each scan that arrives in a folder, until a signal ends it; returns the exit code."""
-    arrivals, failed = Arrivals(options.watch), False
+    logs = map(files.recorded, folder.predictions.glob("*.json"))
+    named = {log["image"]: log["case"] for log in logs if log.keys() >= {"image", "case"}}
+    arrivals, failed = Arrivals(options.watch, named), False
     with folders.held(folder), processes.collected(impatient=True) as signals:
         segment = folders.Segmenter(cohort_of, folder)
         cohort = segment.cohort

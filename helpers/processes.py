@@ -56,6 +56,11 @@ class WorkerDied:
 
     how: str
 
+    @property
+    def sentence(self):
+        """What became of an item, to stand behind its name."""
+        return f"ended its process ({self.how}), most often for want of memory"
+
 
 def progress(items, what, unit="case", total=None, **more):
     """tqdm's bar over items; shown after a second, gone when they are done. In a notebook it goes

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from helpers import files, processes, run_parameters, runs
+from helpers import files, inline, processes, run_parameters, runs, together
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE, Job, carried_out
 from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
 from helpers.scans.folder import cases_in
@@ -23,14 +23,16 @@ examples:
   python -m helpers.run --run lits                      again, or on; with the parameters of before
   python -m helpers.run --run lits --set                which these are, and all others
   python -m helpers.run --run lits --only 04 --set stage=liver chunk_minutes=50
+  torchrun --nproc-per-node 4 -m helpers.run --run lits --only 04 --inline
+                                                        four processes train as one
 """
 
 
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
     processes.print_any_letter()
+    ask = asked(words)
     try:
-        ask = asked(words)
         run = runs.Run(ask.run)
         jobs = planned(ask, run)
         if ask.set == []:
@@ -39,6 +41,16 @@ def main(words=None):
     except (ValueError, FileNotFoundError) as error:
         print(f"helpers.run: {error}", file=sys.stderr)
         return USAGE
+    if not ask.inline:
+        return carried_out_all(jobs, run)
+    with inline.joined():
+        code = carried_out_all(jobs, run, inline.executed)
+    # torchrun takes any other code for a failure
+    return DONE if code == PAUSED and together.is_launched() else code
+
+
+def carried_out_all(jobs, run, execute=None):
+    """Execute notebooks one after the other; returns the exit code."""
     try:
         for folder in (run.lists, run.checkpoints, run.reports):
             files.check_writable(folder / "any")
@@ -47,7 +59,7 @@ def main(words=None):
         return FAILED
     run_parameters.remember(run, jobs)
     for number, job in enumerate(jobs):
-        code, asked_to_end = carried_out(job, run)
+        code, asked_to_end = carried_out(job, run, execute)
         if code != DONE:
             return code
         if asked_to_end and job is not jobs[-1]:
@@ -87,6 +99,9 @@ def asked(words):
     ask.add_argument("--only",
                      help="notebooks by number with commas between, such as 04,05; default "
                      + ",".join(SEQUENCE))
+    ask.add_argument("--inline", action="store_true",
+                     help="04 in this process, without a kernel; started by torchrun, in all of "
+                          "its processes, which train as one")
     ask.add_argument("--set", nargs="*", action="extend", metavar="NAME=VALUE",
                      help="notebook parameters; the run keeps them for its next call. Without a "
                           "value all are shown, with their defaults")
@@ -99,6 +114,10 @@ def planned(ask, run):
     Raises Usage, ValueError or FileNotFoundError with one sentence.
     """
     chosen = [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
+    if together.is_launched() and not ask.inline:
+        raise Usage("torchrun starts processes that train together: --only 04 --inline")
+    if ask.inline and not all(name.startswith("04") for name in chosen):
+        raise Usage("--inline runs notebook 04: --only 04")
     declared = {name: parameters_of(runs.NOTEBOOKS / f"{name}.ipynb") for name in chosen}
     given = values_given(ask.set or [])
     for name, text in given.items():

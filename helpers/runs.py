@@ -107,6 +107,13 @@ class Run(Predictions):
         return any(folder.is_dir() for folder in (self.lists, self.checkpoints, self.reports))
 
 
+def from_root(root, work, *arguments, **more):
+    """work(…) in a process of another machine, whose runs lie below `root`, too."""
+    global ROOT
+    ROOT = root
+    return work(*arguments, **more)
+
+
 def known_runs():
     """Names of the runs that have checkpoints, sorted."""
     return sorted(p.name for p in (ROOT / "checkpoints").glob("*") if p.is_dir())

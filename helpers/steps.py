@@ -10,7 +10,7 @@ from helpers import __version__, files, origins, parameters, runs
 # parameters that change how long or where a stage runs, or what is drawn, never what it writes; a
 # trial has a stamp of its own
 WITHOUT_EFFECT = {"interactive", "device", "chunk_minutes", "chunk_steps", "save_seconds",
-                  "workers", "loggers", "trial"}
+                  "workers", "scheduler", "loggers", "trial"}
 
 
 class NothingToDo(Exception):

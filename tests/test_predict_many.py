@@ -19,8 +19,9 @@ from dicom_files import write_series
 from known_networks import loaded
 from test_predict import AFFINE, called, known, scan  # noqa: F401 (a fixture)
 
-from helpers import predict, processes
+from helpers import crews, predict, processes
 from helpers.cascade import folders, weights
+from helpers.intake.arrivals import Arrivals
 from helpers.looking import preview
 from helpers.origins import voxel_hash
 from helpers.scans.volume import read_volume
@@ -239,6 +240,26 @@ def test_a_watched_folder_gives_each_scan_once_when_it_is_whole(known, loads, ca
     assert np.array_equal(mask(masks / "segmentation-b.nii.gz"), scan() == 100)
 
 
+def test_a_watched_scan_keeps_its_name_when_another_of_that_name_comes(known):  # noqa: F811
+    def names():
+        return {case.image.parent.name: case.name for case in (arrivals.whole(), arrivals.whole())[1]}
+
+    arrivals = Arrivals(known / "in")
+    first = save(known / "in" / "a" / "scan.nii")
+    assert names() == {"a": "scan"}
+    save(known / "in" / "b" / "scan.nii")
+    assert names() == {"a": "scan", "b": "b-scan"}
+    arrivals = Arrivals(known / "in", {str(first): "scan"})  # started again: what the logs say
+    assert names() == {"a": "scan", "b": "b-scan"}
+
+
+def test_a_preview_without_matplotlib_is_said(known, loads, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "helpers.looking.preview", None)
+    monkeypatch.delattr("helpers.looking.preview")
+    assert called(save(known / "a.nii"), "--preview") == predict.FAILED
+    assert "--preview: " in (err := capsys.readouterr().err) and "pip install matplotlib seaborn" in err
+
+
 def test_two_processes_write_the_masks_of_one(known):  # noqa: F811
     """With networks that learnt nothing, from their files: processes share no memory."""
     for stage in ("liver", "tumour"):
@@ -259,13 +280,14 @@ def test_two_processes_write_the_masks_of_one(known):  # noqa: F811
         assert one.any() and np.array_equal(one, two)
 
 
-def test_a_scan_that_ends_its_process_twice_is_recorded(known, loads):  # noqa: F811
+def test_a_scan_that_ends_its_process_twice_is_recorded(known, loads, monkeypatch):  # noqa: F811
     file = save(known / "a.nii")
     folder = predict.runs.Folder(known / "masks")
     item = predict.Item(predict.inputs.chosen_case(file), folder.prediction("a"))
     segmenter = folders.Segmenter(None, folder)
-    done = folders.segment_all(segmenter, [item], [], lambda *_: [(0, processes.WorkerDied("SIGKILL"))])
-    assert done.failed == {"a": f"{file}: ended its process twice, most often for want of memory"} and not done.left
+    monkeypatch.setattr(crews, "spread", lambda *_: [(0, processes.WorkerDied("SIGKILL"))])
+    done = folders.segment_all(segmenter, [item], [])
+    assert done.failed == {"a": f"{file}: ended its process (SIGKILL), most often for want of memory"} and not done.left
     assert pd.read_csv(known / "masks" / "predictions.csv").outcome.tolist() == ["failed"]
 
 
@@ -289,7 +311,7 @@ def test_a_dask_cluster_writes_the_same_masks(known, loads, capsys):  # noqa: F8
 def test_a_missing_dask_is_said(known, loads, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert called(save(known / "a.nii"), "-o", "masks", "--scheduler", "tcp://host:8786") == predict.FAILED
-    assert "--scheduler: import of distributed halted" in (err := capsys.readouterr().err) and "pip install distributed" in err
+    assert "scheduler tcp://host:8786: import of distributed halted" in (err := capsys.readouterr().err) and "pip install distributed" in err
 
 
 def test_a_preview_shows_most_tumour_and_the_rest_of_the_liver():

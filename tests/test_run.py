@@ -32,6 +32,7 @@ from helpers import files, parameters, run, run_parameters, runs
         (["--run", "../x"], "run name '../x'"),
         (["--set", "stage=spleen"], "stage 'spleen': choose one of gate, liver, tumour"),
         (["--set", "trial=../x"], "run name '../x'"),
+        (["--only", "04,05", "--inline"], "--inline runs notebook 04: --only 04"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, capsys):
@@ -40,6 +41,12 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(words, said, own_root, 
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
     assert [p.name for p in own_root.iterdir()] == ["empty"]
+
+
+def test_processes_of_torchrun_run_nothing_but_what_they_can_share(own_root, capsys, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert run.main(["--only", "04"]) == 2
+    assert "torchrun starts processes that train together: --only 04 --inline" in capsys.readouterr().err
 
 
 def test_values_get_the_type_of_the_default():

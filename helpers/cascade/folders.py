@@ -9,7 +9,7 @@ from pathlib import Path
 
 import filelock
 
-from helpers import files, processes, runs
+from helpers import crews, files, processes, runs
 from helpers.cascade.cohort import write_table
 from helpers.processes import progress
 from helpers.scans import names, reading
@@ -110,18 +110,18 @@ class Segmenter:
         return foreign(item, self.folder) or self.cohort.segment(item)
 
 
-def segment_all(segmenter, items, signals, crew):
+def segment_all(segmenter, items, signals, workers=1, scheduler=""):
     """Segment inputs.Items until `signals` holds something; gives Done.
 
     Each mask is written last of its scan's files, so whatever ends this, the next call resumes.
-    crew  function (segmenter, items) -> pairs (index, what the segmenter returned or a
-          processes.WorkerDied), in any order.
+    workers, scheduler  as `crews.spread` takes them.
     """
     folder, done = segmenter.folder, Done(left=len(items))
-    for k, outcome in progress(crew(segmenter, items), "scans", "scan", len(items)):
+    results = crews.spread(segmenter, items, workers, scheduler, needed_bytes)
+    for k, outcome in progress(results, "scans", "scan", len(items)):
         done.left -= 1
         if isinstance(outcome, processes.WorkerDied):
-            outcome = f"{items[k].image}: ended its process twice, most often for want of memory"
+            outcome = f"{items[k].image}: {outcome.sentence}"
             log = {"case": items[k].case, "image": str(items[k].image), "outcome": "failed"}
             files.write_json(folder.log(items[k].case), log | {"sentence": outcome})
         if outcome == KEPT:
@@ -138,28 +138,9 @@ def segment_all(segmenter, items, signals, crew):
     return done
 
 
-def alone(segmenter, items):
-    """A crew of this process only."""
-    return enumerate(map(segmenter, items))
-
-
-def by_dask(segmenter, items, address):
-    """A crew of a Dask cluster's workers, which see the same files under the same paths.
-
-    Raises ValueError without dask.distributed, OSError where no scheduler answers.
-    """
-    try:
-        import distributed
-    except ImportError as error:
-        raise ValueError(f"--scheduler: {error}; pip install distributed") from error
-    with distributed.Client(address, timeout=10) as client:
-        index_of = {client.submit(segmenter, item, pure=False): k for k, item in enumerate(items)}
-        for future in distributed.as_completed(index_of):
-            error = future.exception()
-            if isinstance(error, distributed.KilledWorker):
-                yield index_of[future], processes.WorkerDied(str(error))
-            else:
-                yield index_of[future], future.result()
+def needed_bytes(item):
+    """Memory that a process takes for networks, one scan and its masks."""
+    return 0.9 * crews.GIB + 4 * reading.voxels_of(item.image)
 
 
 def foreign(item, folder):

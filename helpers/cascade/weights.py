@@ -47,9 +47,9 @@ class TrainedNetwork:
         """What the network says of grey values uint8 (B, C, y, x): float32 (B, H, W), both the next
         multiples of 32, or (B,) from the gate; NaN when any of it isn't finite.
         """
-        device = next(self.network.parameters()).device
-        x = torch.from_numpy(network_input(planes, self.card["norm"])).to(device)
-        with autocast(device, self.precision):
+        weight = next(self.network.parameters())
+        x = torch.from_numpy(network_input(planes, self.card["norm"])).to(weight)
+        with autocast(weight.device, self.precision):
             logits = self.predicting(x.permute(0, 3, 1, 2)).float()  # (B, classes, H, W)
         if not torch.isfinite(logits.sum()):
             logits = torch.full_like(logits, torch.nan)

@@ -13,6 +13,7 @@ from helpers.cascade.precision import device_named, half_precision_supported
 from helpers.cascade.weights import build
 from helpers.comparing import benchmark, trial_scores
 from helpers.intake import case_table
+from helpers.learning.plans import liver_weights
 from helpers.slices import lists
 from helpers.steps import Step
 
@@ -124,50 +125,82 @@ class Trial:
 def planned(row, changes, fold, budget, quick=False):
     """The Trial of a row in a fold.
 
-    changes  parameters of notebook 04 that make the row; `size`, that of whole slices, needs a run
-             of its own.
+    changes  parameters of notebook 04 that make the row; `size`, that of whole slices, and
+             `patients`, how many to learn from, need a run of its own.
     budget   parameters that all rows share, with epochs, seed, validations and device: they are
              part of the trial's name, so that another budget is another training.
     quick    narrow networks and small pictures.
     """
     size = changes.get("size", 0) // (4 if quick else 1)
-    parameters = {key: value for key, value in changes.items() if key != "size"} | budget
+    parameters = {k: v for k, v in changes.items() if k not in ("size", "patients")} | budget
     parameters |= {"precision": half_precision_supported(device_named(budget["device"]))}
     name = "{}.r{epochs}s{seed}v{validations}".format(row, **budget) + "q" * quick
     parameters |= {"trial": name, "loggers": ""} | (
         {"width": 4} if quick and "start_from" not in changes else {})
-    return Trial(row, fold, resized(fold, size) if size else fold, parameters)
+    return Trial(row, fold, beside(fold, size, changes.get("patients", 0)), parameters)
 
 
-def resized(run, size):
-    """The run's own lists with whole slices of another size, a run like "fold1.384px".
+def beside(run, size=0, patients=0):
+    """The run's own lists with whole slices of another size, or with fewer patients to learn from,
+    a run like "fold1.384px" or "fold1.3patients"; the run itself where neither is asked for.
 
-    Split and chunks stay: notebook 02 runs with the parameters it had, but for the size. A run of
+    Who validates stays: notebook 02 runs with the parameters it had, but for the size. A run of
     this size is given back. Raises FileNotFoundError when 02 hasn't run, RuntimeError when it
-    fails, ValueError when a person has made a run of this name.
+    fails, ValueError when a person has made a run of this name, or there aren't so many patients.
     """
+    if not size and not patients:
+        return run
     step = Step("02_filtering", run, {})
     if step.state != "done":
         unfinished = f"{step.name} has not come to its end for run '{run.name}'"
         raise FileNotFoundError(f"{unfinished}: run it first")
-    if files.read_json(run.lists / "recipe.json")["recipe"]["size"] == size:
+    made = files.read_json(run.lists / "recipe.json")["recipe"]["size"]
+    if size == made and not patients:
         return run
-    other = runs.Run(f"{run.name}.{size}px")
+    what = f"{size}px" if size else f"{patients}patients"
+    other = runs.Run(f"{run.name}.{what}")
     mark, split = other.lists / "resized.json", other.lists / "split.csv"
     if other.known() and not mark.is_file():
-        need = f"slices of {size} pixels need its name: give it another one"
+        need = f"{what} of '{run.name}' need its name: give it another one"
         raise ValueError(f"the run '{other.name}' is there, and {need}")
     files.write_json(mark, {"of": run.name})
-    if split.is_file() and files.sha256(split) != files.sha256(run.lists / "split.csv"):
+    as_text = {"dtype": str, "keep_default_na": False}
+    of_split, of_cases = (
+        pd.read_csv(run.lists / f"{name}.csv", **as_text) for name in ("split", "cases")
+    )
+    if patients:
+        of_split = with_few(of_split, of_cases, patients)
+        of_cases = of_cases[of_cases.case.isin(of_split.case)]
+    before = split.read_bytes() if split.is_file() else None
+    files.write_csv(split, of_split)
+    files.write_csv(other.lists / "cases.csv", of_cases)
+    files.write_json(other.lists / "split.json", files.read_json(run.lists / "split.json"))
+    if (liver := liver_weights(run)).is_file():  # in whose regions tumours are judged
+        liver_weights(other).parent.mkdir(parents=True, exist_ok=True)
+        liver_weights(other).unlink(missing_ok=True)
+        files.link(liver, liver_weights(other))
+    if split.read_bytes() != before:
         Step(step.name, other, {}).stamp.unlink(missing_ok=True)  # its lists are of another split
-    for name in ("cases.csv", "split.csv", "split.json"):
-        files.write_text(other.lists / name, (run.lists / name).read_text(encoding="utf8"))
     settings = files.read_json(step.stamp)["settings"]
-    settings |= {"size": size, "run": other.name, "interactive": False}
+    settings |= {"size": size or made, "run": other.name, "interactive": False}
     if jobs.carried_out(jobs.Job(step.name, settings), other)[0] != jobs.DONE:
-        failed = f"the slices of {size} pixels for run '{run.name}' could not be made"
+        failed = f"the run '{other.name}' ({what} of '{run.name}') could not be made"
         raise RuntimeError(f"{failed}; see what {step.name} said")
     return other
+
+
+def with_few(split, cases, patients):
+    """split.csv with so many of its training patients that show tumour, drawn by their names.
+
+    Raises ValueError where there are fewer.
+    """
+    shown = cases.case[pd.to_numeric(cases.tumour_ml) > 0]
+    train = split[(split.split == "train") & split.case.isin(shown)]
+    drawn = sorted(train.group.unique(), key=lambda group: lists.draw(0, group))[:patients]
+    if len(drawn) < patients:
+        raise ValueError(f"{patients} patients to learn from: {len(drawn)} of the split 'train' "
+                         "show tumour")
+    return split[(split.split != "train") | split.group.isin(drawn)]
 
 
 def judged_cases(folds):

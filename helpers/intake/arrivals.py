@@ -1,5 +1,7 @@
 """Scans that arrive in a watched folder: those whose files have stopped changing."""
 
+from dataclasses import replace
+
 from helpers import files
 from helpers.scans.folder import scan_folder
 
@@ -7,10 +9,15 @@ MANY_FILES = ("DICOM", "2-D slices")  # layouts of scans whose folder has to be 
 
 
 class Arrivals:
-    """What has arrived whole in a folder; asked again and again."""
+    """What has arrived whole in a folder; asked again and again.
 
-    def __init__(self, folder):
+    name_of  dict of a scan's absolute path, as text, to the name under which it came before: it
+             keeps it, whatever comes beside it.
+    """
+
+    def __init__(self, folder, name_of=None):
         self.folder, self.before, self.cases, self.was_quiet = folder, {}, [], False
+        self.name_of = name_of or {}
 
     def whole(self):
         """The cases none of whose files has changed since the last call, in which none is new or
@@ -29,6 +36,15 @@ class Arrivals:
 
     def _cases(self):
         try:
-            return scan_folder(self.folder)[0]
+            cases = scan_folder(self.folder)[0]
         except ValueError:  # no scan yet
             return []
+        return [replace(case, name=self._name(case)) for case in cases]
+
+    def _name(self, case):
+        image, name = str(case.image.absolute()), case.name
+        while image not in self.name_of:
+            if name not in self.name_of.values():
+                self.name_of[image] = name
+            name += "-again"
+        return self.name_of[image]

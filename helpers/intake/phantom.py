@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from helpers import files, origins
+from helpers import crews, files, origins
 from helpers.intake import anatomy
 from helpers.intake.anatomy import draw_branches, draw_waves, join_rounded, keep_largest
-from helpers.processes import WorkerDied, cores, parallel_map, progress
+from helpers.processes import WorkerDied, progress
 from helpers.scans import nifti
 from helpers.scans.findings import Unfit
 
@@ -224,9 +224,7 @@ def make(folder, cases=14, seed=7, size=192, workers=None):
     claim(folder, {"seed": seed, "size": size, "version": VERSION})
     missing = [n for n in range(cases) if not all(is_whole(path) for path in find_pair(folder, n))]
     write = partial(write_case, folder, seed=seed, size=size)
-    workers = min(workers or cores(), len(missing))
-    written = (parallel_map(write, missing, workers) if workers > 1
-               else enumerate(map(write, missing)))
+    written = crews.spread(write, missing, workers)
     for k, done in progress(written, "phantoms", total=len(missing)):
         if isinstance(done, WorkerDied):
             raise RuntimeError(f"{folder}: phantom {missing[k]} couldn't be drawn, its process "

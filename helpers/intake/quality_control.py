@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from helpers import origins, runs
+from helpers import crews, origins, runs
 from helpers.intake import case_records, case_table, checks, duplicates, masks, placement
 from helpers.intake.verdicts import NOT_HU, fault, judged, scan_findings, with_findings
 from helpers.parameters import listed, unknown
-from helpers.processes import WorkerDied, cores, parallel_map, progress
+from helpers.processes import WorkerDied, progress
 from helpers.scans import names, nifti, pictures, reading
 from helpers.scans.volume import flipped, read_volume, turned_over
 
@@ -82,7 +82,7 @@ def examine(case, window=(-40, 160), channel=1, flip="", mask_flip="", tumour_un
 
 
 def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, mask_flips=None,
-                folder=None, by_folder=None, only=""):
+                folder=None, by_folder=None, only="", scheduler=""):
     """`examine` for many cases on all cores, with a progress bar; the results keep the order of the
     cases.
 
@@ -93,6 +93,7 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
              nothing.
     by_folder  dict of a folder's name -> what is read otherwise in it, a dict with some of window,
              channel and tumour_unknown of `examine`.
+    scheduler  address of a Dask cluster, as `crews.spread` takes it.
     only     names or patterns of the cases to look at, a list or a text with commas; empty for all.
     returns  three lists: rows of cases.csv, histogram rows, lesion rows.
     Raises ValueError for a window, a channel, a flip, a folder or a name that can't be.
@@ -108,18 +109,23 @@ def examine_all(cases, window=(-40, 160), channel=1, workers=None, flips=None, m
     to_do = [number for number in range(len(items)) if number not in results]
     with progress(None, "examining", total=len(items), initial=len(results)) as bar:
         waiting = [items[number] for number in to_do]
-        done = (enumerate(map(look, waiting)) if workers == 1
-                else parallel_map(look, waiting, workers or cores()))
-        for k, result in done:
+        if scheduler:
+            look = partial(runs.from_root, runs.ROOT, look)
+        for k, result in crews.spread(look, waiting, workers, scheduler, needed_bytes):
             if isinstance(result, WorkerDied):
                 case, how = waiting[k]
-                result = judged(_begun(case, **how),
-                                 [("killed", f"it ended with {result.how}")]), [], []
+                findings = [("killed", f"it {result.sentence}")]
+                result = judged(_begun(case, **how), findings), [], []
             results[to_do[k]] = result
             bar.update()
     in_order = [results[k] for k in range(len(items))]
     rows, histograms, lesions = zip(*in_order, strict=True) if items else ((), (), ())
     return compared(rows), list(itertools.chain(*histograms)), list(itertools.chain(*lesions))
+
+
+def needed_bytes(item):
+    """Memory that a process takes to look at a case, a tuple (case, how it is read)."""
+    return 0.2 * crews.GIB + 20 * reading.voxels_of(item[0].image)
 
 
 def compared(rows):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from helpers import together
 from helpers.files import written_whole
 
 KEPT = 3
@@ -28,11 +29,14 @@ def write(folder, step, content):
     """Write the state at a step beside and rename it, a SHA-256 before the content; older ones than
     KEPT go.
 
-    Newer ones go too: the training would have resumed from them if they weren't damaged.
+    Newer ones go too: the training would have resumed from them if they weren't damaged. Of
+    processes that train together the first alone writes.
     content  nested dicts and lists of tensors, numbers and strings: what
              torch.load(weights_only=True) can read.
     Raises TypeError for anything else: now, and not when it is too late to save something better.
     """
+    if together.rank():
+        return
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.seek(0)

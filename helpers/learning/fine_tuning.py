@@ -46,10 +46,14 @@ def begin(start_from, network, architecture, data, neighbours):
                          f"learnt from other pixels: {'; '.join(reasons)}. Set them back, those of "
                          "the recipe in notebook 02, or train without start_from")
     network.load_state_dict(trained.network.state_dict())
-    learnt = trained.card.get("data", {}).get("voxels", [])
-    cases = case_table.read_table(data.run.lists / "cases.csv")
-    validating = cases[cases.case.isin(data.val.case)]
-    return validating.case[validating.voxels.isin(learnt)].tolist()
+    return known_cases(start_from, data.stage, data.run, data.val.case)
+
+
+def known_cases(start_from, stage, run, names):
+    """Which of a run's named cases the weights learnt from, by their voxels."""
+    learnt = network_of(start_from, stage).card.get("data", {}).get("voxels", [])
+    cases = case_table.read_table(run.lists / "cases.csv")
+    return cases.case[cases.case.isin(names) & cases.voxels.isin(learnt)].tolist()
 
 
 def origin(start_from, stage):

@@ -7,7 +7,7 @@ import filelock
 import pandas as pd
 import torch
 
-from helpers import files, processes
+from helpers import files, processes, together
 from helpers.learning import checkpoints
 from helpers.learning.training import Training
 
@@ -29,7 +29,7 @@ def resume(folder, parts, plan):
     training = Training(folder, parts, plan)
     training.folder.mkdir(parents=True, exist_ok=True)
     training.known_files = checkpoints.newest_first(training.folder)
-    state, notes = checkpoints.read_newest(training.folder)
+    state, notes = together.of_first(checkpoints.read_newest, training.folder)
     for note in notes:
         print(note)
     if state:
@@ -62,7 +62,8 @@ def sitting(training, batches, minutes=0.0, steps=0):
         saved = time.monotonic()
         while not training.finished:
             steps_are_up = steps and training.step - first >= steps
-            training.paused_by = _reason(signals, stops, steps_are_up, minutes, began)
+            reason = _reason(signals, stops, steps_are_up, minutes, began)
+            training.paused_by = together.any_of(reason)
             if training.paused_by:
                 break
             # dropout, where a network has it
@@ -85,6 +86,7 @@ def sitting(training, batches, minutes=0.0, steps=0):
         _write_history(training)
         for stop in stops:
             stop.unlink(missing_ok=True)
+        together.wait()  # until the first process has written all
 
 
 def _write_history(training):
@@ -116,9 +118,13 @@ def _reason(signals, stops, steps_are_up, minutes, began):
 
 @contextlib.contextmanager
 def _held(training):
-    """The training's folder for this process alone, tidied after processes that were killed in it.
+    """The training's folder for this process and those it trains with, tidied after processes
+    that were killed in it.
     """
     folder = training.folder
+    if together.rank():
+        yield
+        return
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     with training.naming_what_fails("the lock"):
         try:

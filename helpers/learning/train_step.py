@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from lightning_fabric import Fabric
 
+from helpers import together
+from helpers.learning import global_batch
+
 # it would log the precision, which a notebook prints anyway
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
@@ -20,6 +23,9 @@ class TrainStep:
     ema            weights.averaged(network), stepped like scheduler where there is one.
     memory_format  torch.channels_last is faster where the weights lie so, too.
     parts          of a batch, one after the other; doubled when GPU memory is short.
+
+    Of processes that train together each takes its slices of the batch, and all get the same loss
+    and the same gradients, those of the whole batch.
     """
 
     network: torch.nn.Module
@@ -32,10 +38,12 @@ class TrainStep:
     parts: int = 1
 
     def __post_init__(self):
+        global_batch.share_statistics(self.network)
         self.network, self.optimiser = self.fabric.setup(self.network, self.optimiser)
 
     def __call__(self, batch):
-        image, target = self.fabric.to_device(batch)  # (B, C, H, W), (B, 1, H, W)
+        # (B, C, H, W), (B, 1, H, W), of this process
+        image, target = self.fabric.to_device(global_batch.part_of(batch))
         image = image.contiguous(memory_format=self.memory_format)
         self.network.train()
         loss, self.parts = in_parts(self.gradients, image, target, self.parts)
@@ -52,8 +60,10 @@ class TrainStep:
         total = 0.0
         for x, y in zip(image.chunk(parts), target.chunk(parts), strict=True):
             logits = self.network(x)  # (B / parts, classes, H, W)
-            loss = self.loss_of(logits, y) * (len(x) / len(image))
-            self.fabric.backward(loss)
+            loss = self.loss_of(global_batch.of_all(logits), global_batch.of_all(y))
+            loss = loss * (len(x) / len(image))
+            # the processes take the mean of their gradients, where they are to be added
+            self.fabric.backward(loss * together.count() if together.count() > 1 else loss)
             total += loss.item()
         return total
 
@@ -68,7 +78,7 @@ def in_parts(work, image, target, parts):
         try:
             return work(image, target, parts), parts
         except torch.OutOfMemoryError:
-            if parts >= len(image):
+            if parts >= len(image) or together.count() > 1:  # the others wouldn't follow
                 raise
             parts *= 2
             torch.cuda.empty_cache()

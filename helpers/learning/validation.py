@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import files
+from helpers import files, together
 from helpers.cascade import inference, pipeline
 from helpers.cascade.weights import TrainedNetwork, load_network
 from helpers.intake import case_table
@@ -30,7 +30,8 @@ def validation_slices(data, fabric):
     cases = case_table.read_table(data.run.lists / "cases.csv")
     liver = load_network(liver_weights, fabric.device, machine.precision_of(fabric))
     cases = cases[cases.case.isin(slices.case)]
-    return predicted_regions(data.run, cases, liver, data.recipe), slices
+    made = together.of_first(predicted_regions, data.run, cases, liver, data.recipe)
+    return store.Store(made), slices
 
 
 def averaged_network(training, fabric):
@@ -51,10 +52,14 @@ def validate(trained, pixels, slices, threshold=0.5):
              region leaves out is missed, and so is all of it in a case without a region. What
              resampling to the region's pixels rounds away counts as left out: a perfect answer to a
              lesion of 6 mm gets .97 to .99. The gate's is the mean of sensitivity and specificity
-             over slices.
+             over slices. Of processes that train together the first alone computes it.
     """
     if slices.empty:
         return {}, {}
+    return together.of_first(_validate, trained, pixels, slices, threshold)
+
+
+def _validate(trained, pixels, slices, threshold):
     trained.network.eval()
     stage = trained.card["stage"]
     if stage == "gate":
@@ -147,7 +152,7 @@ def predicted_regions(run, rows, liver, recipe):
 
     run      runs.Run; rows: rows of cases.csv; liver: weights.TrainedNetwork of the liver stage;
              recipe: the tumour stage's.
-    returns  store.Store, which lacks the cases in which no liver was found.
+    returns  the store's folder, which lacks the cases in which no liver was found.
     """
     folder = run.stores / "tumour_predicted"
     rules = pipeline.Rules()
@@ -167,4 +172,4 @@ def predicted_regions(run, rows, liver, recipe):
         marked = labels + store.INSIDE * liver_mask.astype(np.uint8)
         made_of = f"{row.bytes}-{origin}"
         store.write_case(folder, row.case, volume, marked, grid, recipe, made_of, liver_mask)
-    return store.Store(folder)
+    return folder

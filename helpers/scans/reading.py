@@ -1,7 +1,9 @@
 """Reads a case, whichever layout it came in: its scan, its labels, or a row of cases.csv."""
 
+import math
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from helpers import runs
@@ -11,6 +13,7 @@ from helpers.scans.folder import Case
 from helpers.scans.labels import UNKNOWN, read_mask, standard_labels
 from helpers.scans.volume import flipped, read_volume, turned_over
 
+MAX_RATIO = 20  # voxels of a scan for each byte of its compressed file
 ONE_PICTURE = "one picture"  # the layout of a picture that stands for itself
 
 
@@ -32,6 +35,19 @@ def files_of(path, mask=False):
     if names.is_picture(path):
         return pictures.pictures_of(path)
     return series.files_of(path)[0] if kinds.kind_of(path) == "DICOM" else [path]
+
+
+def voxels_of(image):
+    """About how many voxels a scan has, by its header and the size of its files; 0 where neither
+    can be read.
+    """
+    image = Path(image)
+    try:
+        if not image.name.lower().endswith(names.NIFTI):
+            return sum(file.stat().st_size for file in image.parent.iterdir()) // 2
+        return min(math.prod(nib.load(image).shape), MAX_RATIO * image.stat().st_size)
+    except Exception:  # why it can't be read is said when it is read
+        return 0
 
 
 def read_scan(image, window=(-40, 160), channel=1, acquisition=""):

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import files, steps
+from helpers import crews, files, runs, steps
 from helpers.intake import phantom
 from helpers.intake.case_table import cases_of_split
 from helpers.parameters import listed
-from helpers.processes import WorkerDied, cores, parallel_map, progress
+from helpers.processes import WorkerDied, parallel_map, progress
 from helpers.runs import Run, absolute, relative
 from helpers.scans import reading
 from helpers.scans.findings import in_words
@@ -171,27 +171,35 @@ def _explain(scored, lesions, reference, prediction, evidence, volume):
     scored.probabilities = probabilities.levels(reference, evidence)
 
 
-def score_all(jobs, work, workers=None):
+def score_all(jobs, work, workers=None, scheduler="", needs=None):
     """`work(job)` for every job on all cores, with a progress bar; results in the jobs' order.
 
     jobs     list of (case, what `work` takes).
     work     a function of a module, or a `partial` of one: processes are started afresh and import
              it. A job whose process dies is tried again without its prediction, with the keyword
              `failed`.
+    scheduler, needs  as `crews.spread` takes them.
     returns  list of results; a sentence for a case that ended its process even so.
     """
-    items, workers = [item for _, item in jobs], min(workers or cores(), len(jobs))
-    done = parallel_map(work, items, workers) if workers > 1 else enumerate(map(work, items))
+    items = [item for _, item in jobs]
+    done = crews.spread(work, items, workers, scheduler, needs)
     results = dict(progress(done, "scoring", total=len(items)))
     for k in [k for k, result in results.items() if isinstance(result, WorkerDied)]:
-        failed = f"scoring it ended its process ({results[k].how}), most often for want of memory"
-        ((_, results[k]),) = parallel_map(partial(work, failed=failed), [items[k]], 1)
+        failed, again = f"scoring it {results[k].sentence}", [items[k]]
+        without = partial(work, failed=failed)
+        ((_, results[k]),) = (crews.spread(without, again, 1, scheduler) if scheduler
+                              else parallel_map(without, again, 1))
         if isinstance(results[k], WorkerDied):
             results[k] = f"{jobs[k][0]}: {failed}, without its prediction, too"
     return [results[k] for k in range(len(items))]
 
 
-def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
+def needed_bytes(row):
+    """Memory that a process takes to score a row of cases.csv."""
+    return 0.3 * crews.GIB + 20 * row["slices"] * row["rows"] * row["columns"]
+
+
+def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None, scheduler=""):
     """The tables (`case_scores.tables`) of rows of `cases_of`, predicted by the runs they name.
 
     Raises FileNotFoundError when one of the runs has no predictions at all; RuntimeError, when all
@@ -203,7 +211,10 @@ def score_rows(rows, tolerances_mm=case_scores.TOLERANCES_MM, workers=None):
                 f"{run.predictions}: no such folder; run notebook 05 for the run {run.name!r} first"
             )
     work = partial(_or_say, score_one, tolerances_mm=tuple(tolerances_mm))
-    scored = score_all([(row["case"], row) for row in rows.to_dict("records")], work, workers)
+    if scheduler:
+        work = partial(runs.from_root, runs.ROOT, work)
+    jobs = [(row["case"], row) for row in rows.to_dict("records")]
+    scored = score_all(jobs, work, workers, scheduler, needed_bytes)
     if lost := [sentence for sentence in scored if isinstance(sentence, str)]:
         raise RuntimeError(f"{len(lost)} of {len(scored)} cases can't be scored: {'; '.join(lost)}")
     return case_scores.tables(scored)

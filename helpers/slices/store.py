@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from helpers import files, origins, processes
+from helpers import crews, files, origins, processes
 from helpers.scans import reading
 from helpers.scans.labels import UNKNOWN
 from helpers.scans.volume import with_likely_spacing
@@ -171,15 +171,9 @@ def fill(run, rows, recipe, workers=None):
     )
     tables, failed = {}, {}
     with processes.progress(None, "slice stores", total=len(rows)) as bar:
-        done = (
-            enumerate(map(work, rows))
-            if workers == 1
-            else processes.parallel_map(work, rows, workers or processes.cores())
-        )
-        for k, table in done:
+        for k, table in crews.spread(work, rows, workers):
             if isinstance(table, processes.WorkerDied):
-                failed[k] = (f"{rows[k].case}: the worker died of it ({table.how}), most often for "
-                             "want of memory")
+                failed[k] = f"{rows[k].case}: {table.sentence}"
             elif isinstance(table, str):
                 failed[k] = table
             else:

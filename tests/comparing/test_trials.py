@@ -12,7 +12,7 @@ from helpers.cascade.weights import load_networks
 from helpers.comparing import benchmark, trial_scores, trials
 from helpers.comparing.trial_figures import score_against_speed
 from helpers.comparing.trial_scores import compared, conclusion, liver_dice, of_patients
-from helpers.comparing.trials import Trial, judged_alike, resized
+from helpers.comparing.trials import Trial, beside, judged_alike
 from helpers.intake import case_table
 from helpers.looking import plots
 from helpers.scans import reading
@@ -164,7 +164,7 @@ def test_a_trial_trains_for_the_time_that_is_left(own_root, monkeypatch):
 
 def test_a_trial_is_named_after_its_row_and_its_budget(own_root, monkeypatch):
     budget = {"seed": 7, "epochs": 2, "validations": 4, "device": "cpu"}
-    monkeypatch.setattr(trials, "resized", lambda run, size: runs.Run(f"{run.name}.{size}px"))
+    monkeypatch.setattr(trials, "beside", lambda run, size, patients: runs.Run(f"{run.name}.{size}px") if size else run)
     whole = trials.planned("wide", {"stage": "liver", "width": 32, "size": 384}, runs.Run("r"), budget)
     assert (whole.home.name, whole.fold.name, whole.parameters["width"]) == ("r.384px", "r", 32) and "size" not in whole.parameters
     assert whole.folder == own_root / "checkpoints" / "r.384px" / "trials" / "wide.r2s7v4" / "liver"
@@ -190,8 +190,8 @@ def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch)
     monkeypatch.setattr(runs, "ROOT", tmp_path / "copy")
     monkeypatch.setenv("CASCADE_LIVER_ROOT", str(tmp_path / "copy"))
     run = runs.Run("tiny")
-    assert resized(run, 128) == run  # what it has
-    other = resized(run, 64)
+    assert beside(run, 128) == run  # what it has
+    other = beside(run, 64)
     assert other.name == "tiny.64px"
     for name in ("val.csv", "train_chunk_01.csv", "split.csv"):
         assert (other.lists / name).read_bytes() == (run.lists / name).read_bytes()
@@ -201,11 +201,32 @@ def test_slices_of_another_size_have_the_same_lists(tiny, tmp_path, monkeypatch)
     files.write_text(run.lists / "split.csv", split.replace("val", "train"))
     stamp = other.reports / "stages" / "02_filtering.json"
     monkeypatch.setattr(jobs, "carried_out", lambda job, run: (jobs.DONE, ""))
-    resized(run, 64)
+    beside(run, 64)
     assert not stamp.is_file()  # so that 02 deals anew
     (other.lists / "resized.json").unlink()
-    with pytest.raises(ValueError, match="the run 'tiny.64px' is there, and slices of 64 pixels need its name"):
-        resized(run, 64)
+    with pytest.raises(ValueError, match="the run 'tiny.64px' is there, and 64px of 'tiny' need its name"):
+        beside(run, 64)
+
+
+def test_few_patients_to_learn_from_and_the_same_to_validate(tiny, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(tiny[0], tmp_path / "copy")
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "copy")
+    made = []
+    monkeypatch.setattr(jobs, "carried_out", lambda job, run: made.append(job.parameters) or (jobs.DONE, ""))
+    run = runs.Run("tiny")
+    other = beside(run, patients=2)
+    assert other.name == "tiny.2patients" and made[0]["size"] == 128 and made[0]["run"] == other.name
+    split, few = (pd.read_csv(one.lists / "split.csv", dtype=str) for one in (run, other))
+    assert few.split.tolist().count("train") == 2 and split.split.tolist().count("train") == 4
+    assert few[few.split != "train"].values.tolist() == split[split.split != "train"].values.tolist()
+    cases = pd.read_csv(other.lists / "cases.csv", dtype=str)
+    assert sorted(cases.case) == sorted(few.case) and (pd.to_numeric(cases.tumour_ml) > 0).any()
+    liver = [one.checkpoints / "liver" / "final.safetensors" for one in (run, other)]
+    assert liver[0].read_bytes() == liver[1].read_bytes()
+    with pytest.raises(ValueError, match="9 patients to learn from: . of the split 'train' show tumour"):
+        beside(run, patients=9)
 
 
 def test_liver_scores_are_taken_on_the_scans_own_grid(tiny_run):

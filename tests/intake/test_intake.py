@@ -159,8 +159,18 @@ def test_a_worker_that_dies_costs_its_case_only(scans, monkeypatch):
     monkeypatch.setattr(quality_control, "_looked_at", killing)
     rows, *_ = quality_control.examine_all(cases_in(scans), workers=2)
     assert [row["verdict"] for row in rows] == ["ok", "quarantined", "ok"]
-    assert rows[1]["findings"] == "killed" and "killed the worker: it ended with SIGKILL" in rows[1]["reason"]
+    assert rows[1]["findings"] == "killed" and "killed the worker: it ended its process (SIGKILL)" in rows[1]["reason"]
     assert "memory" in rows[1]["to_do"]
+
+
+def test_a_cluster_finds_what_this_process_finds(scans):
+    distributed = pytest.importorskip("distributed")
+    (scans / "volume-1.nii.gz").write_bytes(b"no scan")
+    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with distributed.LocalCluster(**one, dashboard_address=None) as cluster:
+        found = quality_control.examine_all(cases_in(scans), scheduler=cluster.scheduler_address)
+    assert found == quality_control.examine_all(cases_in(scans), workers=1)
+    assert [row["verdict"] for row in found[0]] == ["ok", "quarantined", "ok"]
 
 
 def test_cases_that_are_not_asked_for_are_neither_read_nor_judged(scans, examined):

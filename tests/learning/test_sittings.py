@@ -264,3 +264,29 @@ def test_killed_notebook_ends_as_the_untouched_one(stage, tiny, tmp_path, contex
     finally:
         monkey.undo()
     assert run["hashes"] == expected and run["moments"]
+
+
+def test_a_killed_process_ends_those_it_trains_with_and_one_goes_on_alone(tiny, tmp_path, context, monkeypatch):
+    """The small form of `make proof`'s processes: notebook 04 in two, of which the second is killed."""
+    import shutil
+
+    shutil.copytree(tiny[0], tmp_path / "root")
+    root, log, small = tmp_path / "root", tmp_path / "log", {"run": "tiny", "epochs": 1, "validations": 2}
+    monkeypatch.setattr(harness, "RUN", "tiny")
+    harness.forget(root, "gate")
+    both = harness.begun_together(context, root, "gate", log, 2, **small | {"save_seconds": 0.0})
+    while harness.steps_done(root, "gate") < 3 and both[1].is_alive():
+        time.sleep(0.005)
+    both[1].kill()
+    for process in both:
+        process.join()
+    assert both[1].exitcode == -9 and both[0].exitcode == 1  # no one waits for ever
+    step, printed = harness.steps_done(root, "gate"), log.read_text()
+    assert step >= 3 and printed.count("helpers from") == 1  # the first alone speaks
+    kept, _ = checkpoints.read_newest(harness.folder_of(root, "gate"))
+    assert kept["made_with"]["processes"] == 2
+    alone = harness.begun(context, root, "gate", log, **small)
+    alone.join()
+    printed = log.read_text()
+    assert alone.exitcode == 0 and harness.finished(root, "gate")
+    assert f"resumes at step {step}" in printed and "processes was 2, is 1: not the same result to the last bit" in printed

@@ -7,13 +7,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
-from helpers import runs
+from helpers import inline, runs
 from helpers.learning import checkpoints, sittings
 
 RUN = "proof"
@@ -48,15 +49,29 @@ def server():
     return context
 
 
-def begun(context, root, stage, log, **parameters):
-    """Start a sitting of 04 for a stage of the run in a root folder; returns the process."""
+def begun(context, root, stage, log, launched=None, **parameters):
+    """Start a sitting of 04 for a stage of the run in a root folder; returns the process.
+
+    launched  what torchrun would put into its environment.
+    """
     given = TRAINING | {"run": RUN, "stage": stage} | parameters
-    process = context.Process(target=_sit, args=(str(root), given, str(log)))
+    process = context.Process(target=_sit, args=(str(root), given, str(log), launched or {}))
     process.start()
     return process
 
 
-def _sit(root, given, log):
+def begun_together(context, root, stage, log, count, **parameters):
+    """Start a sitting in `count` processes that train together, as torchrun would; returns them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    of_all = {"TORCHELASTIC_RUN_ID": "proof", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    of_all |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    ranks = [of_all | {"RANK": str(k), "LOCAL_RANK": str(k)} for k in range(count)]
+    return [begun(context, root, stage, log, launched, **parameters) for launched in ranks]
+
+
+def _sit(root, given, log, launched):
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(written, 1)
     os.dup2(written, 2)
@@ -64,18 +79,9 @@ def _sit(root, given, log):
     # these networks are saved in no time: more saves, more kills within one
     sittings.SAVING_SHARE = 1.0
     runs.ROOT = Path(root)
-    run_cells(given)
-
-
-def run_cells(given):
-    """Run the code cells of 04 one after the other, as a kernel would, with these parameters."""
-    cells = json.loads((runs.NOTEBOOKS / "04_training.ipynb").read_text(encoding="utf8"))["cells"]
-    names = {"__name__": "__main__", "display": lambda *_: None}
-    for number, cell in enumerate(cells):
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), f"04, cell {number}", "exec"), names)
-            if "parameters" in cell["metadata"].get("tags", []):
-                names |= given
+    os.environ.update(launched)
+    with inline.joined():
+        inline.run_cells("04_training", given)
 
 
 def folder_of(root, stage):

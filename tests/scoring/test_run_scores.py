@@ -114,6 +114,16 @@ def deadly(row, failed="", **more):
     return run_scores.score_one(row, failed=failed, **more)
 
 
+def test_a_cluster_scores_what_this_process_scores(folds):
+    distributed = pytest.importorskip("distributed")
+    rows = run_scores.cases_of_all(folds, "val")
+    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with distributed.LocalCluster(**one, dashboard_address=None) as cluster:
+        tables = run_scores.score_rows(rows, scheduler=cluster.scheduler_address)
+    for name, table in run_scores.score_rows(rows, workers=1).items():
+        pd.testing.assert_frame_equal(table, tables[name])
+
+
 def test_a_scorer_that_is_killed_costs_its_own_case(folds, tmp_path, monkeypatch):
     monkeypatch.setenv("CASCADE_LIVER_ROOT", str(tmp_path))  # for the processes
     rows = run_scores.cases_of_all(folds, "val")

@@ -227,7 +227,7 @@ def test_a_worker_that_dies_is_told_by_the_name_of_its_case(scans, monkeypatch):
         return [(k, died if k == 1 else work(item)) for k, item in enumerate(items)]
 
     monkeypatch.setattr(processes, "parallel_map", one_dies)
-    with pytest.raises(RuntimeError, match="1 of 3 cases .* volume-1: the worker died of it .SIGKILL."):
+    with pytest.raises(RuntimeError, match="1 of 3 cases .* volume-1: ended its process .SIGKILL."):
         store.fill(RUN, rows_of(scans), RECIPE)
 
 
