@@ -9,6 +9,7 @@ from helpers import processes
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 GIB = 1 << 30
+USABLE = 0.8  # of a worker's memory: with more in use Dask gives it nothing to do
 ANSWER_S = 10  # for a scheduler
 PATIENCE_S = 60  # for the first worker of a cluster
 INSTALL = "pip install distributed"
@@ -111,5 +112,5 @@ def _rooms(client, address):
         raise OSError(f"{address}: no worker has come to this scheduler within {PATIENCE_S} s; "
                       f"start one with: dask worker {address} --nthreads 1") from None
     workers = client.scheduler_info(n_workers=-1)["workers"].items()
-    return {name: (worker["memory_limit"] or math.inf) / worker["nthreads"]
+    return {name: USABLE * (worker["memory_limit"] or math.inf) / worker["nthreads"]
             for name, worker in workers}

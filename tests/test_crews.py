@@ -11,8 +11,8 @@ distributed = pytest.importorskip("distributed")
 
 @pytest.fixture
 def address():
-    """Of a cluster of one worker, a thread of this process, with 1 GiB of memory."""
-    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "memory_limit": "1GiB"}
+    """Of a cluster of one worker, a thread of this process."""
+    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
     with distributed.LocalCluster(**one, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
@@ -29,10 +29,22 @@ def test_a_cluster_answers_as_this_process_does(address):
 
 
 def test_no_worker_is_given_more_than_its_memory(address):
-    need_of = {1: 0.5 * crews.GIB, 4: 2.5 * crews.GIB}.get
+    need_of = {1: 1, 4: 1 << 50}.get
     results = dict(crews.spread(root_of, [1, 4], scheduler=address, needs=need_of))
     assert results[0] == 1 and isinstance(results[1], processes.WorkerDied)
-    assert results[1].sentence == f"needs 2.5 GiB of memory, and the largest worker of {address} has 1.0"
+    assert results[1].sentence.startswith(f"needs 1048576.0 GiB of memory, and the largest worker of {address} has ")
+
+
+def test_a_worker_has_four_fifths_of_its_limit_for_its_threads():
+    class Client:
+        def wait_for_workers(self, *_, **__):
+            pass
+
+        def scheduler_info(self, **_):
+            workers = {"a": (10, 1), "b": (10, 4), "c": (0, 2)}  # 0 is no limit
+            return {"workers": {k: {"memory_limit": limit, "nthreads": n} for k, (limit, n) in workers.items()}}
+
+    assert crews._rooms(Client(), "x") == {"a": 8, "b": 2, "c": math.inf}
 
 
 def test_so_many_processes_as_there_is_memory_for(monkeypatch):

@@ -72,7 +72,7 @@ def main():
             results = dict(crews.spread(deadly, [0, 1, 2], scheduler=address))
             held = results[0] == 0 and results[2] == 2 and isinstance(results[1], processes.WorkerDied)
             rows.append(["an item that ends each worker that takes it", f"item 1 {results[1].sentence}; the others are done", held])
-        with distributed.LocalCluster(**more | {"n_workers": 1, "memory_limit": "512MiB", "processes": False}) as cluster:
+        with distributed.LocalCluster(**more | {"n_workers": 1, "memory_limit": "1GiB"}) as cluster:
             code, printed = predicted(folder, "three", "--scheduler", cluster.scheduler_address)
             line = next(line for line in printed.splitlines() if "GiB" in line).replace(str(folder) + "/", "")
             rows.append(["a worker without memory", line, code == 1 and not masks(folder, "three")])
