@@ -19,7 +19,7 @@ class Rules:
     neck_widths_mm        what hangs on the liver by a neck that narrow, and whose median is more
                           than `max_hu_difference` from the liver's, is another organ; widths one
                           after another, none keeps all.
-    min_lesion_ml         smaller tumour components are specks, no lesions; 0.5 ml is a ball of 10 mm.
+    min_lesion_ml         smaller tumour components are specks, no lesions; 0.5 ml: a ball of 10 mm.
                           In a single slice a tenth of it counts.
     smooth_mm             deviation of a smoothing along z of the tumour's probability: true lesions
                           go on in the next slices.
