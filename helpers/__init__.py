@@ -24,8 +24,8 @@ ROOMS = {
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
                "slice_panels viewer views",
     "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
-                 "race_entrants race_ours race_rules rule_trials site_scores sites timing transfer "
-                 "transfer_page trial_figures trial_scores trials",
+                 "race_entrants race_ours race_rules rule_trials sites timing transfer "
+                 "trial_figures trial_scores trials",
 }
 NAMES = {
     "runs": "HERE Run",

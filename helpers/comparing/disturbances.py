@@ -5,27 +5,29 @@ from dataclasses import replace
 import numpy as np
 
 from helpers.cascade import pipeline
-from helpers.comparing import site_scores
+from helpers.comparing.sites import AS_IT_IS, has_true_hu
 from helpers.scoring import metrics
+from helpers.scoring.sentences import markdown
 
 SHIFT_HU = 40
 NOISE = 0.3  # deviation of the added noise by that of HU within the liver
 THIN_MM, THICK_MM = 1.5, 5.0
 SEED = 7
+LEAST = -0.05  # no disturbance may cost more Dice
 
 
-def disturbed(scan, networks, rules):
-    """Rows of a sites.Scan and its `variants`: Dice, and how far it lies from that of the scan
-    itself."""
+def measured(scan, networks, settings):
+    """Rows of a sites.Scan and its `variants` under the first of some rules: Dice, and how far it
+    lies from that of the scan itself.
+    """
     volume, reference = scan.read()
-    where = {name: getattr(scan, name) for name in ("site", "case", "group")}
-    where["true_hu"] = site_scores.has_true_hu(volume)
-    rows = []
+    place, rows = scan.place | {"true_hu": has_true_hu(volume)}, []
     for name, *pair in (("itself", volume, reference), *variants(volume, reference)):
-        dice = metrics.dice_per_organ(pair[1], pipeline.segment(pair[0], networks, rules).labels)
-        change = {f"{organ}_change": dice[organ] - (rows[0] if rows else dice)[organ]
-                  for organ in ("liver_dice", "tumour_dice")}
-        rows.append(where | {"variant": name} | dice | change)
+        labels = pipeline.segment(pair[0], networks, settings[AS_IT_IS]).labels
+        dice = metrics.dice_per_organ(pair[1], labels)
+        first = rows[0] if rows else dice
+        change = {f"{organ}_change": dice[organ] - first[organ] for organ in dice}
+        rows.append(place | {"variant": name} | dice | change)
     return rows
 
 
@@ -69,3 +71,21 @@ def resampled(volume, reference, slice_mm):
         hu[k] = np.rint(pair[0] + (z - first) * (pair[-1] - pair[0]))
     spacing_mm = (slice_mm, *volume.spacing_mm[1:])
     return replace(volume, hu=hu, spacing_mm=spacing_mm), reference[np.rint(at).astype(int)]
+
+
+def page(rows, options):
+    """(table of variants, it and every scan's changes, as text)."""
+    changed = rows[rows.variant != "itself"]
+    columns = ["liver_dice_change", "tumour_dice_change"]
+    table = changed.groupby("variant", sort=False)[columns].agg(["mean", "min", "max"])
+    table.columns = [f"{organ} {which}" for organ, which in table.columns]
+    keys, shown = ["site", "case", "true_hu"], []
+    for column in columns:
+        wide = changed.pivot(index=keys, columns="variant", values=column)
+        shown.append(f"{column}:\n\n{markdown(wide[changed.variant.unique()].reset_index())}")
+    low = int((changed[columns] < LEAST).to_numpy().sum())
+    line = (f"{low} of {2 * len(changed)} changes of Dice are below {LEAST:g}. Noise has "
+            f"{NOISE:g} times the deviation of HU in the reference liver. A scan without true HU "
+            "was clipped to a window: what that cut off can't move with the rest. A Dice of 0 can "
+            "only rise, so a large rise is as bad a sign as a fall.")
+    return table.reset_index(), "\n\n".join([line, markdown(table.reset_index()), *shown])

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from helpers.cascade import pipeline
+from helpers.comparing.sites import AS_IT_IS
 from helpers.scoring import metrics
+from helpers.scoring.sentences import markdown
 from helpers.scoring.statistics import paired_difference
 
-AS_IT_IS = "as it is"
 # rules that are judged when none are named, one change at a time
 CHANGES = (
     "neck_widths_mm=()", "tumour_threshold=0.2", "tumour_threshold=0.4", "tumour_threshold=0.5",
@@ -16,10 +17,10 @@ CHANGES = (
 )
 
 
-def tried(scan, networks, settings):
-    """A sites.Scan under every setting: a list of rows, dicts of setting, site, case, group,
-    liver_dice, tumour_dice, their mean macro_dice, and false_ml, predicted tumour where there is
-    none, nan elsewhere.
+def measured(scan, networks, settings):
+    """A sites.Scan under every setting: a list of rows, its place, setting, liver_dice,
+    tumour_dice, their mean macro_dice, and false_ml, predicted tumour where there is none, nan
+    elsewhere.
 
     settings  dict of name -> Rules, AS_IT_IS the first.
     """
@@ -29,16 +30,15 @@ def tried(scan, networks, settings):
         labels = pipeline.segment(volume, networks, rules).labels
         row = {"setting": name} | metrics.dice_per_organ(reference, labels)
         row["macro_dice"] = (row["liver_dice"] + row["tumour_dice"]) / 2
-        row |= {part: getattr(scan, part) for part in ("site", "case", "group")}
         ml = float(np.count_nonzero(labels == 2) * volume.voxel_ml)
-        rows.append(row | {"false_ml": ml if free else np.nan})
+        rows.append(row | scan.place | {"false_ml": ml if free else np.nan})
     return rows
 
 
 def held_out(rows, by, names, equally="scans", leave="site"):
     """Choose the best of some settings without one site, measure it there; each site in turn.
 
-    rows     of `tried`; by: the column that is to be high; names: the settings, the first stays
+    rows     of `measured`; by: the column that is to be high; names: the settings, the first stays
              unless another is better.
     equally  "scans": each scan counts alike when choosing; "sites": each site.
     leave    "site", or "patient": each patient in turn, as where there is one site only.
@@ -89,3 +89,22 @@ def judged(rows, by, equally="scans", leave="site"):
 def mean_gain(folds, equally="scans"):
     """The mean gain of `held_out`, each scan or each site equally."""
     return float(np.average(folds.gain, weights=folds.scans if equally == "scans" else None))
+
+
+def page(rows, options):
+    """(table of settings, it and what the best of all gains, as text)."""
+    how = options.equally, options.leave if rows.site.nunique() > 1 else "patient"
+    table = judged(rows, options.by, *how)
+    folds = held_out(rows, options.by, rows.setting.unique(), *how)
+    cases = rows.pivot(index="setting", columns=["site", "case"], values=options.by)
+    cases.columns = [f"{site} {case}" for site, case in cases.columns]
+    line = (
+        f"{cases.shape[1]} scans, chosen by {options.by} with all {options.equally} counting "
+        f"equally and one {how[1]} left out in turn: the best of all {len(table)} settings gains "
+        f"{mean_gain(folds, options.equally):+.3f} on scans that it was not chosen on. held_out is "
+        "that gain where a setting is the only choice beside none, chosen: how often it was taken. "
+        "Dice is 1 where there is no tumour and none is found; with_tumour is the mean over the "
+        "other scans, false_ml what is found where there is none."
+    )
+    return table, "\n\n".join([line, markdown(table), markdown(folds),
+                               markdown(cases.loc[rows.setting.unique()].reset_index())])

@@ -12,17 +12,14 @@ import pandas as pd
 
 from helpers import files, predict, processes, runs
 from helpers.cascade.rules import Rules
-from helpers.comparing import (
-    answers,
-    disturbances,
-    rule_trials,
-    site_scores,
-    sites,
-    transfer_page,
-)
+from helpers.comparing import answers, disturbances, rule_trials, sites
 from helpers.jobs import DONE, FAILED, USAGE
 from helpers.scoring import run_scores
 
+TITLE = "# Transfer\n\nHow the cascade holds where it hasn't learnt; each part is written by\n"
+TITLE += "`python -m helpers.comparing.transfer`.\n"
+# each measures a scan and writes a part of the page
+PARTS = {"scores": sites, "choose": rule_trials, "robust": disturbances}
 EXPLAINED = """
 scores  what the cascade makes of every scan, and the means of every site (the default)
 choose  rules changed one at a time: what each gains on scans that it was not chosen on; one site is
@@ -47,8 +44,7 @@ def main(words=None):
     processes.print_any_letter()
     options = parsed(words)
     try:
-        rules = Rules(**predict.checked_rules(options.set))
-        settings = named_settings(options.settings or rule_trials.CHANGES, rules)
+        settings = named_settings(options)
         scans = chosen_scans(options)
     except (ValueError, OSError) as error:
         print(f"helpers.comparing.transfer: {error}", file=sys.stderr)
@@ -64,7 +60,7 @@ def main(words=None):
         results = []
         for scan in scans:
             try:
-                results += WORK[what](scan, networks_of(scan.weights), rules, settings)
+                results += PARTS[what].measured(scan, networks_of(scan.weights), settings)
             except (ValueError, OSError, MemoryError, RuntimeError) as error:
                 failed.add(scan.case)
                 print(f"{scan.site} {scan.case}: {error or 'not enough memory'}", file=sys.stderr)
@@ -87,14 +83,37 @@ def write(what, rows, scans, options):
         raise ValueError(f"{what}: none of the {len(scans)} scans could be measured")
     out, recipe = options.out, made_with(options, scans)
     files.write_csv(out.with_name(f"{out.name}-{what}-scans.csv"), rows)
-    table, text = getattr(transfer_page, what)(rows, options)
+    table, text = PARTS[what].page(rows, options)
     files.write_csv(out.with_name(f"{out.name}-{what}.csv"), table)
-    page, date = out.with_name(f"{out.name}.md"), datetime.date.today()
-    transfer_page.write_part(page, what, f"{date}, {recipe}.\n\n{text}")
+    page, date = out.with_name(f"{out.name}.md"), datetime.date.today().isoformat()
+    write_part(page, what, f"{date}, {recipe}.\n\n{text}")
     print(f"\n{text}\n\n{page}")
     if options.trial and what == "scores":
-        row = {"change": options.trial, "note": recipe}
-        transfer_page.add_trial(out.with_name("trials.csv"), row, table)
+        row = {"date": date, "stage": "cascade", "change": options.trial, "note": recipe}
+        add_trial(out.with_name("trials.csv"), row, table)
+
+
+def write_part(page, name, text):
+    """Put a part between its marks into a page; all else on the page stays."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    old = page.read_text(encoding="utf8") if page.is_file() else TITLE
+    before, marked, rest = old.partition(begin)
+    after = rest.partition(end)[2] if marked else "\n"
+    before = before if marked else f"{before.rstrip()}\n\n"
+    files.write_text(page, f"{before}{begin}\n## {name.capitalize()}\n\n{text}\n{end}{after}")
+
+
+def add_trial(file, row, table):
+    """Append a row to a table of trials, with the means of every site: in columns SITE_MEASURE that
+    are added where they are missing; rows that are there stay as they are.
+    """
+    for site in table.to_dict("records"):
+        for measure in sites.MEASURES:
+            if site[f"{measure}_scans"]:
+                column = f"{site['site']}_{measure.removeprefix(site['site'] + '_')}"
+                row[column] = f"{site[measure]:.4g}"
+    old = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame()
+    files.write_csv(file, pd.concat([old, pd.DataFrame([row])], ignore_index=True).fillna(""))
 
 
 def parsed(words):
@@ -123,18 +142,20 @@ def parsed(words):
     add("--trial", metavar="TEXT", help="what was changed: a row in trials.csv beside the page")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args(words)
-    if unknown := set(options.what) - WORK.keys():
-        parser.error(f"{', '.join(sorted(unknown))}: choose of {', '.join(WORK)}")
+    if unknown := set(options.what) - PARTS.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
     if not options.site and not options.folds:
         parser.error("give at least one --site NAME=FOLDER, or --folds NAME=RUN,RUN")
     return options
 
 
-def named_settings(words, rules):
-    """dict of a setting's text -> Rules, "as it is" the first; raises ValueError for no rule."""
-    changed = {word: predict.checked_rules(word.split()) for word in words}
-    settings = {word: replace(rules, **changes) for word, changes in changed.items()}
-    return {rule_trials.AS_IT_IS: rules} | settings
+def named_settings(options):
+    """dict of a setting's text -> Rules, AS_IT_IS the first; raises ValueError for no rule."""
+    rules = Rules(**predict.checked_rules(options.set))
+    changed = {word: predict.checked_rules(word.split())
+               for word in options.settings or rule_trials.CHANGES}
+    return {sites.AS_IT_IS: rules} | {word: replace(rules, **changes)
+                                      for word, changes in changed.items()}
 
 
 def chosen_scans(options):
@@ -159,13 +180,6 @@ def named(option, word):
     if not equals or not re.fullmatch(r"\w+", name):
         raise ValueError(f"--{option} {word!r}: write NAME=…, a name of letters, digits and '_'")
     return name, value
-
-
-WORK = {
-    "scores": lambda scan, networks, rules, _: [site_scores.measured(scan, networks, rules)],
-    "choose": lambda scan, networks, _, settings: rule_trials.tried(scan, networks, settings),
-    "robust": lambda scan, networks, rules, _: disturbances.disturbed(scan, networks, rules),
-}
 
 
 def made_with(options, scans):

@@ -3,6 +3,7 @@
 import html
 
 import numpy as np
+import pandas as pd
 
 from helpers.scans.findings import counted
 from helpers.scoring import attribution, case_scores
@@ -23,11 +24,28 @@ def number(value, digits=3):
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def between(values, key, digits=3):
-    """ "0.950 (0.930 to 0.968)" for a key of the summary; no interval where there is none."""
-    mean = number(values.get(f"{key}.mean", values.get(key)), digits)
-    low, high = (number(values.get(f"{key}.{end}"), digits) for end in ("low", "high"))
+def with_interval(mean, low, high, digits=3):
+    """ "0.950 (0.930 to 0.968)"; no interval where there is none."""
+    mean, low, high = (number(value, digits) for value in (mean, low, high))
     return mean if low == "–" else f"{mean} ({low} to {high})"
+
+
+def between(values, key, digits=3):
+    """`with_interval` for a key of the summary."""
+    ends = (values.get(f"{key}.{end}") for end in ("low", "high"))
+    return with_interval(values.get(f"{key}.mean", values.get(key)), *ends, digits)
+
+
+def markdown(frame):
+    """A DataFrame as a Markdown table, numbers with three digits, nothing for nan."""
+    def text(value):
+        if isinstance(value, float):
+            return "" if value != value else f"{value:.3f}"
+        return "" if value is None or value is pd.NA else str(value)
+
+    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]
+    lines += [[text(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def scored_cases(values):

@@ -11,7 +11,7 @@ from known_networks import RULES, Says, loaded
 
 from helpers import files
 from helpers.cascade import inference, pipeline, weights
-from helpers.comparing import answers, disturbances, rule_trials, site_scores, sites, transfer
+from helpers.comparing import answers, disturbances, rule_trials, sites, transfer
 from helpers.scans.volume import Volume
 
 
@@ -124,19 +124,19 @@ class TestSites:
 
     def test_what_is_measured(self, hospital, tmp_path):
         scans, _ = sites.of_folder("there", hospital, tmp_path)
-        rows = pd.DataFrame([site_scores.measured(scan, loaded(), RULES) for scan in scans])
+        rows = pd.DataFrame([row for scan in scans for row in sites.measured(scan, loaded(), {"as it is": RULES})])
         first, body = rows.iloc[0], rows.iloc[1]
         assert first.tumour_inside == 0.5 and first.tumour_dice == pytest.approx(2 * 192 / (192 + 384))
         assert (first.lesions, first.lesions_found_any, first.false_lesions) == (2, 1, 0)
         assert body.no_liver_found and body.liver_dice == 1 and np.isnan(body.tumour_inside)
-        table = site_scores.by_site(rows).iloc[0]
+        table = sites.by_site(rows).iloc[0]
         assert (table.scans, table.liver_scans, table.tumour_scans, table.no_liver_found_scans) == (2, 1, 1, 1)
         assert table.tumour == first.tumour_dice and table.no_liver_found == 1 and table.recall == 0.5
         assert table.false_ml == 0 and table.liver_ml == 0 and table.inside_least == 0.5
 
 
 def trial_rows(**scores):
-    """Rows of `tried` from setting -> {"site case": Dice}."""
+    """Rows of `rule_trials.measured` from setting -> {"site case": Dice}."""
     return pd.DataFrame([
         {"setting": setting.replace("_", " "), "site": key.split()[0], "case": key, "group": key, "tumour_dice": dice, "false_ml": np.nan}
         for setting, of_scan in scores.items() for key, dice in of_scan.items()
@@ -293,7 +293,8 @@ def test_folds_are_judged_by_their_own_networks(tiny_run, tmp_path):
     scan = sites.of_folds("cv", [tiny_run])[0]
     assert scan.weights == tiny_run.checkpoints and scan.row["run"] == "tiny"
     networks = answers.load_networks(tiny_run.checkpoints, tmp_path / "answers", "cpu")
-    plain = site_scores.measured(scan, weights.load_networks(tiny_run.checkpoints, "cpu"), pipeline.Rules(min_liver_ml=0.0))
-    kept = site_scores.measured(scan, networks, pipeline.Rules(min_liver_ml=0.0))
+    settings = {"as it is": pipeline.Rules(min_liver_ml=0.0)}
+    (plain,) = sites.measured(scan, weights.load_networks(tiny_run.checkpoints, "cpu"), settings)
+    (kept,) = sites.measured(scan, networks, settings)
     assert plain["liver_dice"] == kept["liver_dice"] and plain["tumour_prediction_ml"] == kept["tumour_prediction_ml"]
     assert files.short_hash(tiny_run.checkpoints / "liver" / "final.safetensors").encode() in networks["liver"].network.made_of
