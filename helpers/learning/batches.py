@@ -9,7 +9,7 @@ import torch
 
 from helpers.learning import augmentation, synthetic
 from helpers.scans.labels import UNKNOWN
-from helpers.slices.pixels import normalised, stacked
+from helpers.slices.pixels import stacked
 from helpers.slices.store import Store, step_of
 
 # slices are small: a second thread costs more than it gives, and torch has the cores
@@ -92,7 +92,8 @@ class Batches:
         image = torch.from_numpy(np.stack([image for image, _ in samples])).float().div_(255)
         target = torch.from_numpy(np.stack([target for _, target in samples])).long()
         image = augmentation.intensity_augmented(image, self.augmentation, rng)
-        return normalised(image, self.norm), target
+        # as `normalised`, in place
+        return image.mul_(255).sub_(self.norm[0]).div_(self.norm[1]), target
 
     def _sample(self, row, donors, rng):
         planes, labels, step = self.cut(row, rng)

@@ -2,6 +2,8 @@
 
 import contextlib
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import filelock
 import pandas as pd
@@ -11,6 +13,7 @@ from helpers import files, processes, together
 from helpers.learning import checkpoints
 from helpers.learning.training import Training
 
+AHEAD = 8  # at most so many batches are made while steps are taken, each by a thread of its own
 # of the time: where saving is slow, it is done more rarely than every `save_seconds`
 SAVING_SHARE = 0.05
 
@@ -45,7 +48,7 @@ def resume(folder, parts, plan):
 
 def sitting(training, batches, minutes=0.0, steps=0):
     """Yield (step, batch) until the training is finished or has to pause; save now and then, and at
-    the end.
+    the end. While a step is taken, threads on half of the cores make the next batches.
 
     It pauses after `minutes` or `steps` (0 for no limit), for a file named `stop` in the training's
     folder or the one above (which it removes), and on SIGINT and SIGTERM: the interrupt button of a
@@ -53,13 +56,16 @@ def sitting(training, batches, minutes=0.0, steps=0):
     Raises RuntimeError when another process trains in the same folder, or has since this one read
     it.
     """
-    with _held(training), processes.collected(impatient=True) as signals:
+    ahead = min(AHEAD, max(1, processes.cores() // 2))
+    makers = ThreadPoolExecutor(ahead, initializer=torch.set_num_threads, initargs=(1,))
+    with _held(training), processes.collected(impatient=True) as signals, makers:
         training.began = began = time.monotonic()
         first = training.step
         stops = [folder / "stop" for folder in (training.folder, training.folder.parent)]
         if not training.is_saved:
             training.save()
         saved = time.monotonic()
+        coming = deque(makers.submit(batches, first + k) for k in range(ahead))
         while not training.finished:
             steps_are_up = steps and training.step - first >= steps
             reason = _reason(signals, stops, steps_are_up, minutes, began)
@@ -68,7 +74,8 @@ def sitting(training, batches, minutes=0.0, steps=0):
                 break
             # dropout, where a network has it
             torch.manual_seed(1_000_003 * batches.seed + training.step)
-            position, batch = batches.position(training.step), batches(training.step)
+            position, batch = batches.position(training.step), coming.popleft().result()
+            coming.append(makers.submit(batches, training.step + ahead))
             training.in_step = True
             yield training.step, batch
             training.step, training.is_saved, training.in_step = training.step + 1, False, False

@@ -5,6 +5,7 @@ whatever ends them.
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -212,6 +213,39 @@ def test_saving_keeps_to_its_share_of_the_time(folder, monkeypatch):
     monkeypatch.setattr(training.Training, "save", slow)
     train(resumed(folder, save_seconds=0.0))
     assert saved == [0, 60]
+
+
+def test_batches_made_meanwhile_come_in_order_and_from_threads_of_one_core(folder, monkeypatch):
+    """Later ones are ready before earlier ones here; what the loop gets is the batch of its step, whoever made it."""
+    makers = set()
+
+    class Uneven(NumberBatches):
+        def __call__(self, step):
+            time.sleep(0.02 * (3 - step % 4))
+            makers.add((threading.current_thread() is threading.main_thread(), torch.get_num_threads()))
+            return super().__call__(step)
+
+    monkeypatch.setattr(sittings.processes, "cores", lambda: 8)
+    torch.set_num_threads(2)
+    pairs = list(sittings.sitting(resumed(folder), Uneven(), steps=9))
+    assert torch.get_num_threads() == 2 and makers == {(False, 1)}
+    torch.set_num_threads(1)
+    assert [step for step, _ in pairs] == list(range(9))
+    assert all(torch.equal(batch[0], NumberBatches()(step)[0]) for step, batch in pairs)
+
+
+def test_a_batch_that_fails_ends_the_sitting_with_its_error(folder):
+    class Gone(NumberBatches):
+        def __call__(self, step):
+            if step == 3:
+                raise FileNotFoundError("the slices of a case")
+            return super().__call__(step)
+
+    state, steps = resumed(folder), []
+    with pytest.raises(FileNotFoundError, match="the slices of a case"):
+        for step, _ in sittings.sitting(state, Gone()):
+            steps.append(step)
+    assert steps == [0, 1, 2] and checkpoints.step_of(checkpoints.newest_first(folder)[0]) == 0
 
 
 def test_finished_training_is_left_alone(folder):
