@@ -6,6 +6,12 @@ before it is asked for.
 """
 
 import importlib
+import os
+
+# torch's threads wait for each other many times a step: where a core is busy with something else,
+# they give theirs up after half a millisecond instead of spinning for fourteen
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("KMP_BLOCKTIME", "1")  # milliseconds, of the other OpenMP
 
 __version__ = "0.2.0"
 
