@@ -2,11 +2,12 @@
 
 import argparse
 import csv
+import functools
 import sys
 from collections import Counter
 from pathlib import Path
 
-from helpers import files, inline, processes, run_parameters, runs, together
+from helpers import files, folds, inline, processes, run_parameters, runs, together
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE, Job, carried_out
 from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
 from helpers.scans.folder import cases_in
@@ -25,6 +26,8 @@ examples:
   python -m helpers.run --run lits --only 04 --set stage=liver chunk_minutes=50
   torchrun --nproc-per-node 4 -m helpers.run --run lits --only 04 --inline
                                                         four processes train as one
+  python -m helpers.run --run cv --data /data/lits --folds 5 --set test_share=0.0 split=val
+                                                        the runs cv-fold0 … cv-fold4
 """
 
 
@@ -33,6 +36,10 @@ def main(words=None):
     processes.print_any_letter()
     ask = asked(words)
     try:
+        if ask.folds:
+            first = asked(words_of_fold(ask, 0))
+            planned(first, runs.Run(first.run))  # what it refuses it refuses once
+            return folds.all_folds(functools.partial(words_of_fold, ask), ask.folds)
         run = runs.Run(ask.run)
         jobs = planned(ask, run)
         if ask.set == []:
@@ -105,7 +112,20 @@ def asked(words):
     ask.add_argument("--set", nargs="*", action="extend", metavar="NAME=VALUE",
                      help="notebook parameters; the run keeps them for its next call. Without a "
                           "value all are shown, with their defaults")
+    ask.add_argument("--folds", type=int, default=0, metavar="K",
+                     help="a cross-validation: K runs named RUN-fold0 and so on, as many at once "
+                          "as there are cores")
     return ask.parse_args(words)
+
+
+def words_of_fold(ask, fold):
+    """The command line of one fold of those that were asked for."""
+    words = ["--run", f"{ask.run}-fold{fold}"]
+    words += ["--data", ask.data] if ask.data else []
+    words += ["--only", ask.only] if ask.only else []
+    deals = any(name.startswith("02") for name in chosen_notebooks(ask))
+    given = [*(ask.set or []), *([f"folds={ask.folds}", f"fold={fold}"] if deals else [])]
+    return [*words, "--set", *given] if given else words
 
 
 def planned(ask, run):
@@ -113,7 +133,7 @@ def planned(ask, run):
 
     Raises Usage, ValueError or FileNotFoundError with one sentence.
     """
-    chosen = [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
+    chosen = chosen_notebooks(ask)
     if together.is_launched() and not ask.inline:
         raise Usage("torchrun starts processes that train together: --only 04 --inline")
     if ask.inline and not all(name.startswith("04") for name in chosen):
@@ -158,6 +178,10 @@ def parts_of(notebook, given):
     if given["stage"] not in TRAINED:
         raise Usage(f"stage {given['stage']!r}: choose one of {', '.join(TRAINED)}")
     return [given["stage"]]
+
+
+def chosen_notebooks(ask):
+    return [found_notebook(word) for word in (listed(ask.only) if ask.only else SEQUENCE)]
 
 
 def found_notebook(word):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from conftest import TINY, command
 from corpus import Place
 
-from helpers import files, parameters, run, run_parameters, runs
+from helpers import files, folds, parameters, run, run_parameters, runs
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,37 @@ def test_set_without_a_value_shows_all_parameters(own_root, capsys):
     assert ["04_training"] in lines and ["chunk_minutes", "50.0"] in lines
     assert ["width", "0", "(gate,", "tumour),", "8", "(liver)", "default", "0"] in lines
     assert kept.read_bytes() == before and sorted(p.name for p in own_root.iterdir()) == ["data_lists"]
+
+
+def test_folds_are_runs_of_their_own_that_share_the_cores(own_root, monkeypatch, capsys):
+    """Three on four cores: one thread each. What is paused or failed decides the exit code."""
+    code = "import os, sys; print(os.environ['OMP_NUM_THREADS'], *sys.argv[1:]); sys.exit({} if 'fold=1' in sys.argv else 0)"
+    monkeypatch.setattr(folds.processes, "cores", lambda: 4)
+    words = ["--run", "cv", "--folds", "3", "--set", "test_share=0.0", "seed=3"]
+    for end, exit_code, sentence in ((75, run.PAUSED, "paused, run again to resume"), (2, run.FAILED, "refused"), (0, run.DONE, "done")):
+        monkeypatch.setattr(folds, "COMMAND", (sys.executable, "-c", code.format(end)))
+        assert run.main(words) == exit_code
+        lines = capsys.readouterr().out.splitlines()
+        assert sorted(lines[:3]) == [f"fold {k}: 1 --run cv-fold{k} --set test_share=0.0 seed=3 folds=3 fold={k}" for k in range(3)]
+        assert lines[3:] == ["fold 0: done", f"fold 1: {sentence}", "fold 2: done"]
+    assert run.main([*words, "smed=3"]) == run.USAGE and "has a parameter 'smed'" in capsys.readouterr().err
+
+
+def test_a_signal_pauses_the_folds_at_work_and_begins_no_more(own_root, monkeypatch, capsys):
+    begun = own_root / "begun"
+    code = ("import pathlib, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(75)); "
+            f"pathlib.Path({str(begun)!r}).touch(); time.sleep(60)")
+    monkeypatch.setattr(folds, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(folds.processes, "cores", lambda: 1)
+
+    def interrupt():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    assert run.main(["--run", "cv", "--folds", "2"]) == run.PAUSED
+    assert capsys.readouterr().out.splitlines() == [f"fold {k}: paused, run again to resume" for k in range(2)]
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):
