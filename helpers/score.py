@@ -10,7 +10,6 @@ from helpers.jobs import DONE, FAILED
 from helpers.scans.findings import counted
 from helpers.scoring import (
     case_scores,
-    flattered,
     mask_pairs,
     provenance,
     run_scores,
@@ -46,7 +45,7 @@ def main(arguments=None):
             print(f"helpers.score: {row['case']}: {row['failed'] or row['note']}", file=sys.stderr)
     refused = [s.row.pop("refused") for s in scored]
     voxels_of = {s.row["case"]: s.row.pop("voxels") for s in scored}
-    for case, whose in flattered.masks(to_score, voxels_of).items():
+    for case, whose in provenance.learnt_masks(to_score, voxels_of).items():
         print(f"helpers.score: {case}: networks learnt from its scan, {whose}: a score of their "
               "masks flatters", file=sys.stderr)
     try:

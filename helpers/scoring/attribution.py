@@ -11,7 +11,7 @@ from helpers.cascade.tumour import keep_lesions, smoothed
 from helpers.files import read_json
 from helpers.scans import labels
 from helpers.scoring import metrics
-from helpers.scoring.statistics import mean_with_ci, patients
+from helpers.scoring.statistics import mean_with_ci, patients, unpredicted
 from helpers.slices.pixels import PEAK
 
 STAGES = {
@@ -21,6 +21,10 @@ STAGES = {
     "clean-up": "the network saw it, post-processing removed it",
     "outline": "it was met, but outlined too poorly (IoU at most 0.5)",
 }
+LOST_RULE = (
+    "reference lesions not found at IoU > 0.5, by the first stage that lost them; cases with a log "
+    "only"
+)
 ORACLE_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 ORACLES = {
     "tumour_dice": "as it is",
@@ -121,6 +125,14 @@ def attribute_misses(lesions, evidence):
     return stages
 
 
+def losses(lesions):
+    """The keys `lost.<stage>` of the summary; none without a column lost_by in lesions.csv."""
+    if "lost_by" not in lesions:
+        return {}
+    lost = lesions.lost_by[lesions.side == "reference"].value_counts()
+    return {f"lost.{stage}": int(lost.get(stage, 0)) for stage in STAGES} | {"lost.rule": LOST_RULE}
+
+
 def of_masks(slices, lesions):
     """Oracles that the masks alone give, as columns of cases.csv.
 
@@ -208,8 +220,7 @@ def oracle_table(cases):
 def _comparable(cases):
     """(Dice under every oracle there is, of cases that have all, failed ones 0; whose they are)."""
     names = [name for name in ORACLES if name in cases and cases[name].notna().any()]
-    failed = cases.failed.fillna("").astype(str) != ""
-    values = cases[names].where(~failed, 0.0).dropna()
+    values = cases[names].mask(unpredicted(cases), 0.0).dropna()
     return values, patients(cases)[values.index]
 
 

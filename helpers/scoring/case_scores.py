@@ -8,7 +8,7 @@ from helpers import files
 from helpers.scans import boxes, volume
 from helpers.scoring import attribution, metrics
 from helpers.scoring.lesions import CaseLesions
-from helpers.scoring.statistics import bootstrap_ci, patients, ratio
+from helpers.scoring.statistics import ci_keys, patients, ratio, unpredicted
 
 TOLERANCES_MM = (2.0, 5.0)
 TABLES = ("cases", "lesions", "slices", "probabilities", "uncertainty", "dropped")
@@ -174,7 +174,7 @@ def _texts_filled(table):
 
 def predicted_only(cases):
     """The cases that have a usable prediction."""
-    return cases[cases.failed.fillna("").astype(str) == ""]
+    return cases[~unpredicted(cases)]
 
 
 def worst_first(cases):
@@ -191,28 +191,19 @@ def false_slices_by_case(cases, lesions, slices):
     A lesion is joined by faces, so it shows on every slice from its first to its last.
     """
     free = slices[(slices.liver_reference > 0) & (slices.tumour_reference == 0)]
-    free = free[free.case.isin(predicted_only(cases).case)]
+    free = free.loc[free.case.isin(predicted_only(cases).case), ["case", "index_z"]]
     predicted = lesions[lesions.side == "prediction"]
     kinds = {
         "any": predicted, "sizeable": predicted[predicted.volume_ml >= FALSE_SLICES_MIN_ML],
         "false": predicted[predicted.kind == "false"],
     }
-    number = free.groupby("case").size()
-    out = cases.assign(tumour_free_slices=cases.case.map(number).fillna(0).astype(int))
+    counts = {"tumour_free_slices": free}
     for name, kind in kinds.items():
-        count = {
-            case: _shown(of_case.index_z, kind[kind.case == case])
-            for case, of_case in free.groupby("case")
-        }
-        out[f"false_slices_{name}"] = out.case.map(count).fillna(0).astype(int)
-    return out
-
-
-def _shown(index_z, lesions):
-    """How many of some slices show any of some lesions."""
-    z = index_z.to_numpy()[:, None]
-    first, last = lesions.first_slice.to_numpy(int), lesions.last_slice.to_numpy(int)
-    return int(((first <= z) & (z <= last)).any(1).sum())
+        pairs = free.merge(kind[["case", "first_slice", "last_slice"]], on="case")
+        shown = (pairs.first_slice <= pairs.index_z) & (pairs.index_z <= pairs.last_slice)
+        counts[f"false_slices_{name}"] = pairs[shown].drop_duplicates(["case", "index_z"])
+    return cases.assign(**{name: cases.case.map(rows.case.value_counts()).fillna(0).astype(int)
+                           for name, rows in counts.items()})
 
 
 def false_slices_summary(cases):
@@ -223,6 +214,5 @@ def false_slices_summary(cases):
         false = cases[f"false_slices_{kind}"].to_numpy(float)
         out[f"false_slices.{kind}"] = false.sum() / free.sum() if free.sum() else np.nan
         out[f"false_slices.{kind}.slices"] = int(false.sum())
-        ends = bootstrap_ci(np.stack([false, free], 1), ratio, patients(cases))
-        out[f"false_slices.{kind}.low"], out[f"false_slices.{kind}.high"] = ends
+        out |= ci_keys(f"false_slices.{kind}", np.stack([false, free], 1), ratio, patients(cases))
     return out

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.scoring import lesions, probabilities
-from helpers.scoring.statistics import bootstrap_ci, mean_with_ci, patients
+from helpers.scoring.statistics import ci_keys, mean_with_ci, patients
 
 RULES = {
     "recall": "found of all reference lesions in cases with a usable prediction; none: no value",
@@ -25,46 +25,34 @@ def of_lesions(cases, table):
     for how in ("iou50", "any"):
         for size in ("", *lesions.SIZES):
             of_size = table[table["size"] == size] if size else table
-            sides = (of_size[of_size.side == side] for side in lesions.SIDES)
-            # hit, references, true, predictions, a row per case
-            sums = np.concatenate([_per_case(cases, side, f"found_{how}") for side in sides], 1)
+            # found and all lesions of either side, a row per case
+            sums = np.concatenate([
+                of_size[of_size.side == side].groupby("case")[f"found_{how}"].agg(["sum", "count"])
+                .reindex(cases.case).fillna(0).to_numpy(float) for side in lesions.SIDES
+            ], axis=1)
             key = f"tumour.{size}." if size else "tumour."
-            for name, rate in RATES.items():
-                ends = bootstrap_ci(sums, lambda total, cases, rate=rate: rate(*total.T), whose)
+            for name, rate in _rates(sums.sum(0)).items():
                 rate_key = f"{key}lesion_{name}_{how}"
-                out |= {rate_key: rate(*sums.sum(0)), f"{rate_key}.low": ends[0]}
-                out |= {f"{rate_key}.high": ends[1], f"{rate_key}.rule": RULES[name]}
+                out[rate_key] = rate[()]
+                out |= ci_keys(rate_key, sums, lambda total, _, name=name: _rates(total)[name],
+                               whose)
+                out[f"{rate_key}.rule"] = RULES[name]
             numbers = sums.sum(0).astype(int).tolist()
             out |= {f"{key}lesions": numbers[1], f"{key}predicted_lesions": numbers[3]}
     return out
 
 
-def _per_case(cases, table, column):
-    """(hits, lesions) of every case, (n, 2)."""
-    counts = table.groupby("case")[column].agg(["sum", "count"])
-    return counts.reindex(cases.case).fillna(0).to_numpy(float)
-
-
-def _recall(hit, references, true, predictions):
+def _rates(sums):
+    """Recall, precision and F1 of (found, reference, true, predicted) lesions (…, 4)."""
+    found, references, true, predictions = np.moveaxis(sums, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(references > 0, hit / references, np.nan)[()]
-
-
-def _precision(hit, references, true, predictions):
-    none = np.where(references > 0, 0.0, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(predictions > 0, true / predictions, none)[()]
-
-
-def _f1(*counts):
-    recall, precision = (np.nan_to_num(rate(*counts)) for rate in (_recall, _precision))
-    none = np.where(counts[1] + counts[3] > 0, 0.0, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * recall * precision / (recall + precision)
-    return np.where(recall + precision > 0, f1, none)[()]
-
-
-RATES = {"recall": _recall, "precision": _precision, "f1": _f1}
+        none = np.where(references > 0, 0.0, np.nan)
+        recall = np.where(references > 0, found / references, np.nan)
+        precision = np.where(predictions > 0, true / predictions, none)
+        r, p = np.nan_to_num(recall), np.nan_to_num(precision)
+        none = np.where(references + predictions > 0, 0.0, np.nan)
+        f1 = np.where(r + p > 0, 2 * r * p / (r + p), none)
+    return {"recall": recall, "precision": precision, "f1": f1}
 
 
 def false_lesions(cases):
@@ -80,8 +68,8 @@ def of_slices(table):
     """Slices as a detector sees them: sensitivity, specificity, detection rate, ROC area."""
     out = {}
     for organ in ("liver", "tumour"):
-        names = ("reference", "prediction", "both")
-        truth, predicted, both = (table[f"{organ}_{name}"] > 0 for name in names)
+        truth, predicted, both = (table[f"{organ}_{name}"] > 0
+                                  for name in ("reference", "prediction", "both"))
         dice = table[f"{organ}_dice"]
         out[f"{organ}.slice_sensitivity"] = predicted[truth].mean()
         out[f"{organ}.slice_specificity"] = (~predicted[~truth]).mean()
@@ -93,6 +81,5 @@ def of_slices(table):
         )
         scores = table.get(f"{organ}_score", pd.Series(dtype=float)).dropna()
         if len(scores):
-            area = probabilities.roc_of_scores(truth[scores.index], scores)[2]
-            out[f"{organ}.slice_auc"] = area
+            out[f"{organ}.slice_auc"] = probabilities.roc_of_scores(truth[scores.index], scores)[2]
     return out

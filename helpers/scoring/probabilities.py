@@ -15,6 +15,7 @@ UNCERTAINTY_RULE = (
     "the nearness of their mean to a half; the Spearman correlation is between a case's mean "
     "spread and 1 − tumour Dice, over cases with a spread"
 )
+AUC_RULE = "cases with probability maps, voxels of all cases together"
 CALIBRATION_RULE = (
     "expected calibration error: mean over voxels of |share that is the organ − probability said|, "
     "in ten bins of probability; tumour: voxels of the reference liver; liver: all but those that "
@@ -33,10 +34,7 @@ def reliability(levels, organ, bins=CALIBRATION_BINS):
              share (that is the organ).
     """
     levels = levels[levels.organ == organ]
-    counts = levels.label >= 1
-    if organ == "liver":
-        counts |= levels.level > 0
-    levels = levels[counts]
+    levels = levels[(levels.label >= 1) | ((levels.level > 0) & (organ == "liver"))]
     n, true = levels.voxels, levels.label >= (2 if organ == "tumour" else 1)
     number = np.minimum(levels.level * bins // PEAK, bins - 1)
     sums = {"bin": number, "voxels": n, "probability": n * levels.level / PEAK, "share": n * true}
@@ -52,28 +50,28 @@ def calibration_error(bins):
     return float((bins.voxels * wrong).sum() / bins.voxels.sum())
 
 
-def calibration_by_case(levels, organ):
-    """Expected calibration error of every case that has probabilities, a Series by case."""
-    by_case = levels.groupby("case")[list(levels)]
-    return by_case.apply(lambda one: calibration_error(reliability(one, organ))).astype(float)
-
-
-def calibration_summary(cases, levels):
-    """The keys `<organ>.calibration_error` (all voxels together), `…_per_case` with its interval,
-    and `<organ>.overconfidence`.
+def summarise(cases, levels):
+    """The keys `<organ>.voxel_auc`, `<organ>.calibration_error` (all voxels together), `…_per_case`
+    with its interval, and `<organ>.overconfidence`.
 
     overconfidence  mean probability less share of the organ, of the same voxels: above 0 the
                     network says it too often.
     """
-    out = {"calibration_error.rule": CALIBRATION_RULE}
-    for organ in levels.organ.unique():
+    organs = levels.organ.unique()
+    out = {f"{organ}.voxel_auc": curve(levels, organ)[2] for organ in organs}
+    if "tumour" in organs:
+        out["tumour.voxel_auc_in_liver"] = curve(levels, "tumour", within_liver=True)[2]
+    out |= {"voxel_auc.rule": AUC_RULE, "voxel_auc.cases": int(levels.case.nunique())}
+    out["calibration_error.rule"] = CALIBRATION_RULE
+    by_case = levels.groupby("case")[list(levels)]
+    for organ in organs:
         bins = reliability(levels, organ)
         voxels, too_much = bins.voxels.sum(), bins.voxels * (bins.probability - bins.share)
         out[f"{organ}.calibration_error"] = calibration_error(bins)
         out[f"{organ}.overconfidence"] = too_much.sum() / voxels if voxels else np.nan
-        per_case = calibration_by_case(levels, organ).reindex(cases.case)
-        key, rule = f"{organ}.calibration_error_per_case", "cases with probability maps"
-        out |= mean_with_ci(key, per_case, rule, patients(cases))
+        errors = by_case.apply(lambda one, organ=organ: calibration_error(reliability(one, organ)))
+        out |= mean_with_ci(f"{organ}.calibration_error_per_case", errors.reindex(cases.case),
+                            "cases with probability maps", patients(cases))
     return out
 
 

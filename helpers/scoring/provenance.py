@@ -1,4 +1,6 @@
-"""What a scoring was made from, in plain words, and the command that makes it again."""
+"""What a scoring was made from, in plain words, and the command that makes it again; and which of
+its scans networks learnt from, so that their scores flatter.
+"""
 
 import shlex
 import time
@@ -6,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import __version__, files, origins
+from helpers import __version__, files, origins, runs
 from helpers.runs import Run, relative, weights_folder
+from helpers.scans import names
 from helpers.scans.findings import counted
 
 SHOWN = 20  # names in one line
@@ -42,6 +45,37 @@ def of_masks(cases, options):
     if list(options.tolerance) != [2.0, 5.0]:
         command += ["--tolerance", *(f"{mm:g}" for mm in options.tolerance)]
     return words | _made_here(shlex.join(map(str, command)))
+
+
+def learnt_cases(rows):
+    """Names of the rows of `run_scores.cases_of` whose log says that 05's networks learnt from
+    them.
+    """
+    return [row.case for row in rows.itertuples() if _says_so(Run(row.run).log(row.case))]
+
+
+def learnt_masks(jobs, voxels_of):
+    """Of masks whoever made them: dict of case -> whose networks learnt from its scan.
+
+    That is known where the log beside the mask says so, and of networks in this project's
+    checkpoints by the scan's voxels.
+    jobs        as `helpers.score` has them: (case, reference, mask, scan).
+    voxels_of   dict of case -> `duplicates.voxel_hash`, "" where there is no scan.
+    """
+    learnt = {}
+    for card in sorted((runs.ROOT / "checkpoints").glob("*/*/final.json")):
+        hashes = files.recorded(card).get("data", {}).get("voxels", [])
+        learnt |= dict.fromkeys(hashes, f"those of run {card.parent.parent.name}")
+    whose = {case: learnt[voxels] for case, voxels in voxels_of.items() if voxels in learnt}
+    for case, _, mask, _ in (job for job in jobs if isinstance(job[2], Path)):
+        number = names.stem(mask).removeprefix("segmentation-")
+        if any(_says_so(mask.with_name(f"{name}.json")) for name in (number, f"volume-{number}")):
+            whose[case] = "those that made its mask"
+    return whose
+
+
+def _says_so(log):
+    return bool(files.recorded(log).get("learnt_from"))
 
 
 def _cases(cases):
@@ -85,13 +119,13 @@ def _weights(run, cases, folder):
 
 def _patients(run, scans):
     """ "8 patients: volume-0, …" by the run's split, or scans where it doesn't know them all."""
-    split, noun, names = run.lists / "split.csv", "scan", list(scans)
+    split, noun, listed = run.lists / "split.csv", "scan", list(scans)
     if split.is_file():
         groups = pd.read_csv(split, dtype=str, keep_default_na=False).set_index("case").group
         if set(scans) <= set(groups.index):
-            noun, names = "patient", list(dict.fromkeys(groups[list(scans)]))
-    more = f" … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{counted(len(names), noun)}: {', '.join(names[:SHOWN])}{more}"
+            noun, listed = "patient", list(dict.fromkeys(groups[list(scans)]))
+    more = f" … and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return f"{counted(len(listed), noun)}: {', '.join(listed[:SHOWN])}{more}"
 
 
 def _made_here(command):

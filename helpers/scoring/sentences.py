@@ -50,13 +50,10 @@ def markdown(frame):
 
 def scored_cases(values):
     """ "10 cases, 8 with tumour, 1 failed", and how many references can't be used."""
-    n, with_tumour, failed = (
-        values[f"cases.{name}"] for name in ("count", "with_tumour", "failed")
-    )
     unusable = len(values.get("cases.not_scored", ()))
     more = f", {unusable} not scored because their reference can't be used" if unusable else ""
-    count = counted(n, "case")
-    return f"{count}, {with_tumour} with tumour, {failed} failed{more}{stand_in(values)}"
+    return (f"{counted(values['cases.count'], 'case')}, {values['cases.with_tumour']} with tumour, "
+            f"{values['cases.failed']} failed{more}{stand_in(values)}")
 
 
 def stand_in(values):
@@ -71,61 +68,37 @@ def in_plain_words(values, cases):
 
     values  the summary; cases: the table of cases.
     """
-    sentences = [_liver(values), _tumour(values), _volumes(values), _lesions(values, cases)]
-    sentences += [_false_alarms(values), _where_to_improve(values), _failed(values)]
-    sentences += [_how_sure(values)]
-    return [sentence for sentence in sentences if sentence]
-
-
-def _liver(v):
-    return (
+    v, human = values, " A second human reader reaches about 0.72 on lesions that both found."
+    sentences = [
         "<b>Liver.</b> The outline agrees with the reference with a Dice of "
         f"{between(v, 'liver.dice_per_case', 2)} on average; the median is "
         f"{number(v['liver.dice_per_case.median'], 2)}. Its surface lies "
-        f"{number(v['liver.assd_mm.median'], 1)} mm off, in the median of cases."
-    )
-
-
-def _tumour(v):
-    human = "" if v["cases.synthetic"] else (
-        " A second human reader reaches about 0.72 on lesions that both found."
-    )
-    return (
+        f"{number(v['liver.assd_mm.median'], 1)} mm off, in the median of cases.",
         f"<b>Tumour.</b> Dice per case is {between(v, 'tumour.dice_per_case', 2)} over "
         f"{counted(v['cases.count'], 'case')}, and "
         f"{between(v, 'tumour.dice_per_case_with_tumour', 2)} over the "
-        f"{v['cases.with_tumour']} with tumour.{human}"
-    )
-
-
-def _volumes(v):
-    liver, tumour = (between(v, f"{organ}.volume_error_ml", 1) for organ in ("liver", "tumour"))
-    return (
-        f"<b>Volume.</b> The liver's is off by {liver} ml on average, the tumour's by {tumour} ml, "
-        "whichever way."
-    )
+        f"{v['cases.with_tumour']} with tumour.{'' if v['cases.synthetic'] else human}",
+        f"<b>Volume.</b> The liver's is off by {between(v, 'liver.volume_error_ml', 1)} ml on "
+        f"average, the tumour's by {between(v, 'tumour.volume_error_ml', 1)} ml, whichever way.",
+        _lesions(v, cases), _false_alarms(v), _where_to_improve(v), _failed(v), _how_sure(v),
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _lesions(v, cases):
     if not v["tumour.lesions"]:
         return ""
-    counts = {size: v[f"tumour.{size}.lesions"] for size in SIZES}
     sizes = ", ".join(
         f"{SIZE_NAMES[size]} {number(v[f'tumour.{size}.lesion_recall_any'] * count, 0)} of {count}"
-        for size, count in counts.items()
-        if count
+        for size in SIZES if (count := v[f"tumour.{size}.lesions"])
     )
     judged = case_scores.predicted_only(cases)
-    touched, found = (int(judged[f"lesions_found_{how}"].sum()) for how in ("any", "iou50"))
+    touched, found = judged[["lesions_found_any", "lesions_found_iou50"]].sum().astype(int)
     return (
         f"<b>Lesions.</b> Of {counted(v['tumour.lesions'], 'lesion')}, {touched} "
         f"{'was' if touched == 1 else 'were'} touched by a finding, and {found} outlined well "
         f"enough to count as found (IoU over 0.5). Touched, by size: {sizes}."
     )
-
-
-def _are(count):
-    return "is" if count == 1 else "are"
 
 
 def _false_alarms(v):
@@ -160,8 +133,7 @@ def _where_to_improve(v):
 def _failed(v):
     if not v["cases.failed"]:
         return ""
-    names = ", ".join(map(html.escape, v["cases.failed_names"]))
-    n = v["cases.failed"]
+    n, names = v["cases.failed"], ", ".join(map(html.escape, v["cases.failed_names"]))
     lesions, slices = (counted(v[f"not_predicted.{k}s"], k) for k in ("lesion", "slice"))
     return (
         f"<b>Failed.</b> {n} of {counted(v['cases.count'], 'case')} {'has' if n == 1 else 'have'} "
@@ -173,10 +145,11 @@ def _failed(v):
 def _how_sure(v):
     if v["cases.count"] >= 20:
         return ""
+    verb = "is" if v["cases.count"] == 1 else "are"
     return (
         f"<b>How sure.</b> {counted(v['cases.count'], 'case')} of "
-        f"{counted(v['cases.patients'], 'patient')} {_are(v['cases.count'])} few: "
-        "the 95 % intervals in brackets are rather too narrow for so small a sample."
+        f"{counted(v['cases.patients'], 'patient')} {verb} few: the 95 % intervals in brackets are "
+        "rather too narrow for so small a sample."
     )
 
 
@@ -227,10 +200,9 @@ def calibration(values):
     """How far the probabilities are off."""
     if "calibration_error.rule" not in values:
         return "Left out: no probabilities were kept."
-    liver, tumour = (
-        between(values, f"{organ}.calibration_error_per_case") for organ in ("liver", "tumour")
-    )
-    return f"Expected calibration error per case: liver {liver}, tumour {tumour}; 0 is perfect."
+    errors = ", ".join(f"{organ} {between(values, f'{organ}.calibration_error_per_case')}"
+                       for organ in ("liver", "tumour"))
+    return f"Expected calibration error per case: {errors}; 0 is perfect."
 
 
 def uncertainty(values):

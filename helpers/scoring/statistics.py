@@ -11,17 +11,12 @@ MEASURES = {
 }
 
 
-def mean(total, cases):
-    """The statistic that `bootstrap_ci` takes when none is named: the sum by the count of cases."""
-    return total / cases
-
-
 def ratio(total, cases):
     """A statistic for `bootstrap_ci`: the sum of the first column by that of the second."""
     return total[..., 0] / total[..., 1]
 
 
-def bootstrap_ci(values, statistic=mean, groups=None):
+def bootstrap_ci(values, statistic=lambda total, cases: total / cases, groups=None):
     """Low and high end of the 95 % bootstrap interval of a statistic over cases; nan with fewer
     than two groups of cases.
 
@@ -30,7 +25,7 @@ def bootstrap_ci(values, statistic=mean, groups=None):
 
     values     float (n,) or (n, k), a row per case.
     statistic  function of sums over the drawn cases (resamples,) or (resamples, k), and of how many
-               were drawn, in a shape that divides the sums.
+               were drawn, in a shape that divides the sums; their mean by default.
     groups     (n,) whose case each is: whole patients are drawn, with all their cases; None makes
                every case a patient.
     """
@@ -52,21 +47,29 @@ def bootstrap_ci(values, statistic=mean, groups=None):
     return tuple(float(end) for end in np.nanpercentile(resampled, [2.5, 97.5]))
 
 
+def ci_keys(key, *values, **how):
+    """`bootstrap_ci` as the keys low and high of a measure."""
+    return dict(zip((f"{key}.low", f"{key}.high"), bootstrap_ci(*values, **how), strict=True))
+
+
 def mean_with_ci(key, values, rule, groups=None):
     """The keys of one measure over cases: mean, low, high, median, cases, left_out (without value),
     rule.
-
-    groups  (n,) whose case each value is, as `bootstrap_ci` takes them.
     """
     values = np.asarray(values, float)
     defined = ~np.isnan(values)
     groups = None if groups is None else np.asarray(groups)[defined]
-    values = values[defined]
-    low, high = bootstrap_ci(values, groups=groups)
+    values, left_out = values[defined], int((~defined).sum())
     average, median = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
-    numbers = {"mean": average, "low": low, "high": high, "median": median}
-    numbers |= {"cases": len(values), "left_out": int((~defined).sum())}
-    return {f"{key}.{name}": number for name, number in numbers.items()} | {f"{key}.rule": rule}
+    return {f"{key}.mean": average} | ci_keys(key, values, groups=groups) | {
+        f"{key}.median": median, f"{key}.cases": len(values), f"{key}.left_out": left_out,
+        f"{key}.rule": rule,
+    }
+
+
+def unpredicted(cases):
+    """bool (cases,): those without a usable prediction."""
+    return cases.failed.fillna("").astype(str) != ""
 
 
 def patients(cases):
@@ -105,8 +108,8 @@ def paired_difference(first, second, column):
     # the test takes its values for independent ones
     by_patient = table.difference.groupby(groups).mean()
     p = float(wilcoxon(by_patient).pvalue) if (by_patient != 0).any() else np.nan
-    numbers = dict(zip(("low", "high"), bootstrap_ci(change, groups=groups), strict=True))
-    numbers |= {"mean": float(change.mean()), "p": p}
+    low, high = bootstrap_ci(change, groups=groups)
+    numbers = {"low": low, "high": high, "mean": float(change.mean()), "p": p}
     numbers = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
     counts = {"cases": len(table), "patients": len(by_patient)}
     counts |= {"better": int((change > 0).sum()), "worse": int((change < 0).sum())}
@@ -131,7 +134,7 @@ def side_by_side(first, second):
     # a missing prediction is no better than the worst
     worst = max(first.false_lesions.max(), second.false_lesions.max())
     first, second = (
-        cases.assign(false_lesions=cases.false_lesions.where(cases.failed.fillna("") == "", worst))
+        cases.assign(false_lesions=cases.false_lesions.mask(unpredicted(cases), worst))
         for cases in (first, second)
     )
     for column, name in MEASURES.items():
@@ -145,10 +148,10 @@ def side_by_side(first, second):
 
 def flat(rows, other):
     """The comparison as keys of the summary: `paired.tumour_dice.mean`, `.low`, `.high`, `.p`."""
-    rule = "this run less the other, per case; p is Wilcoxon's over patients, "
-    rule += "None when none differs"
-    out = {"paired.with": other, "paired.rule": rule}
+    out = {"paired.with": other,
+           "paired.rule": "this run less the other, per case; p is Wilcoxon's over patients, None "
+           "when none differs"}
     for column, row in zip(MEASURES, rows.to_dict("records"), strict=True):
-        numbers = {"mean": row["difference"]} | {name: row[name] for name in ("low", "high", "p")}
-        out |= {f"paired.{column}.{name}": plain(value) for name, value in numbers.items()}
+        for name in ("mean", "low", "high", "p"):
+            out[f"paired.{column}.{name}"] = plain(row["difference" if name == "mean" else name])
     return out

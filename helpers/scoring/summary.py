@@ -7,16 +7,23 @@ that could have been.
 import numpy as np
 
 from helpers import files
-from helpers.scoring import attribution, case_scores, detection, false_positives, probabilities
-from helpers.scoring.probabilities import curve
+from helpers.scoring import (
+    attribution,
+    case_scores,
+    detection,
+    false_positives,
+    metrics,
+    probabilities,
+)
 from helpers.scoring.statistics import (
-    bootstrap_ci,
+    ci_keys,
     flat,
     mean_with_ci,
     patients,
     plain,
     ratio,
     side_by_side,
+    unpredicted,
 )
 
 DISTANCES = ("assd_mm", "rmsd_mm", "msd_mm", "hd95_mm")
@@ -34,7 +41,6 @@ RULES = {
     "the mean",
     "burden": "tumour / liver; no predicted liver: the largest error possible; no reference liver: "
     "left out",
-    "auc": "cases with probability maps, voxels of all cases together",
 }
 
 
@@ -49,7 +55,7 @@ def summarise(tables):
     cases = tables["cases"].sort_values("case", kind="stable")
     predicted = case_scores.predicted_only(cases)
     lesion_table, slice_table = (_split(tables[name], predicted) for name in ("lesions", "slices"))
-    failed = cases.failed.fillna("").astype(str) != ""
+    failed = unpredicted(cases)
     with_tumour = cases.tumour_reference_voxels > 0
     out = {
         "cases.count": len(cases), "cases.with_tumour": int(with_tumour.sum()),
@@ -61,7 +67,7 @@ def summarise(tables):
         "not_predicted.slices": len(slice_table[1]),
         "not_predicted.rule": detection.RULES["not_predicted"],
     }
-    for organ in ("liver", "tumour"):
+    for organ in metrics.CLASSES:
         out |= _organ(cases, organ, failed)
     whose = patients(cases)
     out["cases.patients"] = count = whose.nunique()
@@ -75,13 +81,13 @@ def summarise(tables):
     out |= _tumour_free(predicted[predicted.tumour_reference_voxels == 0])
     out |= detection.of_lesions(predicted, lesion_table[0]) | detection.false_lesions(predicted)
     out |= _burden(cases)
-    out |= _lits_official(cases) | _attribution(lesion_table[0])
+    out |= _lits_official(cases) | attribution.losses(lesion_table[0])
     out |= false_positives.summarise(cases, lesion_table[0]) | attribution.oracle_summary(cases)
     out |= case_scores.false_slices_summary(predicted)
     if len(slice_table[0]):
         out |= detection.of_slices(slice_table[0])
     if len(levels := tables["probabilities"]):
-        out |= _levels(levels) | probabilities.calibration_summary(cases, levels)
+        out |= probabilities.summarise(cases, levels)
     if len(spreads := tables["uncertainty"]):
         out |= probabilities.uncertainty_summary(cases, spreads)
     return {key: plain(value) for key, value in out.items()}
@@ -98,15 +104,13 @@ def _organ(cases, organ, failed):
     r, p, both = (cases[f"{organ}_{name}"].to_numpy(float) for name in names)
     one_empty = ((r > 0) != (p > 0)) | failed.to_numpy()
     out, whose = {}, patients(cases)
-    for name, key in (("dice", "dice_per_case"), ("jaccard", "jaccard_per_case"), ("voe", "voe")):
-        rule = RULES["voe" if key == "voe" else "overlap"]
-        out |= mean_with_ci(f"{organ}.{key}", cases[f"{organ}_{name}"], rule, whose)
-    total, union = r.sum() + p.sum(), (r + p - both).sum()
-    out[f"{organ}.dice_global"] = 2 * both.sum() / total if total else 1.0
-    out[f"{organ}.jaccard_global"] = both.sum() / union if union else 1.0
+    for name, key, rule in (("dice", "dice_per_case", "overlap"),
+                            ("jaccard", "jaccard_per_case", "overlap"), ("voe", "voe", "voe")):
+        out |= mean_with_ci(f"{organ}.{key}", cases[f"{organ}_{name}"], RULES[rule], whose)
+    out[f"{organ}.dice_global"] = metrics.dice(r.sum(), p.sum(), both.sum())
+    out[f"{organ}.jaccard_global"] = metrics.jaccard(r.sum(), p.sum(), both.sum())
     out[f"{organ}.dice_global.rule"] = RULES["global"]
-    ratios = bootstrap_ci(np.stack([2 * both, r + p], 1), ratio, whose)
-    out[f"{organ}.dice_global.low"], out[f"{organ}.dice_global.high"] = ratios
+    out |= ci_keys(f"{organ}.dice_global", np.stack([2 * both, r + p], 1), ratio, whose)
     worst = cases.diagonal_mm.max()
     for name in DISTANCES:
         distance_mm = np.where(one_empty, worst, cases[f"{organ}_{name}"])
@@ -129,11 +133,11 @@ def _organ(cases, organ, failed):
 def _tumour_free(free):
     """Cases without tumour: any predicted voxel there is an error that Dice can only call 0."""
     rule = "cases without tumour in the reference and with a usable prediction"
-    clean = int((free.tumour_prediction_voxels == 0).sum())
-    out = {"tumour_free.cases": len(free), "tumour_free.clean": clean}
-    out["tumour_free.clean.rule"] = rule
-    return out | mean_with_ci("tumour_free.false_ml", free.tumour_prediction_ml, rule,
-                              patients(free))
+    return {
+        "tumour_free.cases": len(free),
+        "tumour_free.clean": int((free.tumour_prediction_voxels == 0).sum()),
+        "tumour_free.clean.rule": rule,
+    } | mean_with_ci("tumour_free.false_ml", free.tumour_prediction_ml, rule, patients(free))
 
 
 def _burden(cases):
@@ -143,12 +147,10 @@ def _burden(cases):
     error = np.where(unknown, np.maximum(truth, 1 - truth), np.abs(predicted - truth))
     defined = ~np.isnan(error)
     error, whose = error[defined], patients(cases)[defined]
-    low, high = bootstrap_ci(error**2, lambda total, cases: np.sqrt(total / cases), whose)
     return {
         "tumour_burden.rmse": np.sqrt((error**2).mean()) if len(error) else np.nan,
         "tumour_burden.rule": RULES["burden"],
-        "tumour_burden.rmse.low": low,
-        "tumour_burden.rmse.high": high,
+        **ci_keys("tumour_burden.rmse", error**2, lambda sums, n: np.sqrt(sums / n), whose),
         "tumour_burden.max_error": error.max() if len(error) else np.nan,
         "tumour_burden.undefined": int(unknown.sum()),
     }
@@ -158,8 +160,8 @@ def _lits_official(cases):
     """Counts as the organisers' script has them, with the faults that `matching` names."""
     out = {}
     for least, end in (("50", ""), ("any", "_any")):
-        kinds = ("tp", "fp", "fn")
-        tp, fp, fn = (int(cases[f"lits_official_{kind}_{least}"].sum()) for kind in kinds)
+        tp, fp, fn = (int(cases[f"lits_official_{kind}_{least}"].sum())
+                      for kind in ("tp", "fp", "fn"))
         key = "lits_official.detection_"
         out |= {f"{key}tp{end}": tp, f"{key}fp{end}": fp, f"{key}fn{end}": fn}
         out[f"{key}recall{end}"] = tp / (tp + fn) if tp + fn else np.nan
@@ -169,25 +171,6 @@ def _lits_official(cases):
         "like"
     )
     return out
-
-
-def _attribution(table):
-    out = {}
-    if "lost_by" in table:
-        lost = table.lost_by[table.side == "reference"].value_counts()
-        out |= {f"lost.{stage}": int(lost.get(stage, 0)) for stage in attribution.STAGES}
-        out["lost.rule"] = (
-            "reference lesions not found at IoU > 0.5, by the first stage that lost them; "
-            "cases with a log only"
-        )
-    return out
-
-
-def _levels(table):
-    out = {f"{organ}.voxel_auc": curve(table, organ)[2] for organ in table.organ.unique()}
-    if "tumour" in set(table.organ):
-        out["tumour.voxel_auc_in_liver"] = curve(table, "tumour", within_liver=True)[2]
-    return out | {"voxel_auc.rule": RULES["auc"], "voxel_auc.cases": int(table.case.nunique())}
 
 
 def write(folder, tables, more=()):

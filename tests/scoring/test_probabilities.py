@@ -19,7 +19,7 @@ def test_error_by_hand():
     assert bins.bin.tolist() == [2, 8] and bins.voxels.tolist() == [100, 100]
     assert bins.probability.tolist() == pytest.approx([0.2, 0.8]) and bins.share.tolist() == pytest.approx([0.4, 0.6])
     assert probabilities.calibration_error(bins) == pytest.approx(0.2)
-    values = probabilities.calibration_summary(pd.DataFrame({"case": ["a"]}), levels)
+    values = probabilities.summarise(pd.DataFrame({"case": ["a"]}), levels)
     assert values["tumour.calibration_error"] == pytest.approx(0.2) and values["tumour.overconfidence"] == pytest.approx(0)
 
 
@@ -30,7 +30,7 @@ def test_what_is_left_out():
     assert probabilities.calibration_error(probabilities.reliability(levels, "tumour")) == 0
     liver = probabilities.reliability(levels, "liver")
     assert liver.voxels.sum() == 40 and probabilities.calibration_error(liver) == 1
-    assert probabilities.calibration_summary(pd.DataFrame({"case": ["a"]}), levels)["liver.overconfidence"] == pytest.approx((10 - 30) / 40)
+    assert probabilities.summarise(pd.DataFrame({"case": ["a"]}), levels)["liver.overconfidence"] == pytest.approx((10 - 30) / 40)
 
 
 def test_a_network_that_says_its_odds_is_calibrated():
@@ -45,7 +45,7 @@ def test_a_network_that_says_its_odds_is_calibrated():
 
 def test_mean_over_cases_differs_from_all_voxels_together():
     levels = pd.concat([table(("tumour", 2, 255, 900)), table(("tumour", 1, 255, 100), case="b")])
-    values = probabilities.calibration_summary(pd.DataFrame({"case": ["a", "b", "c"]}), levels)
+    values = probabilities.summarise(pd.DataFrame({"case": ["a", "b", "c"]}), levels)
     assert values["tumour.calibration_error"] == pytest.approx(0.1)
     assert values["tumour.calibration_error_per_case.mean"] == pytest.approx(0.5)
     assert values["tumour.calibration_error_per_case.left_out"] == 1  # c kept no probabilities

@@ -15,7 +15,7 @@ from helpers.intake import quality_control
 from helpers.intake.case_table import cases_of_split
 from helpers.looking import figures, lesion_charts, plots, slice_panels
 from helpers.scans import folder
-from helpers.scoring import case_scores, flattered, run_scores, sentences, summary
+from helpers.scoring import case_scores, provenance, run_scores, sentences, summary
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 
@@ -236,4 +236,4 @@ def test_all_takes_scans_of_no_side_as_well(folds):
 def test_scans_that_were_learnt_from_are_named(folds):
     log = folds[0].log("volume-1")
     files.write_json(log, files.read_json(log) | {"learnt_from": True})
-    assert flattered.cases(run_scores.cases_of(folds[0], "val")) == ["volume-1"]
+    assert provenance.learnt_cases(run_scores.cases_of(folds[0], "val")) == ["volume-1"]
