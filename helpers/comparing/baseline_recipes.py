@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from helpers.cascade import weights
-from helpers.comparing.race_entrants import BOTH, CLASSES, SEED, Batches, Entrant
+from helpers.comparing.race_entrants import BOTH, CLASSES, SEED, Entrant, batches_of
 
 # mean and deviation of each channel
 IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
@@ -43,7 +43,7 @@ def monai(items, size):
         network,
         loss_of=losses.DiceLoss(to_onehot_y=True, softmax=True),
         optimiser=torch.optim.Adam(network.parameters(), 1e-4),
-        batches=Batches(items, chain, batch_size=2),
+        batches=batches_of(items, chain, batch_size=2),
         logits=logits,
         rate=lambda share: 1e-4,
         size=size,
@@ -107,7 +107,7 @@ def smp(items, size, window):
         network,
         loss_of=loss_of,
         optimiser=torch.optim.Adam(network.parameters(), highest),
-        batches=Batches(items, chain, batch_size=8),
+        batches=batches_of(items, chain, batch_size=8),
         logits=lambda hu: network(coloured(windowed(hu).as_tensor())),
         rate=lambda share: 1e-5 + (highest - 1e-5) * (1 + np.cos(np.pi * share)) / 2,
         size=size,

@@ -75,15 +75,29 @@ class Files(torch.utils.data.Dataset):
 
 def baseline_batches(items, batch_size, seed):
     """Batches from a shuffling DataLoader over `Files`: a function as `endless` gives it."""
-    whole = {"shuffle": True, "drop_last": len(items) > batch_size}
     order = torch.Generator().manual_seed(seed)
-    loader = torch.utils.data.DataLoader(Files(items), batch_size, **whole, generator=order)
-    return endless(loader, BOTH)
+    return endless(torch.utils.data.DataLoader, Files(items), batch_size, BOTH, generator=order)
+
+
+class CachedBatches:
+    """Batches of MONAI's CacheDataset, for ever: `draw` is a function as `endless` gives it."""
+
+    def __init__(self, items, names, chain, batch_size, seed):
+        from monai import data, transforms
+
+        composed = transforms.Compose(chain).set_random_state(seed)
+        self.cached = data.CacheDataset(items, composed, progress=False)
+        self.draw = endless(data.DataLoader, self.cached, batch_size, names)
+
+    def reseed(self, seed):
+        """Set the random numbers that order and transforms are drawn by."""
+        torch.manual_seed(seed)
+        self.cached.transform.set_random_state(seed)
 
 
 def monai_batches(items, batch_size, seed):
     """Batches from MONAI's CacheDataset, whose transforms augment about as far as ours."""
-    from monai import data, transforms
+    from monai import transforms
 
     turned = {"rotate_range": [np.deg2rad(15)], "scale_range": [0.2, 0.2]}
     sampled = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
@@ -97,17 +111,17 @@ def monai_batches(items, batch_size, seed):
         transforms.RandGaussianSmoothd("image", prob=0.2, sigma_x=(0.3, 0.8), sigma_y=(0.3, 0.8)),
         transforms.RandGaussianNoised("image", prob=1.0, std=0.04),
     ]
-    composed = transforms.Compose(chain).set_random_state(seed)
-    cached = data.CacheDataset(items, composed, progress=False)
-    whole = {"shuffle": True, "drop_last": len(items) > batch_size}
-    return endless(data.DataLoader(cached, batch_size=batch_size, **whole), BOTH)
+    return CachedBatches(items, BOTH, chain, batch_size, seed).draw
 
 
-def endless(loader, names):
-    """Batches of a loader, epoch after epoch: a function of the step, whose number is ignored.
+def endless(loader_of, items, batch_size, names, **how):
+    """Shuffled batches of a DataLoader class, epoch after epoch: a function of the step, whose
+    number is ignored; fewer items than a batch are one.
 
     names  of image and target in the dicts that the loader gives.
     """
+    loader = loader_of(items, batch_size=batch_size, shuffle=True,
+                       drop_last=len(items) > batch_size, **how)
 
     def epochs():
         while True:

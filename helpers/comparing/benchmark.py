@@ -32,30 +32,24 @@ from helpers.slices import lists, recipe, store
 def main(words=None):
     """Run the command line `words`; returns the exit code."""
     ask = argparse.ArgumentParser("python -m helpers.comparing.benchmark", description=__doc__)
-    works = ask.add_subparsers(dest="work", required=True)
-    for name in ("baseline", "nnunet"):
-        work = works.add_parser(name)
-        work.add_argument("scan", type=Path)
-        work.add_argument("-o", dest="out", type=Path, required=True, help="the mask")
-        work.add_argument("--run", default="demo")
-        work.add_argument("--mirror", action="store_true")
-    work = works.add_parser("learn")
-    work.add_argument("folder", type=Path, help="holds chunk_*.csv and a slice store")
-    work.add_argument("--steps", type=int, default=8)
-    work.add_argument("--width", type=int, default=32)
-    work = works.add_parser("rehearse")
-    work.add_argument("weights", type=Path, help="a network that notebook 04 trained")
-    work.add_argument("--run", required=True, help="whose lists and stores it learns from")
-    work.add_argument("--steps", type=int, default=8)
-    words = ask.parse_args(words)
-    if words.work == "baseline":
-        predict_baseline(words.scan, words.out, words.run)
-    elif words.work == "nnunet":
-        nnunet.predict_untrained(words.scan, words.out, words.mirror)
-    elif words.work == "rehearse":
-        rehearse(words.weights, words.run, words.steps)
+    add = ask.add_argument
+    add("work", choices=("baseline", "nnunet", "learn", "rehearse"))
+    add("path", type=Path, help="the scan; a folder with chunk_*.csv and a slice store; for "
+        "rehearse weights that notebook 04 wrote")
+    add("-o", dest="out", type=Path, help="the mask of baseline and nnunet")
+    add("--run", default="demo", help="whose weights, or whose lists and stores, are used")
+    add("--mirror", action="store_true", help="nnunet predicts four views of a slice")
+    add("--steps", type=int, default=8)
+    add("--width", type=int, default=32)
+    options = ask.parse_args(words)
+    if options.work == "baseline":
+        predict_baseline(options.path, options.out, options.run)
+    elif options.work == "nnunet":
+        nnunet.predict_untrained(options.path, options.out, options.mirror)
+    elif options.work == "rehearse":
+        rehearse(options.path, options.run, options.steps)
     else:
-        learn(words.folder, words.steps, words.width)
+        learn(options.path, options.steps, options.width)
     return 0
 
 

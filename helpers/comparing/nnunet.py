@@ -37,7 +37,8 @@ class Entrant:
         self.seed(0)
         os.environ |= {"nnUNet_n_proc_DA": "0"}  # no workers: they would outlive a killed race
         plans = plans | {"continue_training": False}
-        self.trainer = nnUNetTrainer(plans, "2d", "all", described(rows), torch.device("cpu"))
+        dataset = DATASET | {"numTraining": len(rows)}
+        self.trainer = nnUNetTrainer(plans, "2d", "all", dataset, torch.device("cpu"))
         self.trainer.on_train_start()
 
     def seed(self, steps):
@@ -102,17 +103,12 @@ def prepared(folder, rows):
             grid = in_our_axes(volume.hu, volume.spacing_mm)
             write_on_grid(volume.hu, grid, raw / "imagesTr" / f"{row['case']}_0000.nii.gz")
             write_on_grid(labels, grid, raw / "labelsTr" / f"{row['case']}.nii.gz")
-        files.write_json(raw / "dataset.json", described(rows))
+        files.write_json(raw / "dataset.json", DATASET | {"numTraining": len(rows)})
         api.extract_fingerprints([NUMBER], num_processes=1)
         api.plan_experiments([NUMBER])
         api.preprocess([NUMBER], configurations=["2d"], num_processes=[1])
         files.write_json(done, made_of)
     return files.read_json(plans)
-
-
-def described(rows):
-    """What dataset.json says."""
-    return DATASET | {"numTraining": len(rows)}
 
 
 def predictor_of(network, plans, configuration, dataset, mirror_axes, mirror=False):

@@ -120,28 +120,25 @@ def main(words=None):
 
 
 def enter(name, race, left):
-    """Let one entrant learn, in one process at a time; returns DONE, PAUSED or FAILED."""
+    """Let one entrant learn for the seconds that `left()` gives, in one process at a time; returns
+    DONE, PAUSED or FAILED.
+    """
     if race.next_moment(name) is None:
         print(f"{NAMES[name]}: is through")
         return DONE
     try:
         with filelock.FileLock(race.folder(name).with_suffix(".lock"), timeout=0):
-            return raced(name, race, left)
+            entrant = None if name == "ours" else entered(name, race)
+            # signals not before: workers that nnU-Net prepares with have to obey SIGTERM
+            with processes.collected() as signals:
+                if name == "ours":
+                    code = race_ours.learn(race, left, signals)
+                else:
+                    code = learn(race, name, entrant, lambda: bool(signals) or left() <= 0)
     except filelock.Timeout:
-        busy = f"{NAMES[name]} is racing in another process; wait for it"
-        print(f"helpers.comparing.race: {busy}", file=sys.stderr)
+        print(f"helpers.comparing.race: {NAMES[name]} is racing in another process; wait for it",
+              file=sys.stderr)
         return FAILED
-
-
-def raced(name, race, left):
-    """Let one entrant learn for the seconds that `left()` gives: DONE, PAUSED or FAILED."""
-    entrant = None if name == "ours" else entered(name, race)
-    # signals not before: workers that nnU-Net prepares with have to obey SIGTERM
-    with processes.collected() as signals:
-        if name == "ours":
-            code = race_ours.learn(race, left, signals)
-        else:
-            code = learn(race, name, entrant, lambda: bool(signals) or left() <= 0)
     if code == PAUSED:
         print(f"{NAMES[name]}: paused; run again to resume")
     return code

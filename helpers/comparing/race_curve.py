@@ -6,6 +6,7 @@ import seaborn
 from helpers import files
 from helpers.looking import plots
 from helpers.scoring import metrics, statistics
+from helpers.scoring.sentences import markdown
 
 NAMES = {
     "ours": "ours",
@@ -32,8 +33,8 @@ def means(table):
     """
     rows = []
     for name, scans in _in_order(at_the_end(table)).items():
-        row = {"entrant": NAMES[name], **scans.iloc[0][["start", "minutes", "step"]]}
-        row |= {"scans": len(scans), "patients": scans.group.nunique()}
+        row = {"entrant": NAMES[name], **scans.iloc[0][["start", "minutes", "step"]],
+               "scans": len(scans), "patients": scans.group.nunique()}
         for organ in metrics.CLASSES:
             dice = scans[f"{organ}_dice"].to_numpy(float)
             low, high = statistics.bootstrap_ci(dice, groups=scans.group)
@@ -110,5 +111,5 @@ def write_page(table, path):
     tables |= {f"{organ}, scan by scan": by_case(table, organ) for organ in metrics.CLASSES}
     paragraphs = ["# The race", sentence(table), f"![Dice over the minutes]({picture.name})"]
     for title, rows in tables.items():
-        paragraphs.append(f"{title}:\n\n```\n{rows.round(3).to_string()}\n```")
+        paragraphs.append(f"{title}:\n\n{markdown(rows.reset_index())}")
     files.write_text(path, "\n\n".join(paragraphs) + "\n")

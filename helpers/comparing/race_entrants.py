@@ -23,7 +23,7 @@ BOTH = ("image", "label")
 class Entrant:
     """A recipe for 2-D slices and three classes, with what the race asks of it.
 
-    batches  Batches of image (B, C, H, W) and target (B, 1, H, W).
+    batches  as `batches_of` gives them.
     logits   function from HU float32 (B, 1, H, W) to logits (B, 3, H, W).
     rate     function from the share of the time gone, 0…1, to the learning rate.
     size     pixels along the slices, which are those of `slices_of`.
@@ -83,24 +83,11 @@ class Entrant:
         self.batches.reseed(SEED + self.steps)  # other slices than after the start
 
 
-class Batches:
-    """Batches of MONAI's CacheDataset, for ever: image (B, C, H, W), target (B, 1, H, W)."""
-
-    def __init__(self, items, chain, batch_size):
-        from monai import data, transforms
-
-        # slices without liver are no mistake
-        warnings.filterwarnings("ignore", message="Num (foregrounds|backgrounds)")
-        composed = transforms.Compose(chain).set_random_state(SEED)
-        self.cached = data.CacheDataset(items, composed, progress=False)
-        whole = {"shuffle": True, "drop_last": len(items) > batch_size}
-        loader = data.DataLoader(self.cached, batch_size=batch_size, **whole)
-        self.draw = baselines.endless(loader, BOTH)
-
-    def reseed(self, seed):
-        """Set the random numbers that order and transforms are drawn by."""
-        torch.manual_seed(seed)
-        self.cached.transform.set_random_state(seed)
+def batches_of(items, chain, batch_size):
+    """The CachedBatches of an entrant: image (B, C, H, W), target (B, 1, H, W)."""
+    # slices without liver are no mistake
+    warnings.filterwarnings("ignore", message="Num (foregrounds|backgrounds)")
+    return baselines.CachedBatches(items, BOTH, chain, batch_size, SEED)
 
 
 def with_one_liver(labels):

@@ -19,6 +19,7 @@ PREFIX = re.compile(
     r"^(segmentation|volume|prediction|label|labels|liver|test-segmentation)[-_]?(?=\d)",
     re.IGNORECASE,
 )
+NO_MASK = re.compile(r"volume|(liver|tumour)-(probability|tta-std)", re.IGNORECASE)
 
 
 def names_in(folder):
@@ -26,25 +27,33 @@ def names_in(folder):
 
     What can't be listed is printed. Raises FileNotFoundError for a missing folder.
     """
+    def print_closed(error):
+        name = files.as_text(error.filename)
+        print(f"helpers.score: left out, {name}: {error.strerror}", file=sys.stderr)
+
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     paths = defaultdict(list)
-    for path in sorted(files.files_below(folder, _print_closed)):
+    for path in sorted(files.files_below(folder, print_closed)):
         if path.name.lower().endswith(names.NIFTI):
             paths[names.stem(path)].append(path)
     return paths
 
 
-def _print_closed(error):
-    name = files.as_text(error.filename)
-    print(f"helpers.score: left out, {name}: {error.strerror}", file=sys.stderr)
+def masks_in(folder):
+    """`names_in` a folder of masks: where one is called "segmentation-…", scans and maps of
+    probability beside it are none.
+    """
+    paths = names_in(folder)
+    lits = any(name.lower().startswith("segmentation") for name in paths)
+    return {name: path for name, path in paths.items() if not (lits and NO_MASK.match(name))}
 
 
 def partner(name, paths_of, what=""):
     """The file that belongs to a reference's name: the same name, or else the same number
     ("segmentation-3", "volume-3", "3"), or the same but for words that mean scan or mask ("a_seg",
-    "segmentation-a").
+    "segmentation-a"); None without one.
 
     paths_of   as `names_in` gives them.
     Raises ValueError when several files have that number or name.
@@ -71,24 +80,14 @@ def _only(paths, name):
 def jobs_of(reference_dir, prediction_dir, scans_dir=None):
     """What there is to score: a list of (case, reference, prediction or None, scan or None).
 
-    A folder of LiTS pairs holds scans beside masks: there only "segmentation-…" are references.
     Where several files could be one of the three, a sentence stands in the prediction's place.
     Raises FileNotFoundError or ValueError with one sentence when there is nothing to score.
     """
-    references, predictions = names_in(reference_dir), names_in(prediction_dir)
-    if any(name.lower().startswith("segmentation") for name in references):
-        references = {
-            name: path for name, path in references.items() if not name.lower().startswith("volume")
-        }
-    if any(name.lower().startswith("segmentation") for name in predictions):
-        others = re.compile(r"volume|(liver|tumour)-(probability|tta-std)", re.IGNORECASE)
-        predictions = {name: path for name, path in predictions.items() if not others.match(name)}
+    references, predictions = masks_in(reference_dir), masks_in(prediction_dir)
     if not references:
         raise ValueError(f"{reference_dir}: holds no .nii or .nii.gz file to score against")
-    scans = names_in(scans_dir) if scans_dir else {}
-    scans = {
-        name: path for name, path in scans.items() if not name.lower().startswith("segmentation")
-    }
+    scans = {name: path for name, path in (names_in(scans_dir) if scans_dir else {}).items()
+             if not name.lower().startswith("segmentation")}
     jobs = []
     for name, paths in references.items():
         try:
@@ -103,9 +102,8 @@ def jobs_of(reference_dir, prediction_dir, scans_dir=None):
             or f"{prediction_dir}: holds no prediction for any of the {len(jobs)} references, "
             f"{jobs[0][1].name} for one"
         )
-    spare = sorted(path.name for paths in predictions.values() for path in paths
-                   if path not in used)
-    if spare:
+    if spare := sorted(path.name for paths in predictions.values() for path in paths
+                       if path not in used):
         shown = ", ".join(spare[:5]) + (" …" if len(spare) > 5 else "")
         print(f"helpers.score: left out, no reference: {shown}", file=sys.stderr)
     return jobs

@@ -159,7 +159,8 @@ def test_an_entrant_races_in_one_process_at_a_time(two_patients, capsys, monkeyp
     import filelock
 
     monkeypatch.setattr(race_rules.Race, "agree", lambda self: None)
-    monkeypatch.setattr(race, "raced", lambda *_: DONE)
+    monkeypatch.setattr(race, "entered", lambda *_: None)
+    monkeypatch.setattr(race, "learn", lambda *_: DONE)
     lock = two_patients.folder("smp").with_suffix(".lock")
     lock.parent.mkdir(parents=True)
     words = ["smp", "--run", two_patients.run.name, "--minutes", str(two_patients.minutes)]
