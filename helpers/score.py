@@ -8,14 +8,7 @@ from pathlib import Path
 from helpers import files, jobs, processes
 from helpers.jobs import DONE, FAILED
 from helpers.scans.findings import counted
-from helpers.scoring import (
-    case_scores,
-    mask_pairs,
-    provenance,
-    run_scores,
-    sentences,
-    summary,
-)
+from helpers.scoring import case_scores, mask_pairs, provenance, run_scores, sentences, summary
 
 
 def main(arguments=None):
@@ -50,12 +43,9 @@ def main(arguments=None):
               "masks flatters", file=sys.stderr)
     try:
         _write(options, scored, unusable)
-    except OSError as error:
-        print(f"helpers.score: {options.output}: the results can't be written there ({error})",
-              file=sys.stderr)
-        return FAILED
-    except RuntimeError as error:  # of the report
-        print(f"helpers.score: {error}", file=sys.stderr)
+    except (OSError, RuntimeError) as error:  # the latter of the report
+        where = f"{options.output}: the results can't be written there ({error})"
+        print(f"helpers.score: {where if isinstance(error, OSError) else error}", file=sys.stderr)
         return FAILED
     return FAILED if unusable or any(refused) else DONE
 
@@ -70,9 +60,9 @@ def _write(options, scored, unusable):
     values = summary.write(folder, tables, source)
     for organ in ("liver", "tumour"):
         key = f"{organ}.dice_per_case"
-        low, high = values[f"{key}.low"], values[f"{key}.high"]
+        mean, low, high = (values[f"{key}.{end}"] for end in ("mean", "low", "high"))
         interval = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
-        print(f"{organ} Dice per case {values[f'{key}.mean']:.3f}{interval}, global "
+        print(f"{organ} Dice per case {mean:.3f}{interval}, global "
               f"{values[f'{organ}.dice_global']:.3f}")
     if options.report:
         jobs.write_report(folder / "report.html", {"scores_dir": str(folder)})

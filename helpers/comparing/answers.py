@@ -49,27 +49,21 @@ class Remembering(torch.nn.Module):
     def forward(self, x):  # (B, C, H, W) -> logits (B, 1, H, W), or (B, 1) of the gate
         rows = x.cpu().contiguous().numpy()
         keys = [hashlib.blake2b(row.data, key=self.made_of).digest() for row in rows]
-        kept = [self._recalled(key) for key in keys]
+        find = "SELECT levels FROM answers WHERE key = ?"
+        kept = [self.store.execute(find, (key,)).fetchone() for key in keys]
         if None in kept:
             logits = self.network(x).float()
             if not torch.isfinite(logits).all():
                 return logits  # whoever asks raises the error
             self.asked += len(x)
             levels = (foreground(logits, self.stage) * PEAK).round().byte().cpu().numpy()
-            self._keep(zip(keys, levels, strict=True))
+            answers = [(key, zlib.compress(of_slice.tobytes(), 1))
+                       for key, of_slice in zip(keys, levels, strict=True)]
+            with self.store:
+                self.store.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", answers)
         else:
             shape = x.shape[2:] if self.stage != "gate" else ()
-            levels = np.stack([np.frombuffer(row, np.uint8).reshape(shape) for row in kept])
+            levels = np.stack([np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+                               for packed, in kept])
         probability = torch.from_numpy(levels)[:, None].to(x.device).float() / PEAK
         return torch.logit(probability, NEVER_CERTAIN)
-
-    def _recalled(self, key):
-        row = self.store.execute("SELECT levels FROM answers WHERE key = ?", (key,)).fetchone()
-        return zlib.decompress(row[0]) if row else None
-
-    def _keep(self, answers):
-        with self.store:
-            self.store.executemany(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?)",
-                [(key, zlib.compress(levels.tobytes(), 1)) for key, levels in answers],
-            )

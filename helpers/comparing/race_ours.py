@@ -1,7 +1,6 @@
 """Our own entrant of the race: notebook 04 trains the stages in turns, the cascade predicts."""
 
 import shutil
-from functools import partial
 
 from helpers import files, jobs, runs
 from helpers.cascade import pipeline
@@ -32,19 +31,20 @@ def learn(race, left, signals):
         states = [newest_state(run, stage) for stage in SHARES]
         networks = load_networks(run.checkpoints, DEVICE, unfinished=True)
         minutes, steps = (sum(state[name] for state in states) for name in ("minutes", "step"))
-        race.judge("ours", moment, minutes, steps, partial(labels_of, networks))
+        race.judge("ours", moment, minutes, steps,
+                   lambda volume, networks=networks: pipeline.segment(volume, networks).labels)
     return DONE
-
-
-def labels_of(networks, volume):
-    return pipeline.segment(volume, networks).labels
 
 
 def run_beside(race):
     """A run of its own with the race's training slices, and without validation patients."""
     run, source = runs.Run(f"{race.run.name}-race{race.minutes:g}"), race.run
-    for stage in ("liver", "tumour"):
-        _link_files(source.stores / stage, run.stores / stage)
+    for stage in ("liver", "tumour"):  # not copied where the disk allows it
+        for file in (source.stores / stage).iterdir():
+            link = run.stores / stage / file.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                files.link(file, link)
     split = (source.lists / "split.csv").read_text(encoding="utf8")
     if (run.lists / "split.csv").is_file():
         if (run.lists / "split.csv").read_text(encoding="utf8") != split:
@@ -58,14 +58,6 @@ def run_beside(race):
     files.write_text(run.lists / "val.csv", heading + "\n")
     files.write_text(run.lists / "split.csv", split)  # the last: all is there
     return run
-
-
-def _link_files(source, folder):
-    """The files of a store in another folder, not copied where the disk allows it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in source.iterdir():
-        if not (folder / file.name).exists():
-            files.link(file, folder / file.name)
 
 
 def take_turn(run, stage, whole, until, left, signals):

@@ -177,9 +177,13 @@ def of_probabilities(reference, liver, likely, log, spacing_mm):
     truth, voxels = reference[box] == 2, int(np.count_nonzero(reference == 2))
 
     def dice_at(where, thresholds):
-        inside = smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm)
-        return {t: _dice(inside, truth, voxels, rules | {"tumour_threshold": t}, spacing_mm)
-                for t in thresholds}
+        inside, dice = smoothed(likely[box], where[box], SimpleNamespace(**rules), spacing_mm), {}
+        for t in thresholds:
+            changed = SimpleNamespace(**rules | {"tumour_threshold": t})
+            kept = keep_lesions(inside, spacing_mm, changed)[0]
+            overlap = np.count_nonzero(kept), np.count_nonzero(truth & kept)
+            dice[t] = float(metrics.dice(voxels, *overlap))
+        return dice
 
     at = dice_at(liver, sorted({*ORACLE_THRESHOLDS, run_threshold}))
     best = max(at, key=lambda t: (at[t], -abs(t - run_threshold)))
@@ -187,12 +191,6 @@ def of_probabilities(reference, liver, likely, log, spacing_mm):
         "oracle_liver_dice": dice_at(reference >= 1, [run_threshold])[run_threshold],
         "oracle_threshold_dice": at[best], "best_threshold": best,
     } | {column(t): at[t] for t in ORACLE_THRESHOLDS}
-
-
-def _dice(likely, truth, voxels, rules, spacing_mm):
-    """Tumour Dice of what rules leave of probabilities; the whole scan holds `voxels` of tumour."""
-    kept = keep_lesions(likely, spacing_mm, SimpleNamespace(**rules))[0]
-    return float(metrics.dice(voxels, np.count_nonzero(kept), np.count_nonzero(truth & kept)))
 
 
 def column(threshold):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from helpers import files
 from helpers.scans import boxes, volume
@@ -47,17 +48,16 @@ class Scored:
 
 def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None,
           tolerances_mm=TOLERANCES_MM, failed=""):
-    """Measure one case.
+    """Measure one case: (Scored, CaseLesions), the latter for `attribution` to say why one was
+    missed.
 
     reference, prediction  uint8 (z, y, x), labels 0 background, 1 liver, 2 tumour.
     spacing_mm             (z, y, x).
-    affine                 of the file (4, 4); it decides nothing but the order in which the
-                           organisers number lesions.
+    affine                 of the file (4, 4); only the order in which the organisers number lesions
+                           depends on it.
     hu                     int16 (z, y, x) for the lesions' contrast, or None.
     failed                 why there is no prediction; `prediction` is then ignored, and every
                            overlap counts as 0.
-    returns                (Scored, CaseLesions), the latter for `attribution` to say why one was
-                           missed.
     """
     if failed:
         prediction = np.zeros_like(reference)
@@ -82,7 +82,11 @@ def score(case, reference, prediction, spacing_mm, affine=FACES_LPS, hu=None,
     for organ in metrics.CLASSES:
         distances = metrics.distances_between(*surfaces[organ], spacing_mm)
         row |= _organ(organ, confusion.sum(0), voxel_ml, distances, tolerances_mm, failed)
-    row |= _together(row, confusion.sum(0))
+    truth, predicted = metrics.burden(confusion.sum(0))
+    row |= {f"macro_{name}": (row[f"liver_{name}"] + row[f"tumour_{name}"]) / 2
+            for name in ("dice", "jaccard")}
+    row |= {"burden_reference": truth, "burden_prediction": predicted,
+            "burden_error": predicted - truth}
     lesions = CaseLesions.of(labels, box, tumour_box, surfaces["liver"], spacing_mm, hu)
     by_slice = _slices(case, confusion)
     row |= lesions.counts(voxel_ml, affine) | attribution.of_masks(by_slice, lesions)
@@ -108,17 +112,6 @@ def _organ(organ, confusion, voxel_ml, distances, tolerances_mm, failed):
     return {f"{organ}_{name}": value for name, value in values.items()}
 
 
-def _together(row, confusion):
-    """The columns that need both classes."""
-    truth, predicted = metrics.burden(confusion)
-    return {
-        "macro_dice": (row["liver_dice"] + row["tumour_dice"]) / 2,
-        "macro_jaccard": (row["liver_jaccard"] + row["tumour_jaccard"]) / 2,
-        "burden_reference": truth, "burden_prediction": predicted,
-        "burden_error": predicted - truth,
-    }
-
-
 def _slices(case, confusion):
     """A row per slice: voxels and overlaps of both classes."""
     liver, tumour = (metrics.counts(confusion, organ) for organ in metrics.CLASSES)
@@ -133,8 +126,6 @@ def _slices(case, confusion):
 
 def tables(scored):
     """DataFrames of the names TABLES from a list of Scored, with their columns even when empty."""
-    import pandas as pd
-
     tumour = np.pad(np.full((1, 1, 1), 2, np.uint8), ((0, 0), (1, 1), (1, 1)))
     blank = score("", tumour, tumour, (1.0, 1.0, 1.0))[0]  # has a row of every kind
     out = {"cases": pd.DataFrame([s.row for s in scored],
@@ -150,15 +141,13 @@ def tables(scored):
 
 
 def write_tables(paths, tables):
-    """Write tables as CSV files, two dicts by name, each file whole or not at all."""
+    """Write tables as CSV files, two dicts by name."""
     for name, path in paths.items():
         files.write_csv(path, tables[name])
 
 
 def read_tables(paths):
     """The tables back from CSV files, a dict of name to path."""
-    import pandas as pd
-
     texts = dict.fromkeys(("case", *TEXTS), str)  # as they were written: "NA" and "007" are names
     out = {}
     for name, path in paths.items():

@@ -89,7 +89,9 @@ def false_positive_type(measured, healthy):
     """
     level = noise = np.nan
     if healthy is not None and len(healthy):
-        level, noise = float(healthy.mean()), _noise(healthy)
+        # the middle half: vessels and a wrong outline don't count as noise
+        quarters = np.percentile(healthy, [75, 25])
+        level, noise = float(healthy.mean()), float(np.subtract(*quarters) / 1.349)
     hu, (low, high) = measured["hu"], GALLBLADDER_HU
     at_edge = measured["edge_mm"] <= EDGE_MM
     bile = (hu >= low) & (hu <= high) & (measured["hu_deviation"] <= EVEN * noise)
@@ -100,11 +102,6 @@ def false_positive_type(measured, healthy):
         at_edge,
     ]
     return np.select(fits, list(FALSE_POSITIVE_TYPES)[:-1], "other")
-
-
-def _noise(hu):
-    """Deviation of HU as the middle half shows it: vessels and a wrong outline don't count."""
-    return float(np.subtract(*np.percentile(hu, [75, 25])) / 1.349)
 
 
 def counted(cases, lesions):

@@ -8,7 +8,7 @@ import numpy as np
 from helpers.scans import boxes, volume
 from helpers.scoring import false_positives, matching, metrics
 
-NEAR_CAPSULE_MM = 5.0
+NEAR_CAPSULE_MM = 5.0  # of a lesion whose place is "capsule", from the liver's surface
 SIZES = ("small", "medium", "large")  # under 10 mm, 10 to 20 mm, over 20 mm
 SIDES = ("reference", "prediction")
 
@@ -69,10 +69,8 @@ class CaseLesions:
 
     @classmethod
     def of(cls, labels, box, tumour_box, liver_surfaces, spacing_mm, hu):
-        """From both sides' labels uint8 (z, y, x) in `box` of the scan.
-
-        tumour_box      the box of all tumour inside `box`.
-        liver_surfaces  of both livers, bool, and hu int16 or None: in `box`.
+        """From both sides' labels uint8 (z, y, x) in `box` of the scan; also in it: tumour_box, of
+        all tumour, liver_surfaces of both, bool, and hu int16 or None.
         """
         corner = [edge.start for edge in tumour_box]
         sides = tuple(Lesions.of(side[tumour_box] == 2, corner) for side in labels)
@@ -130,7 +128,7 @@ class CaseLesions:
         lesions, measured = self.sides[side], dict(self.measured[side])
         start = np.array([edge.start for edge in self.box])
         volume_ml = self.matching.voxels[side] * voxel_ml
-        diameter_mm = [volume.diameter_mm(ml) for ml in volume_ml.tolist()]
+        diameter_mm = np.array([volume.diameter_mm(ml) for ml in volume_ml.tolist()])
         depth_mm, contrast_hu = measured.pop("depth_mm"), measured.pop("contrast_hu")
         z, y, x = np.rint(lesions.centres_zyx + start).astype(int).T
         first, last = (lesions.slices + start[0]).T
@@ -140,10 +138,11 @@ class CaseLesions:
         return {
             "component": np.arange(1, lesions.count + 1),
             "volume_ml": volume_ml, "diameter_mm": diameter_mm,
-            "size": [size_of(mm) for mm in diameter_mm],
+            "size": list(map(size_of, diameter_mm)),
             "index_z": z, "index_y": y, "index_x": x, "first_slice": first, "last_slice": last,
             "where": _where(lesions.centres_zyx, self.labels), "depth_mm": depth_mm,
-            "place": [_place(*pair) for pair in zip(depth_mm, diameter_mm, strict=True)],
+            "place": np.select([np.isnan(depth_mm), depth_mm < diameter_mm / 2 + NEAR_CAPSULE_MM],
+                               ["", "capsule"], "deep"),
             "contrast_hu": contrast_hu, **verdicts, **measured,
         }
 
@@ -159,13 +158,6 @@ def _where(centres_zyx, labels):
     beyond = centres_zyx > [(side.start + side.stop - 1) / 2 for side in box]
     names = (("lower", "upper"), ("front", "back"), ("right", "left"))
     return [", ".join(names[axis][int(b[axis])] for axis in (2, 1, 0)) for b in beyond]
-
-
-def _place(depth_mm, diameter_mm):
-    """ "capsule" for a lesion within 5 mm of the liver's surface, "deep" for the others."""
-    if np.isnan(depth_mm):
-        return ""
-    return "capsule" if depth_mm < diameter_mm / 2 + NEAR_CAPSULE_MM else "deep"
 
 
 def size_of(diameter_mm):

@@ -84,11 +84,11 @@ class Matching:
 
 
 def overlaps(reference, prediction):
-    """Voxels that every reference and every predicted lesion have in common.
+    """Voxels that every reference and every predicted lesion have in common: int64 (references + 1,
+    predictions + 1); row and column 0 stand for background, so that rows and columns add up to the
+    lesions' sizes.
 
     reference, prediction  int (z, y, x), lesions numbered from 1, 0 elsewhere.
-    returns                int64 (references + 1, predictions + 1); row 0 and column 0 stand for
-                           background, so that rows and columns add up to the lesions' sizes.
     """
     somewhere = (reference > 0) | (prediction > 0)
     height, width = (int(components.max(initial=0)) + 1 for components in (reference, prediction))
@@ -97,14 +97,12 @@ def overlaps(reference, prediction):
 
 
 def match(table):
-    """Group lesions that belong together, from `overlaps`.
+    """The Matching of lesions that belong together, from `overlaps`.
 
     Reference lesions whose largest overlap is with the same prediction are one group (it merged
     them), and every prediction joins the group that it overlaps most (several that join one group
     split it). So did the organisers mean it. Equal overlaps tie all they concern together, so that
     neither order nor orientation decides.
-
-    returns  Matching.
     """
     inner = np.asarray(table[1:, 1:], dtype=np.int64)
     group = _joined((inner == inner.max(1, keepdims=True, initial=1)) & (inner > 0))
@@ -175,11 +173,11 @@ def lits_official_detections(table, least_overlap=0.5):
 
 
 def in_file_order(index_zyx, number, shape, affine):
-    """Numbers of lesions in the order in which a scan through the file's own array meets them.
+    """Numbers of lesions, int (lesions,), in the order in which a scan through the file's own array
+    meets them; `table[np.r_[0, order]]` brings a table's rows into it.
 
-    index_zyx  int (n, 3), all lesion voxels; number int (n,), which lesion each belongs to.
+    index_zyx  int (n, 3), all lesion voxels; number: int (n,), which lesion each belongs to.
     shape      of the array (z, y, x); affine (4, 4) of the file.
-    returns    int (lesions,); `table[np.r_[0, order]]` brings a table's rows into that order.
     """
     file_shape = volume.to_file_axes(np.broadcast_to(np.uint8(0), shape), affine).shape
     key = np.zeros(len(index_zyx), np.int64)

@@ -17,12 +17,10 @@ MANY_FAR = 40_000  # voxels farther than that from which a distance map is quick
 
 
 def confusion_by_slice(reference, prediction):
-    """How often each pair of labels meets, slice by slice.
+    """How often each pair of labels meets: int64 (z, 3, 3), [slice, label in reference, label in
+    prediction], of two uint8 (z, y, x).
 
-    reference, prediction  uint8 (z, y, x) of one shape, labels 0, 1, 2.
-    returns                int64 (z, 3, 3), [slice, label in reference, label in prediction].
-
-    Raises ValueError for any other label.
+    Raises ValueError for labels other than 0, 1, 2.
     """
     highest = max(int(labels.max(initial=0)) for labels in (reference, prediction))
     if highest > 2:
@@ -50,8 +48,8 @@ def dice(reference, prediction, both):
 
 
 def dice_per_organ(reference, prediction):
-    """{"liver_dice", "tumour_dice"} of labels uint8 (z, y, x), without anything else: in a tenth of
-    the time that `case_scores.score` takes.
+    """{"liver_dice", "tumour_dice"} of labels uint8 (z, y, x): in a tenth of the time that
+    `case_scores.score` takes.
     """
     confusion = confusion_by_slice(reference, prediction).sum(0)
     return {f"{organ}_dice": float(dice(*counts(confusion, organ))) for organ in CLASSES}
@@ -64,10 +62,8 @@ def jaccard(reference, prediction, both):
 
 
 def volume_differences(reference, prediction):
-    """Relative volume difference in both conventions, from voxel counts or millilitres.
-
-    returns  ((R − P) / P, as in the organisers' current script; (P − R) / R, as in their table of
-             2017); nan where the divisor is 0.
+    """Relative volume difference from voxel counts or millilitres: ((R − P) / P, as in the
+    organisers' current script; (P − R) / R, as in their table of 2017); nan where the divisor is 0.
     """
     difference = float(prediction) - float(reference)
     lits_official = -difference / prediction if prediction else np.nan
@@ -126,11 +122,8 @@ class SurfaceDistances:
 
 
 def distances_between(a, b, spacing_mm):
-    """The SurfaceDistances of two masks, between the centres of their surface voxels.
-
-    a, b        bool (z, y, x) of one shape: surfaces, as `surface` gives them.
-    spacing_mm  three positive edges (z, y, x).
-    returns     SurfaceDistances, empty on both sides when one surface is.
+    """The SurfaceDistances of two surfaces bool (z, y, x), as `surface` gives them, between the
+    centres of their voxels; empty on both sides when one surface is. spacing_mm: (z, y, x).
     """
     if not a.any() or not b.any():
         return SurfaceDistances(np.zeros(0), np.zeros(0))
@@ -138,11 +131,11 @@ def distances_between(a, b, spacing_mm):
 
 
 def nearest_distances_mm(start, goal, spacing_mm):
-    """Distance in mm from each True voxel of `start` to the nearest one of `goal`, between centres.
+    """Distance in mm from each True voxel of `start` to the nearest one of `goal`, between centres:
+    float64 (n,), in the order of `np.flatnonzero(start)`.
 
     start, goal  bool (z, y, x) of one shape, C-contiguous; `goal` holds at least one voxel.
-    returns      float64 (n,), in the order of `np.flatnonzero(start)`; 0 where both are True.
-                 Exact; where more than MANY_FAR voxels are far off, those have seven digits.
+    Exact; where more than MANY_FAR voxels are far off, those have seven digits.
     """
     index = np.flatnonzero(start)  # of the flat array: several times faster than along three axes
     out = np.zeros(len(index))

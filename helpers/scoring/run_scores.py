@@ -45,10 +45,8 @@ def cases_of(run, splits, weights=""):
 
 
 def cases_of_all(runs, splits, weights=""):
-    """`cases_of` of several runs together, such as the folds of a cross-validation.
-
-    runs  list of paths.Run. Raises what `cases_of` raises, and ValueError for a case that two runs
-          have.
+    """`cases_of` several Runs together, such as the folds of a cross-validation. Raises what it
+    raises, and ValueError for a case that two runs have.
     """
     pooled = pd.concat([cases_of(run, splits, weights) for run in runs], ignore_index=True)
     twice = pooled[pooled.duplicated("case", keep=False)].sort_values("case", kind="stable")
@@ -81,7 +79,8 @@ def agree(rows):
 
 def found_elsewhere(rows, runs):
     """Rows of `cases_of` with other runs' predictions: each of the first run that has one for the
-    case, or of the first at all."""
+    case, or of the first at all.
+    """
 
     def run_for(case):
         return next((run.name for run in runs if run.prediction(case).is_file()), runs[0].name)
@@ -172,14 +171,14 @@ def _explain(scored, lesions, reference, prediction, evidence, volume):
 
 
 def score_all(jobs, work, workers=None, scheduler="", needs=None):
-    """`work(job)` for every job on all cores, with a progress bar; results in the jobs' order.
+    """`work(job)` for every job on all cores, with a progress bar: a list of results in the jobs'
+    order, a sentence for a case that ended its process twice.
 
     jobs     list of (case, what `work` takes).
     work     a function of a module, or a `partial` of one: processes are started afresh and import
              it. A job whose process dies is tried again without its prediction, with the keyword
              `failed`.
     scheduler, needs  as `crews.spread` takes them.
-    returns  list of results; a sentence for a case that ended its process even so.
     """
     items = [item for _, item in jobs]
     done = crews.spread(work, items, workers, scheduler, needs)

@@ -89,12 +89,11 @@ def plain(value):
 
 
 def paired_difference(first, second, column):
-    """Differences of one column per case, second less first.
+    """Differences of one column per case, second less first, of the cases that both tables hold:
+    dict of table (case, first, second, difference), mean, low, high (95 % bootstrap), p (Wilcoxon's
+    signed-rank test over patients, two-sided; None when no case differs), cases, patients, better,
+    worse.
 
-    first, second  tables of cases; only cases in both are compared.
-    returns        dict: table (case, first, second, difference), mean, low, high (95 % bootstrap),
-                   p (Wilcoxon's signed-rank test over patients, two-sided; None when no case
-                   differs), cases, patients, better, worse.
     Raises ValueError when the two have no case in common.
     """
     table = first[["case", column]].merge(second[["case", column]], on="case")

@@ -174,11 +174,11 @@ def _lits_official(cases):
 
 
 def write(folder, tables, more=()):
-    """Write the tables of a scoring, a CSV file each, and summary.json; each whole or not at all.
+    """Write the tables of a scoring, a CSV file each (of probabilities only where there are some),
+    and summary.json, each whole or not at all; returns the summary.
 
-    tables   as `case_scores.tables` gives them; of probabilities only where there are some.
+    tables   as `case_scores.tables` gives them.
     more     further keys of the summary, such as `cases.not_scored`.
-    returns  the summary.
     """
     values = summarise(tables) | dict(more)
     for path in table_files(folder).values():
@@ -196,9 +196,8 @@ def read(folder):
 
 
 def add_comparison(folder, first, second, name):
-    """Add the second table of cases less the first, of a run of this name, to summary.json.
-
-    returns  the summary, and `statistics.side_by_side` of the two.
+    """Add the second table of cases less the first, of a run of this name, to summary.json; returns
+    the summary, and `statistics.side_by_side` of the two.
     """
     rows = side_by_side(first, second)
     values = files.read_json(folder / "summary.json") | flat(rows, name)
