@@ -29,7 +29,7 @@ ROOMS = {
                "matching metrics probabilities provenance run_scores sentences statistics summary",
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "
                "slice_panels viewer views",
-    "comparing": "answers baseline_recipes baselines benchmark disturbances nnunet race race_curve "
+    "comparing": "answers baselines benchmark disturbances nnunet race race_curve "
                  "race_entrants race_ours race_rules rule_trials sites timing transfer "
                  "trial_figures trial_scores trials",
 }

@@ -18,7 +18,7 @@ import filelock
 import torch
 
 from helpers import files, processes, runs
-from helpers.comparing import baseline_recipes, nnunet, race_curve, race_entrants, race_ours
+from helpers.comparing import nnunet, race_curve, race_entrants, race_ours
 from helpers.comparing.race_curve import NAMES
 from helpers.comparing.race_rules import Race
 from helpers.jobs import DONE, FAILED, PAUSED, USAGE
@@ -78,8 +78,8 @@ def entered(name, race):
     size, folder = recipe["size"], race.scratch / "slices"
     items = race_entrants.slices_of(folder, race.cases("train"), size)
     if name == "monai":
-        return baseline_recipes.monai(items, size)
-    return baseline_recipes.smp(items, size, recipe["windows"][0])
+        return race_entrants.monai(items, size)
+    return race_entrants.smp(items, size, recipe["windows"][0])
 
 
 def main(words=None):

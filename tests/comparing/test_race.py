@@ -14,7 +14,6 @@ from conftest import command
 
 from helpers import files, jobs, runs
 from helpers.comparing import (
-    baseline_recipes,
     race,
     race_curve,
     race_entrants,
@@ -268,7 +267,7 @@ def slices():
 @pytest.mark.parametrize("name", ["monai", "smp"])
 def test_other_recipes_learn_and_predict_on_the_scans_own_grid(slices, name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # no waiting for weights that can't come
-    one = baseline_recipes.monai(slices, 64) if name == "monai" else baseline_recipes.smp(slices, 64, (-40, 160))
+    one = race_entrants.monai(slices, 64) if name == "monai" else race_entrants.smp(slices, 64, (-40, 160))
     losses = [one.step(k / 8) for k in range(8)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     scan = Volume(np.full((3, 50, 40), -50, np.int16), (3.0, 1.0, 1.0), np.eye(4), (40, 50, 3), "LPS")
@@ -279,7 +278,7 @@ def test_other_recipes_learn_and_predict_on_the_scans_own_grid(slices, name, mon
     torch.save(one.state_dict(), buffer)
     buffer.seek(0)
     state = torch.load(buffer, weights_only=True)  # as a race that resumes reads it
-    again = baseline_recipes.monai(slices, 64) if name == "monai" else baseline_recipes.smp(slices, 64, (-40, 160))
+    again = race_entrants.monai(slices, 64) if name == "monai" else race_entrants.smp(slices, 64, (-40, 160))
     first, _ = again.batches.draw()
     again.load_state_dict(state)
     assert again.steps == 8 and not torch.equal(first, again.batches.draw()[0])  # not the first slices over again
