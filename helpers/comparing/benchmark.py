@@ -122,10 +122,10 @@ def rehearsed(weights, run, steps):
     return json.loads(printed[-1]) | {"peak_gib": done["peak_gib"]}
 
 
-def first_scans(run, count=4):
-    """Rows of cases.csv of a run's first scans that have a mask and aren't quarantined."""
+def first_scans(run):
+    """Rows of cases.csv of a run's first four scans that have a mask and aren't quarantined."""
     cases = case_table.read_table(run.lists / "cases.csv")
-    return cases[(cases.verdict != "quarantined") & (cases["mask"].fillna("") != "")].head(count)
+    return cases[(cases.verdict != "quarantined") & (cases["mask"].fillna("") != "")].head(4)
 
 
 def stored_slices(rows, size, folder):
@@ -168,14 +168,14 @@ def many_cases(pixels, slices, folder, count, cases_a_chunk=20):
         pd.concat(rows[k : k + cases_a_chunk]).to_csv(chunk, index=False)
 
 
-def write_long_scan(volume, size, slices, path, body_share=1.0, seed=7):
+def write_long_scan(volume, size, slices, path, body_share=1.0):
     """Write a scan of `slices` × size × size made from a smaller one.
 
     body_share  share of the slices, in the middle, that the small scan is stretched over; its ends
                 are repeated beyond, without liver.
     Noise is added, so that the file is about as hard to decompress as a real one.
     """
-    rng, depth = np.random.default_rng(seed), len(volume.hu)
+    rng, depth = np.random.default_rng(7), len(volume.hu)
     wanted = max(1, round(body_share * slices))
     rows = np.clip((np.arange(slices) - (slices - wanted) // 2) * depth // wanted, 0, depth - 1)
     noise = rng.normal(0, 8, (8, size, size)).astype(np.float32)

@@ -15,6 +15,8 @@ from helpers import runs
 from helpers.cascade.precision import half_precision_supported
 from helpers.processes import cores
 
+LOOK_S = 0.02  # between two looks at the memory of a process
+
 
 def side_by_side(variants, rounds):
     """Time every variant once a round, in turns: forwards in one round, backwards in the next.
@@ -49,10 +51,9 @@ def summarised(seconds, items=1):
     return pd.DataFrame({"seconds": middle, **rates, "times_slower": slower})
 
 
-def of_process(command, every=0.02):
+def of_process(command):
     """Run a command to its end, with runs where ours lie.
 
-    every    seconds between two looks at its memory.
     returns  dict: seconds, peak_gib (it and its children, resident), output (stdout and stderr).
     Raises RuntimeError with the last lines that it printed when it fails.
     """
@@ -63,7 +64,7 @@ def of_process(command, every=0.02):
         process = psutil.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=env)
         while process.poll() is None:
             peak = max(peak, _resident(process))
-            time.sleep(every)
+            time.sleep(LOOK_S)
         seconds = time.perf_counter() - began
         file.seek(0)
         output = file.read().decode(errors="replace")
@@ -90,8 +91,8 @@ def machine():
     return machine | {"half precision": half_precision_supported(torch.device("cpu"))}
 
 
-def convolution_rates(channels, sizes, batch_size, dtype, repeats=5):
-    """FLOP/s of 3 × 3 convolutions here, forward: dict (channels, size) -> best of `repeats`."""
+def convolution_rates(channels, sizes, batch_size, dtype):
+    """FLOP/s of 3 × 3 convolutions here, forward: dict (channels, size) -> best of five."""
 
     def random(*shape):
         return torch.rand(*shape).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -101,7 +102,7 @@ def convolution_rates(channels, sizes, batch_size, dtype, repeats=5):
         x, weight = random(batch_size, n, size, size), random(n, n, 3, 3)
         seconds = []
         with torch.no_grad():
-            for _ in range(repeats + 1):
+            for _ in range(6):  # the first one warms up
                 began = time.perf_counter()
                 torch.nn.functional.conv2d(x, weight, padding=1)
                 seconds.append(time.perf_counter() - began)

@@ -13,6 +13,7 @@ from helpers.slices import recipe
 from helpers.slices.pixels import level
 
 LEAST = 6  # patients: of fewer, Wilcoxon's test says nothing below 0.05 whatever they score
+BEYOND_NOISE = 0.05  # p after Holm's correction
 COLUMNS = [
     "trial", "patients", "score", "low", "high",
     "difference", "difference_low", "difference_high", "better", "worse", "p",
@@ -81,38 +82,38 @@ def largest_component_gain(scores):
     return "\n".join(sentences)
 
 
-def better_than_default(rows, level=0.05):
+def better_than_default(rows):
     """Which rows of one stage, as `compared` gives them, are better than noise explains."""
     patients = rows.patients.max()
     if patients < LEAST:
         return f"too few patients ({patients:.0f}) for a difference beyond noise"
     ranked = rows[rows.patients == patients]
-    sure = ranked[(ranked.p_holm < level) & (ranked.difference > 0)].trial
+    sure = ranked[(ranked.p_holm < BEYOND_NOISE) & (ranked.difference > 0)].trial
     return f"better than the default: {', '.join(sure)}" if len(sure) else (
         "none is better than the default beyond noise")
 
 
-def conclusion(table, level=0.05):
+def conclusion(table):
     """What the numbers say, a paragraph a stage; rows that lack patients are not ranked.
 
     table  DataFrame of `compared` with the columns stage, default and slices_per_second.
     """
     stages = table.groupby("stage", sort=False)
-    return "\n".join(_of_stage(stage, rows, level) for stage, rows in stages)
+    return "\n".join(_of_stage(stage, rows) for stage, rows in stages)
 
 
-def _of_stage(stage, rows, level):
+def _of_stage(stage, rows):
     scored = rows[rows.score.notna()]
     if len(scored) < 2:
         have = f"{len(scored)} of {len(rows)} rows have a score"
         return f"{stage}: {have}, so there is nothing to compare."
     ranked = scored[scored.patients == scored.patients.max()]
-    best, beyond_noise = ranked.loc[ranked.score.idxmax()], ranked.p_holm < level
+    best, beyond_noise = ranked.loc[ranked.score.idxmax()], ranked.p_holm < BEYOND_NOISE
     score = f"{best.score:.3f}{_from_to(best.low, best.high)}"
     patients = f"{best.patients:.0f} patient{'' if best.patients == 1 else 's'}"
     lines = [f"{stage}, {patients}: {best.trial} has the highest mean, {score}."]
     if best.trial != best.default and best.difference == best.difference:
-        verdict = "beyond noise" if best.p_holm < level else "within noise"
+        verdict = "beyond noise" if best.p_holm < BEYOND_NOISE else "within noise"
         change = f"{best.difference:+.3f}{_from_to(best.difference_low, best.difference_high)}"
         p = f"p {best.p_holm:.2g} after Holm"
         lines.append(f"It is {change} from {best.default}, {p}: {verdict}.")

@@ -26,7 +26,7 @@ CALIBRATION_RULE = (
 UNCERTAINTY_EDGES = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.51)
 
 
-def reliability(levels, organ, bins=CALIBRATION_BINS):
+def reliability(levels, organ):
     """The probability that voxels of each bin were given, and what they are.
 
     levels   DataFrame of rows as `levels` gives them, of one case or of many.
@@ -36,7 +36,7 @@ def reliability(levels, organ, bins=CALIBRATION_BINS):
     levels = levels[levels.organ == organ]
     levels = levels[(levels.label >= 1) | ((levels.level > 0) & (organ == "liver"))]
     n, true = levels.voxels, levels.label >= (2 if organ == "tumour" else 1)
-    number = np.minimum(levels.level * bins // PEAK, bins - 1)
+    number = np.minimum(levels.level * CALIBRATION_BINS // PEAK, CALIBRATION_BINS - 1)
     sums = {"bin": number, "voxels": n, "probability": n * levels.level / PEAK, "share": n * true}
     sums = pd.DataFrame(sums).groupby("bin", as_index=False).sum()
     return sums.assign(probability=sums.probability / sums.voxels, share=sums.share / sums.voxels)

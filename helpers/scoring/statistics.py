@@ -52,14 +52,13 @@ def ci_keys(key, *values, **how):
     return dict(zip((f"{key}.low", f"{key}.high"), bootstrap_ci(*values, **how), strict=True))
 
 
-def mean_with_ci(key, values, rule, groups=None):
+def mean_with_ci(key, values, rule, groups):
     """The keys of one measure over cases: mean, low, high, median, cases, left_out (without value),
     rule.
     """
     values = np.asarray(values, float)
     defined = ~np.isnan(values)
-    groups = None if groups is None else np.asarray(groups)[defined]
-    values, left_out = values[defined], int((~defined).sum())
+    groups, values, left_out = np.asarray(groups)[defined], values[defined], int((~defined).sum())
     average, median = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
     return {f"{key}.mean": average} | ci_keys(key, values, groups=groups) | {
         f"{key}.median": median, f"{key}.cases": len(values), f"{key}.left_out": left_out,
