@@ -60,7 +60,7 @@ def learnt_masks(jobs, voxels_of):
     That is known where the log beside the mask says so, and of networks in this project's
     checkpoints by the scan's voxels.
     jobs        as `helpers.score` has them: (case, reference, mask, scan).
-    voxels_of   dict of case -> `duplicates.voxel_hash`, "" where there is no scan.
+    voxels_of   dict of case -> `origins.voxel_hash`, "" where there is no scan.
     """
     learnt = {}
     for card in sorted((runs.ROOT / "checkpoints").glob("*/*/final.json")):
