@@ -61,7 +61,7 @@ def predict(run, case, tumour=True, spread=True):
     run.tta_std(case).unlink(missing_ok=True)
     if spread:
         save(np.where(labels() == 2, 60, 0).astype(np.uint8), run.tta_std(case))
-    files.write_json(run.log(case), log | {"rules": asdict(pipeline.Rules(smooth_mm=0.0))})
+    files.write_json(run.log(case), log | {"rules": asdict(pipeline.Rules(smooth_mm=0.0, min_lesion_ml=0.05))})
 
 
 def test_a_damaged_map_costs_its_explanation_only(folds):
