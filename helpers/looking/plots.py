@@ -208,6 +208,7 @@ def curves(history, columns, along="step"):
                 x, y = zip(*points, strict=True)
                 axis.plot(x, y, lw=1.5, marker="o" if len(x) < 40 else "", ms=3, label=name)
                 ways.append(f"{name} {y[0]:.3g} → {y[-1]:.3g}")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         names = ", ".join(group)
         axis.set(xlabel=along, ylabel=names, title=", ".join(ways) or f"{names}: nothing yet")
         if len(ways) > 1:

@@ -143,8 +143,11 @@ def layers_of(view, counts):
         needed = {"predicted": {"prediction"}, "reference": {"reference"}}
         if not needed.get(name.split()[0], {"reference", "prediction"}) <= view.masks.keys():
             continue
+        covered = [covers(*pair) for pair in PAIRS]
+        if view.names and not counts[:, covered].any():
+            continue  # samples are of one organ
         look = SCHEME[name.removesuffix(" liver") if name in HIDDEN else name]
-        bits = sum(covers(*pair) << k for k, pair in enumerate(PAIRS))
+        bits = sum(yes << k for k, yes in enumerate(covered))
         layers.append({"name": name, **look._asdict(), "pairs": bits,
                        "on": name not in HIDDEN or not counts[:, WITH_TUMOUR].any()})
     # the deviation of numbers from 0 to 1 is at most a half

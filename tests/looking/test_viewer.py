@@ -62,6 +62,8 @@ def test_layers_are_those_that_the_masks_allow():
     shown = {layer["name"]: layer["on"] for layer in layers_of(views.View(view.hu, None, *only_liver))}
     assert shown["missed liver"] and not layers_of(view)[4]["on"] and layers_of(view)[4]["name"] == "missed liver"
     assert layers_of(views.View(view.hu)) == []
+    samples = views.View(view.hu, None, only_liver[0], names=["sample"] * len(view.hu))  # of the liver's network
+    assert [layer["name"] for layer in layers_of(samples)] == ["reference liver"]
 
 
 def test_lesions_have_boxes_and_know_whether_they_are_met():
