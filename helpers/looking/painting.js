@@ -1,7 +1,7 @@
 // How a plane of planes.js is painted: its grey values, masks, maps and lines, and the letters of the patient's sides.
 
 const SIDES = [["R", "L", "A", "P"], ["R", "L", "H", "F"], ["A", "P", "H", "F"]]; // left, right, top, bottom
-const LETTERS = { fillStyle: "#ddd", font: "14px system-ui, sans-serif", textAlign: "center", textBaseline: "middle", shadowColor: "#000", shadowBlur: 4 };
+const LETTERS = { fillStyle: "#ddd", font: "14px system-ui, sans-serif", textAlign: "center", textBaseline: "middle", strokeStyle: "#000", lineWidth: 3 };
 
 /** The border round the pixels whose pair is one of `covered` (a bit each), open at the plane's rim. */
 function outline({ pairs, counts, height, width }, covered) {
@@ -62,5 +62,9 @@ function stroke(pen, onStage, path, strokeStyle, globalAlpha, lineWidth, dash = 
 function drawLetters(pen, axis, wide, tall) {
   const places = [[12, tall / 2], [wide - 12, tall / 2], [wide / 2, 12], [wide / 2, tall - 12]];
   Object.assign(pen, LETTERS);
-  SIDES[axis].forEach((letter, k) => pen.fillText(letter, ...places[k]));
+  pen.setLineDash([]);
+  SIDES[axis].forEach((letter, k) => {
+    pen.strokeText(letter, ...places[k]); // a rim, or it is lost on bone
+    pen.fillText(letter, ...places[k]);
+  });
 }
