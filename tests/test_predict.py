@@ -250,6 +250,7 @@ def test_file_that_cannot_be_read_is_named(known, capsys, name, said):
 def test_where_the_seconds_went(known, capsys):
     """Every part once and in order; together they are the process's life up to the mask."""
     began = psutil.Process().create_time()
+    nib.save(nib.Nifti1Image(scan(), AFFINE), known / "a.nii")
     assert called(known / "a.nii", "--time") == predict.DONE
     lived = time.time() - began
     rows = [line.rpartition(" s")[0].split() for line in capsys.readouterr().out.splitlines()[:11]]
