@@ -24,7 +24,7 @@ examples:
   python -m helpers.run --run lits                      again, or on; with the parameters of before
   python -m helpers.run --run lits --set                which these are, and all others
   python -m helpers.run --run lits --only 04 --set stage=liver chunk_minutes=50
-  torchrun --nproc-per-node 4 -m helpers.run --run lits --only 04 --inline
+  torchrun --nproc-per-node 4 -m -- helpers.run --run lits --only 04 --inline
                                                         four processes train as one
   python -m helpers.run --run cv --data /data/lits --folds 5 --set test_share=0.0 split=val
                                                         the runs cv-fold0 … cv-fold4

@@ -44,7 +44,7 @@ def commands(module):
         code = [line for block in re.findall(r"```\n(.*?)```", text, re.S) for line in block.splitlines()]
         code += [span.replace("\n", " ") for span in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))]
         for line in code:
-            if found := re.search(rf"-m {re.escape(module)} (.*?)(  #.*)?$", line):
+            if found := re.search(rf"-m (?:-- )?{re.escape(module)} (.*?)(  #.*)?$", line):
                 yield name, shlex.split(found[1].replace("$k", "0").replace('"$scan"', "scan"))
 
 

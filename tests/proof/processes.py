@@ -86,7 +86,7 @@ def torchrun(root, stage, *words, prefix=(), network=""):
     """The command of the page about machines, begun."""
     env = harness.environment(root) | ({"GLOO_SOCKET_IFNAME": network} if network else {})
     given = [f"{name}={value}" for name, value in (harness.TRAINING | {"chunk_steps": 10}).items() if name != "interactive"]
-    command = [*prefix, sys.executable, "-m", "torch.distributed.run", *words, "-m", "helpers.run", "--run", harness.RUN,
+    command = [*prefix, sys.executable, "-m", "torch.distributed.run", *words, "-m", "--", "helpers.run", "--run", harness.RUN,
                "--only", "04", "--inline", "--set", f"stage={stage}", *given]  # fmt: skip
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -119,6 +119,8 @@ def by_torchrun(root, stage):
     begun = torchrun(root, stage, "--nproc-per-node", "2")
     while harness.steps_done(root, stage) < 0 and begun.poll() is None:
         time.sleep(0.1)
+    if begun.poll() is not None:
+        raise RuntimeError(begun.communicate()[0][-3000:])
     children = [child for child in psutil.Process(begun.pid).children() if "helpers.run" in " ".join(child.cmdline())]
     children[-1].kill()
     printed, _ = begun.communicate()
