@@ -123,7 +123,7 @@ def test_a_scan_is_segmented_without_torch(tmp_path, scan):
     networks, mask = loaded(), tmp_path / "mask.nii.gz"
     export.write(networks, tmp_path / "onnx")
     card = files.read_json(tmp_path / "onnx" / onnx_engine.CARD)
-    card["rules"] |= {"min_liver_ml": 1.0, "smooth_mm": 0.0}
+    card["rules"] |= {"min_liver_ml": 1.0, "min_lesion_ml": 0.05, "smooth_mm": 0.0}
     files.write_json(tmp_path / "onnx" / onnx_engine.CARD, card)
     scan.hu[scan.hu == 0] = -1000  # air
     write_on_grid(scan.hu, scan, tmp_path / "a.nii")
@@ -131,7 +131,7 @@ def test_a_scan_is_segmented_without_torch(tmp_path, scan):
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, words)], capture_output=True, text=True, cwd=HERE)
     assert done.returncode == predict.DONE, done.stderr
     labels = read_mask(mask, scan)
-    wanted = pipeline.segment(scan, networks, rules.Rules(min_liver_ml=1.0, smooth_mm=0.0)).labels
+    wanted = pipeline.segment(scan, networks, rules.Rules(min_liver_ml=1.0, min_lesion_ml=0.05, smooth_mm=0.0)).labels
     assert np.array_equal(labels, wanted) and set(np.unique(labels)) == {0, 1, 2}
 
 

@@ -277,7 +277,7 @@ def test_two_processes_write_the_masks_of_one(known):  # noqa: F811
         assert done.returncode == 0 and "3 segmented" in done.stdout, done.stdout + done.stderr
     for file in (known / "one").glob("*.nii.gz"):
         one, two = mask(file), mask(known / "two" / file.name)
-        assert one.any() and np.array_equal(one, two)
+        assert np.array_equal(one, two) and (one.any() or "tta-std" in file.name)  # no second look without a finding
 
 
 def test_a_scan_that_ends_its_process_twice_is_recorded(known, loads, monkeypatch):  # noqa: F811

@@ -147,7 +147,7 @@ class Cohort:
         if run_paths.log(case).is_file():  # of before
             for file in (run_paths.tta_std(case), run_paths.preview(case), *maps.values()):
                 file.unlink(missing_ok=True)
-        if result.tta_std is not None:
+        if self.save_probabilities and result.tta_std is not None:
             write_on_grid(result.tta_std, volume, run_paths.tta_std(case))
         for organ, probability in result.probability.items():
             write_on_grid(probability, volume, maps[organ])

@@ -68,7 +68,8 @@ def sitting(training, batches, minutes=0.0, steps=0):
         coming = deque(makers.submit(batches, first + k) for k in range(ahead))
         while not training.finished:
             steps_are_up = steps and training.step - first >= steps
-            reason = _reason(signals, stops, steps_are_up, minutes, began)
+            minutes_count = minutes if training.step > first else 0  # each sitting learns something
+            reason = _reason(signals, stops, steps_are_up, minutes_count, began)
             training.paused_by = together.any_of(reason)
             if training.paused_by:
                 break

@@ -24,8 +24,8 @@ class TrainStep:
     memory_format  torch.channels_last is faster where the weights lie so, too.
     parts          of a batch, one after the other; doubled when GPU memory is short.
 
-    Of processes that train together each takes its slices of the batch, and all get the same loss
-    and the same gradients, those of the whole batch.
+    Of processes that train together each takes its slices of the batch, and all get the
+    same loss and the same gradients, those of the whole batch.
     """
 
     network: torch.nn.Module
@@ -62,8 +62,8 @@ class TrainStep:
             logits = self.network(x)  # (B / parts, classes, H, W)
             loss = self.loss_of(global_batch.of_all(logits), global_batch.of_all(y))
             loss = loss * (len(x) / len(image))
-            # the processes take the mean of their gradients, where they are to be added
-            self.fabric.backward(loss * together.count() if together.count() > 1 else loss)
+            # several processes take the mean of their gradients, where a sum is meant
+            self.fabric.backward(loss * together.count())
             total += loss.item()
         return total
 
