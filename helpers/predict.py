@@ -19,7 +19,7 @@ from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 from helpers.parameters import of_type, unknown, values_given
 from helpers.scans.findings import advised, counted
 
-# trained on 18 LiTS scans of 14 patients; its cards say how, and what it can't do
+# its cards say what it learnt from and how, checkpoints/README.md what it can't do
 SHIPPED = "lits102"
 EXPLAINED = """
 INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or one 2-D picture

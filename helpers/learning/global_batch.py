@@ -26,8 +26,7 @@ def of_all(tensor):
     """The tensors (B, …) of all processes one after the other; only this one's has a gradient."""
     if together.count() == 1:
         return tensor
-    tensors = [torch.empty_like(tensor) for _ in range(together.count())]
-    torch.distributed.all_gather(tensors, tensor.detach().contiguous())
+    tensors = _gathered(tensor.detach())
     tensors[together.rank()] = tensor
     return torch.cat(tensors)
 
@@ -67,7 +66,8 @@ class _SharedNorm(torch.autograd.Function):
     def forward(ctx, x, weight, bias, eps):  # (B, C, …), (C,), (C,)
         over = [axis for axis in range(x.ndim) if axis != 1]
         var, mean = torch.var_mean(_wide(x), over, correction=0)
-        means, variances = _stacked(mean), _stacked(var)  # (processes, C), of equally many pixels
+        # (processes, C), of equally many pixels
+        means, variances = torch.stack(_gathered(mean)), torch.stack(_gathered(var))
         mean = means.mean(0)
         var = (variances + (means - mean).square()).mean(0)
         ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt())
@@ -95,7 +95,8 @@ def _wide(tensor):
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def _stacked(tensor):
+def _gathered(tensor):
+    """The tensors of all processes, a list in the order of their ranks."""
     tensors = [torch.empty_like(tensor) for _ in range(together.count())]
     torch.distributed.all_gather(tensors, tensor.contiguous())
-    return torch.stack(tensors)
+    return tensors
