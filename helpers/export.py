@@ -16,7 +16,7 @@ from helpers import files, processes, runs
 from helpers.cascade import onnx_engine, weights
 from helpers.cascade.onnx_engine import CARD, PLANES, PROBABILITY, VERSION
 from helpers.cascade.rules import Rules
-from helpers.jobs import DONE, FAILED, USAGE
+from helpers.processes import DONE, FAILED, USAGE
 from helpers.slices.pixels import normalised
 
 CLOSE = 1e-3  # how far probabilities may lie from torch's

@@ -8,9 +8,10 @@ import argparse
 import hashlib
 import sys
 
-from helpers import files, run_parameters, runs
+from helpers import files, runs
 from helpers.parameters import parameters_of, tagged
-from helpers.run_parameters import OF_A_CALL
+from helpers.running import run_parameters
+from helpers.running.run_parameters import OF_A_CALL
 
 MARK = "cascade_liver"  # in a copy's metadata: what the project's notebook was when it was copied
 

@@ -15,8 +15,8 @@ from helpers.cascade.rules import Rules
 from helpers.intake import admission, inputs
 from helpers.intake.arrivals import Arrivals
 from helpers.intake.inputs import Item
-from helpers.jobs import DONE, FAILED, PAUSED, USAGE
 from helpers.parameters import of_type, unknown, values_given
+from helpers.processes import DONE, FAILED, PAUSED, USAGE
 from helpers.scans.findings import advised, counted
 
 # its cards say what it learnt from and how, checkpoints/README.md what it can't do

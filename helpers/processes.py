@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes of all commands
 CGROUP = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
 

@@ -7,9 +7,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from helpers import files, folds, inline, processes, run_parameters, runs, together
-from helpers.jobs import DONE, FAILED, PAUSED, USAGE, Job, carried_out
+from helpers import files, processes, runs, together
 from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
+from helpers.processes import DONE, FAILED, PAUSED, USAGE
+from helpers.running import folds, inline, run_parameters
+from helpers.running.jobs import Job, carried_out
 from helpers.scans.folder import cases_in
 
 SEQUENCE = ("01", "02", "03", "04", "05", "06")

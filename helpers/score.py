@@ -5,8 +5,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from helpers import files, jobs, processes
-from helpers.jobs import DONE, FAILED
+from helpers import files, processes
+from helpers.processes import DONE, FAILED
+from helpers.running import jobs
 from helpers.scans.findings import counted
 from helpers.scoring import case_scores, mask_pairs, provenance, run_scores, sentences, summary
 

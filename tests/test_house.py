@@ -11,8 +11,8 @@ from helpers.runs import HERE
 
 # each row may import from itself where it is a room, and from rows below it
 FLOORS = (
-    {"comparing"}, {"score", "predict"}, {"looking"}, {"learning", "scoring", "export", "run", "lab"}, {"folds"}, {"cascade", "jobs", "inline", "run_parameters"},
-    {"intake", "slices", "steps"}, {"scans", "crews", "parameters", "origins", "report_page"}, {"files", "runs", "processes"}, {"together"},
+    {"comparing"}, {"score", "predict"}, {"looking"}, {"learning", "scoring", "export", "run", "lab"}, {"cascade", "running"},
+    {"intake", "slices"}, {"scans", "crews", "parameters", "origins"}, {"files", "runs", "processes"}, {"together"},
 )  # fmt: skip
 STRANGERS = {"monai", "segmentation_models_pytorch", "torchvision", "nnunetv2"}  # foreign architectures
 HELPERS = HERE / "helpers"

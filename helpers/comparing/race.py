@@ -21,7 +21,7 @@ from helpers import files, processes, runs
 from helpers.comparing import nnunet, race_curve, race_entrants, race_ours
 from helpers.comparing.race_curve import NAMES
 from helpers.comparing.race_rules import Race
-from helpers.jobs import DONE, FAILED, PAUSED, USAGE
+from helpers.processes import DONE, FAILED, PAUSED, USAGE
 
 SAVED_SECONDS = 60.0
 

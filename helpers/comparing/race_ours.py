@@ -2,11 +2,12 @@
 
 import shutil
 
-from helpers import files, jobs, runs
+from helpers import files, runs
 from helpers.cascade import pipeline
 from helpers.cascade.weights import load_networks
-from helpers.jobs import DONE, PAUSED
 from helpers.learning import checkpoints
+from helpers.processes import DONE, PAUSED
+from helpers.running import jobs
 from helpers.slices import lists
 
 SHARES = {"gate": 0.04, "liver": 0.60, "tumour": 0.36}  # of the learning minutes

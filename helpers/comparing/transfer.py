@@ -13,7 +13,7 @@ import pandas as pd
 from helpers import files, predict, processes, runs
 from helpers.cascade.rules import Rules
 from helpers.comparing import answers, disturbances, rule_trials, sites
-from helpers.jobs import DONE, FAILED, USAGE
+from helpers.processes import DONE, FAILED, USAGE
 from helpers.scoring import run_scores
 
 TITLE = "# Transfer\n\nHow the cascade holds where it hasn't learnt; each part is written by\n"

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from helpers import files, jobs, origins, runs
+from helpers import files, origins, runs
 from helpers.cascade.precision import device_named, half_precision_supported
 from helpers.cascade.weights import build
 from helpers.comparing import benchmark, trial_scores
 from helpers.intake import case_table
 from helpers.learning.plans import liver_weights
+from helpers.running import jobs
+from helpers.running.steps import Step
 from helpers.slices import lists
-from helpers.steps import Step
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from helpers import files, origins, steps
+from helpers import files, origins
 from helpers.learning import fine_tuning, machine
 from helpers.learning.augmentation import augmentation_of
 from helpers.parameters import unknown
+from helpers.running import steps
 from helpers.runs import Run
 from helpers.slices import lists
 from helpers.slices.recipe import Recipe

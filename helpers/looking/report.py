@@ -6,7 +6,7 @@ import re
 import pandas as pd
 from IPython.display import HTML
 
-from helpers import report_page
+from helpers.running import report_page
 from helpers.scoring import attribution, case_scores, false_positives
 from helpers.scoring.sentences import SIZE_NAMES, between, in_plain_words, number, scored_cases
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import crews, files, runs, steps
+from helpers import crews, files, runs
 from helpers.intake import phantom
 from helpers.intake.case_table import cases_of_split
 from helpers.parameters import listed
 from helpers.processes import WorkerDied, parallel_map, progress
+from helpers.running import steps
 from helpers.runs import Run, absolute, relative
 from helpers.scans import reading
 from helpers.scans.findings import in_words

@@ -20,7 +20,7 @@ from helpers.comparing import (
     race_ours,
     race_rules,
 )
-from helpers.jobs import DONE, FAILED, PAUSED, USAGE
+from helpers.processes import DONE, FAILED, PAUSED, USAGE
 from helpers.scans import reading
 from helpers.scans.volume import Volume
 from helpers.scoring import run_scores

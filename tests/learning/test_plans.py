@@ -13,7 +13,7 @@ from helpers.cascade.weights import build, load_network
 from helpers.intake import case_table
 from helpers.learning import augmentation, fine_tuning, machine, plans
 from helpers.learning.batches import Batches
-from helpers.steps import Step
+from helpers.running.steps import Step
 
 
 def test_given_values_come_before_defaults_and_options_before_both():

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from helpers import processes
-from helpers.jobs import DONE, FAILED, PAUSED, USAGE
+from helpers.processes import DONE, FAILED, PAUSED, USAGE
 
 COMMAND = (sys.executable, "-m", "helpers.run")
 ENDS = {DONE: "done", PAUSED: "paused, run again to resume", USAGE: "refused", FAILED: "failed"}

@@ -4,8 +4,9 @@ again, and shown beside their defaults.
 
 from collections import defaultdict
 
-from helpers import files, origins, runs, steps
+from helpers import files, origins, runs
 from helpers.parameters import GONE, RENAMED, Usage, of_type, parameters_of
+from helpers.running import steps
 
 # they say what one call is about, nothing about the run
 OF_A_CALL = {"run", "stage", "trial", "interactive"}

@@ -14,10 +14,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import processes, report_page, runs, steps, together
+from helpers import processes, runs, together
 from helpers.parameters import parameters_of
+from helpers.processes import DONE, FAILED, PAUSED
+from helpers.running import report_page, steps
 
-DONE, FAILED, USAGE, PAUSED = 0, 1, 2, 75  # exit codes
 EVALUATION = "06_evaluation"  # the notebook that is exported as the report
 INFERENCE = "05_cascade_inference"  # and this one, of scans that others' networks segment
 

@@ -1,0 +1,1 @@
+"""A notebook as a step of a run: executed, stamped, its parameters kept, exported as a page."""
