@@ -113,12 +113,14 @@ def _of_stage(stage, rows):
     patients = f"{best.patients:.0f} patient{'' if best.patients == 1 else 's'}"
     lines = [f"{stage}, {patients}: {best.trial} has the highest mean, {score}."]
     if best.trial != best.default and best.difference == best.difference:
-        verdict = "beyond noise" if best.p_holm < BEYOND_NOISE else "within noise"
+        verdict = ("beyond noise" if best.p_holm < BEYOND_NOISE else "within noise"
+                   if best.patients >= LEAST else "too few patients to tell from noise")
         change = f"{best.difference:+.3f}{_from_to(best.difference_low, best.difference_high)}"
         p = f"p {best.p_holm:.2g} after Holm"
         lines.append(f"It is {change} from {best.default}, {p}: {verdict}.")
     sure = [f"{row.trial} ({row.difference:+.3f})" for row in ranked[beyond_noise].itertuples()]
-    lines.append(f"Beyond noise against {best.default}: {', '.join(sure) or 'none'}.")
+    if best.patients >= LEAST:
+        lines.append(f"Beyond noise against {best.default}: {', '.join(sure) or 'none'}.")
     timed = ranked[~beyond_noise & ranked.slices_per_second.notna()]
     if len(timed):
         fast = timed.loc[timed.slices_per_second.idxmax()]

@@ -140,7 +140,8 @@ def intensity_augmented(image, how, rng):
         return torch.from_numpy(rng.uniform(low, high, (b, 1, 1, 1)).astype(np.float32))
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    noise = torch.randn(image.shape, generator=generator)
+    # dtype: made beside a step, which may have set another as usual
+    noise = torch.randn(image.shape, generator=generator, dtype=torch.float32)
     soft = drawn(0, 1) * (drawn(0, 1) < how.blur)
     image = (image - 0.5).mul_(1 + drawn(-how.contrast, how.contrast)).add_(0.5)
     image.add_(drawn(-how.brightness, how.brightness))

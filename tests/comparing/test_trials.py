@@ -67,6 +67,11 @@ def test_the_conclusion_names_the_leader_and_what_is_beyond_noise():
     assert "nothing to compare" in concluded(scores_of(unet=base))
 
 
+def test_of_two_patients_nothing_is_said_about_noise():
+    sentences = concluded(scores_of(unet=np.array([0.02, 0.03]), wide=np.array([0.5, 0.4])))
+    assert "too few patients to tell from noise" in sentences and "within" not in sentences and "Beyond" not in sentences
+
+
 def test_a_difference_beyond_noise_is_said_to_be():
     base = np.arange(8) / 10
     assert "beyond noise" in concluded(scores_of(unet=base, swin=base + np.arange(1, 9) / 50))

@@ -49,6 +49,18 @@ def test_same_step_same_batch_other_step_other_batch(made):
     assert not torch.equal(batches(4)[0], batches(3)[0])
 
 
+def test_a_batch_made_while_a_step_computes_in_another_precision_is_the_same(made):
+    how = dataclasses.replace(WITH_ALL, random_convolution=1.0)
+    before = torch.get_default_dtype()
+    image, _ = made(how=how)(2)
+    try:
+        for dtype in (torch.float64, torch.bfloat16):  # as Fabric does within a step in such a precision
+            torch.set_default_dtype(dtype)
+            assert torch.equal(made(how=how)(2)[0], image)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_untouched_batch_is_what_the_store_holds(made):
     batches = made()
     image, target = batches(0)

@@ -129,9 +129,11 @@ def by_torchrun(root, stage):
            f"gone; state of step {harness.steps_done(root, stage)}"]  # fmt: skip
     with two_machines() as (machines, address):
         endpoint = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{address}:29400"]
-        # a namespace has the host's name, so torchrun can't see by it whose the endpoint is
-        nodes = [torchrun(root, stage, *endpoint, "--rdzv-conf", f"is_host={int(number == 0)}", prefix=prefix, network=network)
-                 for number, (prefix, network) in enumerate(machines)]  # fmt: skip
+        nodes = []
+        for number, (prefix, network) in enumerate(machines):
+            # a namespace has the host's name: torchrun can't see by it whose the endpoint is, nor the other node who this is
+            words = ["--rdzv-conf", f"is_host={int(number == 0)}", *(["--local-addr", f"10.99.0.{number + 1}"] if network else [])]
+            nodes.append(torchrun(root, stage, *endpoint, *words, prefix=prefix, network=network))
         printed = [node.communicate()[0] for node in nodes]
     said = [line for text in printed for line in text.splitlines() if line.startswith(("resumes", "paused", "finished"))]
     where = "two network namespaces with a cable between" if machines[0][0] else "this machine, as namespaces are denied"
