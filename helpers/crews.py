@@ -1,6 +1,7 @@
 """Who works on many items: this process, several here, or those of a Dask cluster."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -69,26 +70,34 @@ def _by_dask(work, items, address, needs):
         raise ValueError(f"scheduler {address}: {error}; {INSTALL}") from error
     with _connected(distributed, address) as client:
         room_of = _rooms(client, address)
-        # an item that has ended two workers isn't given to a third one
+        # who was with a worker that died is given to another one below, once
         client.run_on_scheduler(
-            lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 1))
-        index_of = {}
+            lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        submits, index_of = {}, {}
         for index, item in enumerate(items):
             need = needs(item)
             hosts = {host_of(name) for name, room in room_of.items() if room >= need}
             if hosts:
                 where = {} if min(room_of.values()) >= need else {"workers": list(hosts)}
-                index_of[client.submit(work, item, pure=False, **where)] = index
+                submits[index] = partial(client.submit, work, item, pure=False, **where)
+                index_of[submits[index]()] = index
             else:
                 most = max(room_of.values())
                 yield index, NoRoom(f"needs {need / GIB:.1f} GiB of memory, and the largest worker "
                                     f"of {address} has {most / GIB:.1f}")
+        suspects = []
         for future in distributed.as_completed(index_of):
-            error = future.exception()
-            if isinstance(error, distributed.KilledWorker):
-                yield index_of[future], processes.WorkerDied("twice, on a cluster")
+            if isinstance(future.exception(), distributed.KilledWorker):
+                suspects.append(index_of[future])
             else:
                 yield index_of[future], future.result()
+        # Dask suspects all that a worker held: one after the other each shows whether it was it
+        for index in suspects:
+            future = submits[index]()
+            if isinstance(future.exception(), distributed.KilledWorker):
+                yield index, processes.WorkerDied("twice, on a cluster")
+            else:
+                yield index, future.result()
 
 
 def _connected(distributed, address):

@@ -1,6 +1,8 @@
 """Work on many items by processes here or on a Dask cluster: the same answers, bounded by the memory there is."""
 
 import math
+import os
+import time
 
 import pytest
 
@@ -72,3 +74,19 @@ def test_a_scheduler_without_workers_is_said(monkeypatch):
 
 def test_a_worker_is_known_by_its_machine():
     assert crews.host_of("tcp://10.0.0.5:40311") == "10.0.0.5"
+
+
+def deadly(item):
+    """Ends its process at every fourth item, as what is too much for a machine does."""
+    time.sleep(0.05)
+    if item % 4 == 1:
+        os.kill(os.getpid(), 9)
+    return item
+
+
+def test_who_waits_at_a_worker_that_dies_is_not_blamed():
+    more = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**more) as cluster:
+        results = dict(crews.spread(deadly, range(16), scheduler=cluster.scheduler_address))
+    assert {item for item, result in results.items() if isinstance(result, processes.WorkerDied)} == {1, 5, 9, 13}
+    assert all(results[item] == item for item in range(16) if item % 4 != 1)

@@ -68,7 +68,7 @@ def main():
             told = predicted(folder, "two", "--scheduler", address)
             killer.join()
             same = masks(folder, "one") == masks(folder, "two") and len(masks(folder, "two")) == SCANS
-            rows.append(["a worker killed among two, after the first mask", told[1].splitlines()[-1], told[0] == alone[0] == 0 and same])
+            rows.append(["a worker killed among two, after the first mask", _last(told[1]), told[0] == alone[0] == 0 and same])
             results = dict(crews.spread(deadly, [0, 1, 2], scheduler=address))
             held = results[0] == 0 and results[2] == 2 and isinstance(results[1], processes.WorkerDied)
             rows.append(["an item that ends each worker that takes it", f"item 1 {results[1].sentence}; the others are done", held])
@@ -90,6 +90,12 @@ by voxel.
     sections.write("clusters", "Many scans on a cluster", text)
     print(text)
     return 0 if all(row[-1] == "yes" for row in rows) else "not held"
+
+
+def _last(printed):
+    """The sentence that counts the scans, without the bar before it and the folder."""
+    sentence = next(line for line in reversed(printed.splitlines()) if "segmented" in line)
+    return sentence[sentence.index(f"{SCANS} scans:") :].partition(";")[0]
 
 
 def _kill_when(folder, pid):
