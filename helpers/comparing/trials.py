@@ -169,20 +169,24 @@ def beside(run, size=0, patients=0):
     of_split, of_cases = (
         pd.read_csv(run.lists / f"{name}.csv", **as_text) for name in ("split", "cases")
     )
+    settings = files.read_json(step.stamp)["settings"]
+    deciding = files.read_json(run.lists / "split.json")
     if patients:
-        of_split = with_few(of_split, of_cases, patients)
+        # so few don't fill all folds: who trains and who validates is known without them
+        of_split = with_few(of_split, of_cases, patients).assign(fold="")
         of_cases = of_cases[of_cases.case.isin(of_split.case)]
+        settings |= {"folds": 0, "fold": 0}
+        deciding["made_with"]["folds"] = 0
     before = split.read_bytes() if split.is_file() else None
     files.write_csv(split, of_split)
     files.write_csv(other.lists / "cases.csv", of_cases)
-    files.write_json(other.lists / "split.json", files.read_json(run.lists / "split.json"))
+    files.write_json(other.lists / "split.json", deciding)
     if (liver := liver_weights(run)).is_file():  # in whose regions tumours are judged
         liver_weights(other).parent.mkdir(parents=True, exist_ok=True)
         liver_weights(other).unlink(missing_ok=True)
         files.link(liver, liver_weights(other))
     if split.read_bytes() != before:
         Step(step.name, other, {}).stamp.unlink(missing_ok=True)  # its lists are of another split
-    settings = files.read_json(step.stamp)["settings"]
     settings |= {"size": size or made, "run": other.name, "interactive": False}
     if jobs.carried_out(jobs.Job(step.name, settings), other)[0] != jobs.DONE:
         failed = f"the run '{other.name}' ({what} of '{run.name}') could not be made"

@@ -218,13 +218,16 @@ def test_few_patients_to_learn_from_and_the_same_to_validate(tiny, tmp_path, mon
 
     shutil.copytree(tiny[0], tmp_path / "copy")
     monkeypatch.setattr(runs, "ROOT", tmp_path / "copy")
-    made = []
-    monkeypatch.setattr(jobs, "carried_out", lambda job, run: made.append(job.parameters) or (jobs.DONE, ""))
+    monkeypatch.setenv("CASCADE_LIVER_ROOT", str(tmp_path / "copy"))
     run = runs.Run("tiny")
+    settings = files.read_json(run.reports / "stages" / "02_filtering.json")["settings"]
+    folds = settings | {"run": "tiny", "folds": 5, "fold": 0, "test_share": 0.0, "interactive": False}  # two patients fill no four folds
+    (run.lists / "split.csv").unlink()
+    assert jobs.carried_out(jobs.Job("02_filtering", folds), run)[0] == jobs.DONE
     other = beside(run, patients=2)
-    assert other.name == "tiny.2patients" and made[0]["size"] == 128 and made[0]["run"] == other.name
-    split, few = (pd.read_csv(one.lists / "split.csv", dtype=str) for one in (run, other))
-    assert few.split.tolist().count("train") == 2 and split.split.tolist().count("train") == 4
+    assert other.name == "tiny.2patients" and (other.lists / "recipe.json").is_file()
+    split, few = (pd.read_csv(one.lists / "split.csv", dtype=str).drop(columns="fold") for one in (run, other))
+    assert few.split.tolist().count("train") == 2 and split.split.tolist().count("train") > 2
     assert few[few.split != "train"].values.tolist() == split[split.split != "train"].values.tolist()
     cases = pd.read_csv(other.lists / "cases.csv", dtype=str)
     assert sorted(cases.case) == sorted(few.case) and (pd.to_numeric(cases.tumour_ml) > 0).any()
