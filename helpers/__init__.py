@@ -25,7 +25,7 @@ ROOMS = {
     "cascade": "architectures cohort decisions engines folders fused inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",
     "learning": "augmentation batches checkpoints examples fine_tuning global_batch losses machine "
-                "plans schedules shapes sittings synthetic train_step training validation",
+                "plans schedules shapes sittings synthetic threads train_step training validation",
     "scoring": "attribution case_scores detection false_positives lesions mask_pairs "
                "matching metrics probabilities provenance run_scores sentences statistics summary",
     "looking": "case_pages figures lesion_charts measure_tables overlays plots preview report "

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from helpers import files, processes, together
-from helpers.learning import checkpoints
+from helpers.learning import checkpoints, threads
 from helpers.learning.training import Training
 
 AHEAD = 8  # at most so many batches are made while steps are taken, each by a thread of its own
@@ -58,13 +58,14 @@ def sitting(training, batches, minutes=0.0, steps=0):
     """
     ahead = min(AHEAD, max(1, processes.cores() // 2))
     makers = ThreadPoolExecutor(ahead, initializer=torch.set_num_threads, initargs=(1,))
-    with _held(training), processes.collected(impatient=True) as signals, makers:
+    with _held(training), processes.collected(impatient=True) as signals, makers, \
+            threads.measured(training, batches) as taken:
         training.began = began = time.monotonic()
         first = training.step
         stops = [folder / "stop" for folder in (training.folder, training.folder.parent)]
         if not training.is_saved:
             training.save()
-        saved = time.monotonic()
+        saved, took = time.monotonic(), []
         coming = deque(makers.submit(batches, first + k) for k in range(ahead))
         while not training.finished:
             steps_are_up = steps and training.step - first >= steps
@@ -78,15 +79,18 @@ def sitting(training, batches, minutes=0.0, steps=0):
             position, batch = batches.position(training.step), coming.popleft().result()
             coming.append(makers.submit(batches, training.step + ahead))
             training.in_step = True
+            stepped = time.monotonic()
             yield training.step, batch
+            took.append(time.monotonic() - stepped)
             training.step, training.is_saved, training.in_step = training.step + 1, False, False
             if batches.position(training.step)[:2] != position[:2] and "ema" in training.parts:
                 averaged, card = training.parts["ema"].module, training.card_at(training.step)
                 training.write(f"chunk_{position[1] + 1:02d}", averaged, card)
             wait = max(training.plan.save_seconds, training.save_took / SAVING_SHARE)
             if time.monotonic() - saved > wait:
+                taken.reconsider(took)
                 training.save()
-                saved = time.monotonic()
+                saved, took = time.monotonic(), []
                 print(_progress(training, first, saved - began), flush=True)
         if not training.is_saved:
             training.save()

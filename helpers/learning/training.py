@@ -27,6 +27,7 @@ class Training:
     step       steps done; the next batch is that of this number.
     history    a dict per validation: step, loss, rate, score and its components; `clock` holds its
                minutes.
+    threads    that it computes with, 0 before they were measured.
     best       highest score so far, at step `best_step`; its weights are part of the state,
                best.safetensors is a copy.
     """
@@ -37,7 +38,7 @@ class Training:
         self.best, self.best_step, self.stale = -1.0, 0, 0
         self.best_weights, self.best_card = {}, {}
         self.validate_every = plan.validate_every  # of the state: it stays when the end moves
-        self.minutes, self.paused_by = 0.0, ""
+        self.minutes, self.paused_by, self.threads = 0.0, "", 0
         self.is_saved, self.in_step, self.known_files = False, False, []
         # seconds, and when the sitting began by the monotonic clock
         self.save_took, self.began = 0.0, None
@@ -116,7 +117,7 @@ class Training:
         """
         began = time.monotonic()
         state = {name: getattr(self, name) for name in PLAIN}
-        state |= {"format": FORMAT, "minutes": self.minutes_now()}
+        state |= {"format": FORMAT, "minutes": self.minutes_now(), "threads": self.threads}
         planned = ("settings", "total_steps", "made_with")
         state |= {name: getattr(self.plan, name) for name in planned}
         state |= {"parts": {name: part.state_dict() for name, part in self.parts.items()}}
@@ -136,6 +137,7 @@ class Training:
         plans.refuse_other_settings(state["settings"], self.plan.settings, self.folder)
         for name in (*PLAIN, "minutes"):
             setattr(self, name, state[name])
+        self.threads = state.get("threads", 0)
         # 16-mixed alone has a scaler, and may be new in this sitting
         for name in self.parts.keys() & state["parts"].keys():
             self.parts[name].load_state_dict(state["parts"][name])
