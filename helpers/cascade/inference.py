@@ -62,7 +62,7 @@ def average_flips(trained, slices, rows, probability, batch_size=8):
     probability  uint8 (z, y, x), as the function of that name gave it; changed in place.
     returns      uint8 (z, y, x), the views' standard deviation, 255 is 1; 0 in other slices.
     """
-    tta_std = np.zeros_like(probability)
+    tta_std = np.zeros(probability.shape, np.uint8)
     neighbours, first = trained.card["neighbours"], slices.grid.box[0][0]
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]

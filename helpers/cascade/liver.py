@@ -133,8 +133,8 @@ def _cut_at_necks(liver, hu, spacing_mm, neck_mm, max_hu_difference):
     removed = np.isin(part_of, organs)
     for axis, step in enumerate(steps):
         removed = np.repeat(removed, step, axis)
-    out = liver.copy()
-    out[box] &= ~removed[tuple(slice(side.stop - side.start) for side in box)]
+    out = np.zeros(liver.shape, bool)
+    out[box] = liver[box] & ~removed[tuple(slice(side.stop - side.start) for side in box)]
     starts = [side.start for side in box]
     middles = {k: np.argwhere(mask & (part_of == k)).mean(0) * steps + starts for k in organs}
     return largest_component(out)[0], [

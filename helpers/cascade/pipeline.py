@@ -9,6 +9,7 @@ from helpers.cascade.decisions import CascadeLog
 from helpers.cascade.liver import clean_liver
 from helpers.cascade.rules import Rules
 from helpers.cascade.tumour import keep_lesions, outside_liver, smoothed
+from helpers.scans.boxes import at_least, box_of
 from helpers.scans.volume import with_likely_spacing
 from helpers.slices import recipe
 from helpers.slices.pixels import PEAK, level
@@ -58,7 +59,7 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
             result.probability["liver"] = probability
         log.note("liver", liver_slice_score=slice_scores(probability))
 
-        mask = probability >= level(rules.liver_threshold)
+        mask = at_least(probability, level(rules.liver_threshold))
         del probability  # a byte a voxel, unless it is to be kept
         liver, count, organs = clean_liver(mask, volume, rules)
         del mask
@@ -70,7 +71,8 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         probability = inference.probability(networks["tumour"], region, rows, rules.batch_size)
         tta_std = None
         if rules.flip_tta:  # a second look where something was found
-            rows = region.rows_of(liver & (probability >= level(rules.tumour_threshold)))
+            found = at_least(probability, level(rules.tumour_threshold))
+            rows = region.rows_of(np.logical_and(found, liver, out=found))
             tta_std = inference.average_flips(
                 networks["tumour"], region, rows, probability, rules.batch_size
             )
@@ -99,8 +101,10 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
 
 def labels_of(liver, lesions):
     """The mask uint8 (z, y, x): 1 liver, 2 lesions, which may be wider along z."""
-    labels = liver.astype(np.uint8)
-    labels[lesions] = 2
+    labels, box = np.zeros(liver.shape, np.uint8), box_of(liver, lesions)
+    if box is not None:
+        labels[box] = liver[box]
+        labels[box][lesions[box]] = 2
     return labels
 
 
@@ -123,4 +127,5 @@ def predicted_liver(volume, liver, rules):
     """The liver, bool (z, y, x), as the cascade finds it without a gate; liver: TrainedNetwork."""
     whole = recipe.whole_slices(volume, liver.recipe, rules.neighbour_mm)
     probability = inference.probability(liver, whole)
-    return clean_liver(probability >= level(rules.liver_threshold), volume, rules)[0]
+    mask = at_least(probability, level(rules.liver_threshold))
+    return clean_liver(mask, volume, rules)[0]

@@ -4,7 +4,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from helpers.scans.boxes import box_of
+from helpers.scans.boxes import at_least, box_of
 from helpers.slices.pixels import level
 
 TRUNCATE = 2.0  # deviations after which a smoothing ends
@@ -14,7 +14,7 @@ def smoothed(probability, liver, rules, spacing_mm):
     """Probability as the rules for lesions read it, uint8 (z, y, x): 0 outside the liver, then
     smoothed along z.
     """
-    out, box = np.zeros_like(probability), box_of(liver)
+    out, box = np.zeros(liver.shape, np.uint8), box_of(liver)
     if box is None:
         return out
     sigma = rules.smooth_mm / spacing_mm[0]
@@ -35,7 +35,7 @@ def keep_lesions(probability, spacing_mm, rules):
     rules        pipeline.Rules, or any object with tumour_threshold and min_lesion_ml.
     returns      (the lesions, bool (z, y, x); their number; the specks, as `components` has them).
     """
-    passing = probability >= level(rules.tumour_threshold)
+    passing = at_least(probability, level(rules.tumour_threshold))
     lesions = np.zeros(passing.shape, bool)
     region, component_of, findings = components(passing, spacing_mm)
     if region is None:
@@ -51,7 +51,7 @@ def outside_liver(probability, liver, spacing_mm, rules):
 
     probability  uint8 (z, y, x), as the network gave it.
     """
-    passing = probability >= level(rules.tumour_threshold)
+    passing = at_least(probability, level(rules.tumour_threshold))
     region, component_of, findings = components(passing, spacing_mm)
     touching = set(np.unique(component_of[liver[region]])) if findings else set()
     return [finding for k, finding in enumerate(findings, start=1) if k not in touching]

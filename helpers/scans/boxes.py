@@ -19,6 +19,16 @@ def box_of(*masks):
     return z, _range(shadow.any(1)), _range(shadow.any(0))
 
 
+def at_least(values, threshold):
+    """Where values uint8 (z, y, x) reach a threshold above 0: bool, of the same shape, that takes
+    memory only where values lie.
+    """
+    out, box = np.zeros(values.shape, bool), box_of(values)
+    if box is not None:
+        out[box] = values[box] >= threshold
+    return out
+
+
 def _range(profile):
     places = np.flatnonzero(profile)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else None
