@@ -17,6 +17,7 @@ from helpers.intake.arrivals import Arrivals
 from helpers.intake.inputs import Item
 from helpers.parameters import of_type, unknown, values_given
 from helpers.processes import DONE, FAILED, PAUSED, USAGE
+from helpers.scans import series
 from helpers.scans.findings import advised, counted
 
 # its cards say what it learnt from and how, checkpoints/README.md what it can't do
@@ -55,7 +56,10 @@ def main(words=None):
             work = functools.partial(watch, options, checked_folder(options))
         elif len(options.inputs) > 1 or folders.is_folder(options.out):
             folder = checked_folder(options)
-            items = items_of(inputs.all_cases(options.inputs), options, folder)
+            cases, before = inputs.all_cases(options.inputs), folders.names_before(folder)
+            keys = {series.scan_key(case.image) for case in cases}
+            before = {key: name for key, name in before.items() if key in keys}
+            items = items_of(inputs.keep_names(cases, before), options, folder)
             work = functools.partial(segment_many, options, items, folder)
         else:
             case = inputs.chosen_case(options.inputs[0], options.series, options.acquisition)
@@ -63,11 +67,15 @@ def main(words=None):
             work = functools.partial(segment_one, options, item)
         cohort_of = functools.partial(loaded, options, runs.weights_folder(options.run),
                                       checked_rules(options.set))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"helpers.predict: {error}", file=sys.stderr)
         return USAGE
     try:
         return work(cohort_of)
+    except KeyboardInterrupt:
+        print("helpers.predict: stopped; what is written is whole, run again for the rest",
+              file=sys.stderr)
+        return PAUSED
     except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
         named = " ".join(map(str, options.inputs or [options.watch]))
         print(f"helpers.predict: {advised(error) or f'{named}: there is not enough memory'}",
@@ -90,7 +98,7 @@ def parsed(words):
     add("-o", "--out", type=Path,
         help="file to write, or the folder for many; default segmentation-NAME beside you")
     add("--watch", type=Path, metavar="FOLDER", help="segment what arrives there, until stopped")
-    add("--every", type=float, default=5.0, metavar="SECONDS",
+    add("--every", type=pause, default=5.0, metavar="SECONDS",
         help="how often a watched folder is looked at; a file has arrived when it hasn't changed "
              "meanwhile (default 5)")
     add("--workers", type=int, default=1, metavar="N",
@@ -121,14 +129,24 @@ def parsed(words):
     options = parser.parse_args(words)
     if bool(options.inputs) == bool(options.watch):
         parser.error("give an INPUT, or else --watch FOLDER")
-    if options.scheduler and options.out:
+    if options.scheduler and not (options.out and folders.is_folder(options.out)):
+        parser.error("--scheduler is for many scans: name a folder with -o")
+    if options.scheduler:
         options.out = options.out.absolute()  # workers have folders of their own to work in
     return options
 
 
+def pause(text):
+    """Seconds above 0 that a word of the command line means; raises ValueError."""
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{text}: seconds above 0 are needed")
+    return seconds
+
+
 def checked_folder(options):
     """The runs.Folder for the masks of many scans; raises ValueError for one that won't do."""
-    if options.series or options.acquisition:
+    if options.series is not None or options.acquisition:
         raise ValueError("--series and --acquisition are of one scan; name a file with -o")
     if options.watch and not options.watch.is_dir():
         raise ValueError(f"{options.watch}: no such folder to watch")
@@ -170,6 +188,9 @@ def read_item(item, window, channel):
 def segment_one(options, item, cohort_of):
     """Segment one scan into one file; returns the exit code."""
     files.check_writable(item.out)  # before the networks have their say
+    files.remove_leftovers(item.out.parent)
+    if options.json and (message := folders.foreign(item, runs.Folder(item.out.parent))):
+        raise ValueError(f"--json: {message}")
     lap(spent := {}, "start")
     # before torch: reading a scan, and learning that it is damaged, is quick
     scan = read_item(item, options.window, options.channel)
@@ -215,20 +236,20 @@ def segment_many(options, items, folder, cohort_of):
 
 def watch(options, folder, cohort_of):
     """Segment each scan that arrives in a folder, until a signal ends it; returns the exit code."""
-    logs = map(files.recorded, folder.predictions.glob("*.json"))
-    named = {log["image"]: log["case"] for log in logs if log.keys() >= {"image", "case"}}
-    arrivals, failed = Arrivals(options.watch, named), False
+    arrivals, failed = Arrivals(options.watch, folders.names_before(folder)), set()
     with folders.held(folder), processes.collected(impatient=True) as signals:
         segment = folders.Segmenter(cohort_of, folder)
         cohort = segment.cohort
         print(f"watching {options.watch}; Ctrl-C ends it after the scan in hand", flush=True)
         while not signals:
+            if not options.watch.is_dir():
+                raise OSError(f"{options.watch}: the watched folder is gone")
             for item in items_of(arrivals.whole(), options, folder):
                 if signals or cohort.is_tried(item):
                     continue
                 began = time.monotonic()
                 message = segment(item)
-                failed = failed or bool(message)
+                failed = failed | {item.case} if message else failed - {item.case}
                 sentence = f"failed. {message}" if message else cohort.log(item.case)["sentence"]
                 print(f"{item.case}: {sentence} ({time.monotonic() - began:.1f} s)", flush=True)
                 write_table(folder)

@@ -184,6 +184,10 @@ def edited(card, **values):
         (lambda d: (d / "gate.onnx").write_bytes(b"cut off"), "gate.onnx: is damaged, or not the file"),
         (lambda d: unreadable(d, "gate"), r"gate.onnx: ONNX Runtime [\d.]* can't read it"),
         (lambda d: of_recipe(d, "gate", size=128), "the gate learnt from other pixels than the liver's network"),
+        (lambda d: edited(d / "cascade.json", networks=[]), "cascade.json: is damaged, or was changed by hand"),
+        (lambda d: edited(d / "cascade.json", networks={}), "cascade.json: names no network for liver"),
+        (lambda d: edited(d / "cascade.json", rules={}), "changed by hand .KeyError: 'neck_widths_mm'"),
+        (lambda d: exchanged(d, "liver", "tumour"), "onnx: holds the (liver|tumour) network"),
         (lambda d: of_recipe(d, "tumour", windows=[[0, 1], [0, 2]]), "tumour.onnx: takes 3 channels, its recipe gives 6"),
     ],
 )
@@ -198,6 +202,17 @@ def of_recipe(folder, stage, **values):
     """Have cascade.json say that a stage's network is of another recipe."""
     card = files.read_json(folder / onnx_engine.CARD)
     card["networks"][stage]["card"]["recipe"] |= values
+    files.write_json(folder / onnx_engine.CARD, card)
+
+
+def exchanged(folder, *stages):
+    """Have cascade.json say, hashes included, that two networks are each other's."""
+    card = files.read_json(folder / onnx_engine.CARD)
+    (folder / "x").write_bytes((folder / f"{stages[0]}.onnx").read_bytes())
+    shutil.copy(folder / f"{stages[1]}.onnx", folder / f"{stages[0]}.onnx")
+    shutil.move(folder / "x", folder / f"{stages[1]}.onnx")
+    networks = card["networks"]
+    networks |= {stages[0]: networks[stages[1]], stages[1]: networks[stages[0]]}
     files.write_json(folder / onnx_engine.CARD, card)
 
 

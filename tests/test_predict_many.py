@@ -323,3 +323,88 @@ def test_a_preview_shows_most_tumour_and_the_rest_of_the_liver():
     assert 52 in shown and len(shown) == 8 and shown == sorted(shown) and 23 in shown and 76 in shown
     assert min(np.diff(shown)) >= 3
     assert preview.slices_to_show(labels * 0, count=4) == [5, 27, 49, 94] and preview.slices_to_show(labels[:1]) == [0]
+
+
+def test_a_mask_corrected_by_hand_stays(known, loads, capsys):  # noqa: F811
+    file, out = save(known / "in" / "a.nii"), known / "masks" / "segmentation-a.nii.gz"
+    words = known / "in", "-o", known / "masks"
+    assert called(*words) == predict.DONE and called(*words) == predict.DONE
+    image = nib.load(out)
+    corrected = np.asarray(image.dataobj).copy()
+    corrected[:3] = 1
+    nib.save(nib.Nifti1Image(corrected, image.affine, image.header), out)  # as ours says its header
+    capsys.readouterr()
+    for more in ((), ("--preview",), ("--set", "tumour_threshold=0.9")):
+        assert called(*words, *more) == predict.FAILED
+        assert "segmentation-a.nii.gz: was changed after it was written" in capsys.readouterr().err
+    assert np.array_equal(mask(out), corrected)
+    out.unlink()
+    assert called(*words) == predict.DONE and not np.array_equal(mask(out), corrected) and file.exists()
+
+
+def test_tables_and_logs_of_others_stay(known, loads, capsys):  # noqa: F811
+    file, out = save(known / "ct.nii"), known / "masks"
+    out.mkdir()
+    for name, text, words in (("ct.json", '{"EchoTime": 1}', (file, "-o", out / "ct.nii.gz", "--json")),
+                              ("predictions.csv", "mine,1\n", (file, "-o", out))):
+        (out / name).write_text(text)
+        (out / "preview-ct.png").write_bytes(b"mine")
+        assert called(*words) == predict.FAILED
+        assert name in (err := capsys.readouterr().err) and "of ours" in err
+        assert (out / name).read_text() == text and not list(out.glob("*.nii.gz"))
+        if name == "ct.json":
+            assert called(*words[:-1]) == predict.DONE and (out / name).read_text() == text
+            (out / "ct.nii.gz").unlink()
+        assert (out / "preview-ct.png").read_bytes() == b"mine"
+        (out / name).unlink()
+
+
+def test_a_scan_keeps_its_name_and_its_mask_whatever_comes_beside_it(known, loads):  # noqa: F811
+    """Another scan of the same name, and slices of a series that come before those that were there."""
+    save(known / "in" / "a" / "scan.nii")
+    files = write_series(known / "in" / "pat", scan(), AFFINE)
+    late = sorted((known / "in" / "pat").iterdir())[:4]
+    kept = {path: path.read_bytes() for path in late}
+    for path in late:
+        path.unlink()
+    words = known / "in", "-o", known / "masks"
+    assert called(*words) == predict.DONE
+    save(known / "in" / "b" / "scan.nii")
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert called(*words) == predict.DONE
+    table = pd.read_csv(known / "masks" / "predictions.csv", index_col="case")
+    assert sorted(table.index) == ["b-scan", "pat", "scan"], files
+    assert mask(known / "masks" / "segmentation-pat.nii.gz").shape[2] == scan().shape[2]
+
+
+def test_files_of_one_series_are_one_scan(known, loads):  # noqa: F811
+    write_series(known / "p7", scan(), AFFINE)
+    assert called(*sorted((known / "p7").iterdir())[:5], "-o", known / "masks") == predict.DONE
+    assert len(list((known / "masks").glob("segmentation-*"))) == 1
+
+
+def test_a_watch_that_cannot_be_is_refused_or_ends(known, loads, capsys):  # noqa: F811
+    (known / "inbox").mkdir()
+    for every in ("0", "-1", "nan", "inf"):
+        with pytest.raises(SystemExit) as ended:
+            called("--watch", known / "inbox", "-o", "masks", "--every", every)
+        assert ended.value.code == 2 and "--every" in capsys.readouterr().err
+    threading.Timer(1.0, (known / "inbox").rmdir).start()
+    assert called("--watch", known / "inbox", "-o", "masks", "--every", "0.3") == predict.FAILED
+    assert "inbox: the watched folder is gone" in capsys.readouterr().err
+
+
+def test_a_scheduler_for_one_file_is_refused(known, capsys):  # noqa: F811
+    with pytest.raises(SystemExit) as ended:
+        called(save(known / "a.nii"), "--scheduler", "tcp://127.0.0.1:9")
+    assert ended.value.code == 2 and "name a folder with -o" in capsys.readouterr().err
+
+
+def test_ctrl_c_on_one_scan_ends_without_a_traceback(known, loads, capsys, monkeypatch):  # noqa: F811
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("helpers.cascade.pipeline.segment", pressed)
+    assert called(save(known / "a.nii"), "-o", known / "m.nii.gz") == predict.PAUSED
+    assert "stopped" in capsys.readouterr().err and not (known / "m.nii.gz").exists()

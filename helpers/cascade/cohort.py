@@ -18,7 +18,7 @@ from helpers.scans.volume import with_likely_spacing, write_mask, write_on_grid
 
 ORGANS = ("liver", "tumour")
 LEARNT = "these networks learnt from this scan: its mask looks better than those of others will"
-# of predictions.csv
+TABLE = "predictions.csv"
 COLUMNS = ("case", "outcome", "liver_ml", "tumour_ml", "lesions", "specks", "slices",
            "learnt_from", "seconds", "image", "sentence", "remarks")
 
@@ -75,8 +75,14 @@ class Cohort:
 
     def is_done(self, row):
         """True when all files of a scan are there, of the same scan, networks and rules."""
-        return origins.is_current(self.run_paths.log(row.case), self.made_of(row),
-                                  self.files_of(row))
+        log = files.recorded(self.run_paths.log(row.case))
+        return (origins.is_current(log, self.made_of(row), self.files_of(row))
+                and not self.is_changed(row, log))
+
+    def is_changed(self, row, log):
+        """True when a scan's mask isn't the one that its log, a dict, was written with."""
+        mask = self.mask(row)
+        return "mask" in log and mask.is_file() and log["mask"] != files.short_hash(mask)
 
     def is_tried(self, row):
         """True when a scan is done, or failed as it is now."""
@@ -116,7 +122,11 @@ class Cohort:
 
         Raises OSError when nothing can be written: no other scan would fare better.
         """
-        self.mask(row).unlink(missing_ok=True)  # one of other rules isn't to be scored
+        mask = self.mask(row)
+        if self.is_changed(row, files.recorded(self.run_paths.log(row.case))):
+            return (f"{mask}: was changed after it was written, perhaps corrected by hand; move it "
+                    "away to have it made anew")
+        mask.unlink(missing_ok=True)  # one of other rules isn't to be scored
         try:
             self.write(row, *self.segmented(row, self.read(row)))
         except Exception as error:  # whatever one scan does, it costs no other its mask
@@ -144,7 +154,7 @@ class Cohort:
         """Write the files of a scan, its mask last; without a log none is written."""
         run_paths, case = self.run_paths, row.case
         maps = {organ: run_paths.probability(case, organ) for organ in ORGANS}
-        if run_paths.log(case).is_file():  # of before
+        if files.recorded(run_paths.log(case)).get("case") == case:  # of before
             for file in (run_paths.tta_std(case), run_paths.preview(case), *maps.values()):
                 file.unlink(missing_ok=True)
         if self.save_probabilities and result.tta_std is not None:
@@ -156,12 +166,25 @@ class Cohort:
         if self.dicom_seg:
             made_of = {"weights": " ".join(self.origin["weights"]), "rules": self.origin["rules"]}
             dicom_seg.write(result.labels, volume, run_paths.dicom_seg(case), made_of)
-        if log:
-            files.write_json(run_paths.log(case), log | self.made_of(row))
-        if names.is_picture(self.mask(row)):
-            pictures.write_labels(result.labels[0], self.mask(row))
-        else:
-            write_mask(result.labels, volume, self.mask(row))
+        with files.written_whole(self.mask(row)) as beside:
+            if names.is_picture(beside):
+                pictures.write_labels(result.labels[0], beside)
+            else:
+                write_mask(result.labels, volume, beside)
+            if log:
+                log = log | self.made_of(row) | {"mask": files.short_hash(beside)}
+                files.write_json(run_paths.log(case), log)
+
+
+def check_table(folder):
+    """Raise ValueError where predictions.csv of a runs.Folder is a table of somebody else."""
+    table = folder.predictions / TABLE
+    if not table.is_file():
+        return
+    with open(table, encoding="utf8", errors="replace") as lines:
+        if not lines.readline().startswith("case,outcome,"):
+            raise ValueError(f"{table}: is there already and no table of ours; choose another "
+                             "folder for the masks")
 
 
 def write_table(folder):
@@ -171,7 +194,7 @@ def write_table(folder):
                    "remarks": " · ".join(log.get("remarks", []))}
             for log in logs if "outcome" in log]
     with (
-        files.written_whole(folder.predictions / "predictions.csv") as beside,
+        files.written_whole(folder.predictions / TABLE) as beside,
         open(beside, "w", encoding="utf8", newline="") as out,
     ):
         table = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")

@@ -10,9 +10,9 @@ from pathlib import Path
 import filelock
 
 from helpers import crews, files, processes, runs
-from helpers.cascade.cohort import write_table
+from helpers.cascade.cohort import TABLE, check_table, write_table
 from helpers.processes import progress
-from helpers.scans import names, reading
+from helpers.scans import names, reading, series
 from helpers.scans.volume import is_own_mask
 
 MASKS = (".nii.gz", ".nii", ".png")
@@ -147,7 +147,8 @@ def foreign(item, folder):
     """Why a scan's files must not be written, because another's are there; "" where they may."""
     file = folder.log(item.case)
     log = files.recorded(file)
-    if log.get("image", str(item.image)) != str(item.image):
+    before = Path(log.get("image", item.image))
+    if before != item.image and series.scan_key(before) != series.scan_key(item.image):
         return f"{item.image}: {item.out} is of {log['image']}; {ELSEWHERE}"
     if file.exists() and "case" not in log:
         return f"{item.image}: {file} is there already and no log of ours; {ELSEWHERE}"
@@ -157,10 +158,22 @@ def foreign(item, folder):
     return ""
 
 
+def names_before(folder):
+    """The names that scans have in a runs.Folder, as `inputs.keep_names` takes them."""
+    logs = map(files.recorded, folder.predictions.glob("*.json"))
+    return {series.scan_key(Path(log["image"])): log["case"]
+            for log in logs if log.keys() >= {"image", "case"}}
+
+
 @contextlib.contextmanager
 def held(folder):
-    """A runs.Folder for this process alone, tidied after processes that were killed in it."""
-    files.check_writable(folder.predictions / "any")
+    """A runs.Folder for this process alone, tidied after processes that were killed in it.
+
+    Raises RuntimeError where another one holds it, ValueError where a table of that name isn't
+    ours.
+    """
+    check_table(folder)
+    files.check_writable(folder.predictions / TABLE)
     folder.predictions.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.predictions / ".lock", timeout=0)
     try:

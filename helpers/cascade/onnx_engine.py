@@ -54,8 +54,18 @@ def load_networks(folder):
     aren't those that were written together, and networks that don't fit each other or this program.
     """
     card = read_card(folder)
-    networks = {stage: load_network(folder / f"{stage}.onnx", written)
+    try:
+        return _networks_of(card, folder)
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"is damaged, or was changed by hand ({type(error).__name__}: {error})"
+        raise ValueError(f"{folder / CARD}: {message}; {AGAIN}") from error
+
+
+def _networks_of(card, folder):
+    networks = {stage: load_network(folder / f"{stage}.onnx", written, stage)
                 for stage, written in card["networks"].items()}
+    if missing := sorted({"liver", "tumour"} - networks.keys()):
+        raise ValueError(f"{folder / CARD}: names no network for {missing[0]}; {AGAIN}")
     check_same_pixels(networks, folder)
     rules, known = card["rules"], vars(Rules())
     if others := sorted(rules.keys() - known.keys()):
@@ -76,14 +86,17 @@ def read_card(folder):
     return card
 
 
-def load_network(file, written):
-    """The OnnxNetwork of a file and what cascade.json says of it: its `card` and `sha256`."""
+def load_network(file, written, stage):
+    """The OnnxNetwork of a stage's file and what cascade.json says of it: its `card` and `sha256`.
+    """
     if not file.is_file():
         raise ValueError(f"{file}: is missing; {AGAIN}")
     if files.sha256(file) != written["sha256"]:
         message = f"is damaged, or not the file that {CARD} was written with"
         raise ValueError(f"{file}: {message}; {AGAIN}")
     network = OnnxNetwork(written["card"], file)
+    if network.card["stage"] != stage:
+        raise ValueError(f"{file}: holds the {network.card['stage']} network; {AGAIN}")
     channels = network.session.get_inputs()[0].shape[1]
     if channels != (wanted := channels_of(network.card)):
         raise ValueError(f"{file}: takes {channels} channels, its recipe gives {wanted}; {AGAIN}")

@@ -1,8 +1,7 @@
 """Scans that arrive in a watched folder: those whose files have stopped changing."""
 
-from dataclasses import replace
-
 from helpers import files
+from helpers.intake.inputs import keep_names
 from helpers.scans.folder import scan_folder
 
 MANY_FILES = ("DICOM", "2-D slices")  # layouts of scans whose folder has to be quiet
@@ -11,8 +10,7 @@ MANY_FILES = ("DICOM", "2-D slices")  # layouts of scans whose folder has to be 
 class Arrivals:
     """What has arrived whole in a folder; asked again and again.
 
-    name_of  dict of a scan's absolute path, as text, to the name under which it came before: it
-             keeps it, whatever comes beside it.
+    name_of  as `inputs.keep_names` takes it: a scan keeps its name, whatever comes beside it.
     """
 
     def __init__(self, folder, name_of=None):
@@ -39,12 +37,4 @@ class Arrivals:
             cases = scan_folder(self.folder)[0]
         except ValueError:  # no scan yet
             return []
-        return [replace(case, name=self._name(case)) for case in cases]
-
-    def _name(self, case):
-        image, name = str(case.image.absolute()), case.name
-        while image not in self.name_of:
-            if name not in self.name_of.values():
-                self.name_of[image] = name
-            name += "-again"
-        return self.name_of[image]
+        return keep_names(cases, self.name_of)

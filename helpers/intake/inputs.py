@@ -60,14 +60,18 @@ def chosen_case(source, number=None, acquisition=""):
         raise ValueError(f"{source}: is a folder without a DICOM series; {advice}")
     if number is None and len(cases) > 1:
         listed = ""
+        patients = [series.read_header(case.image).patient for case in cases]
         for n, case in enumerate(cases, start=1):
+            whose = f"patient {patients[n - 1]}, " if len(set(patients)) > 1 else ""
             notes = "".join(f"; {FINDINGS[code][1]}: {detail}" for code, detail in case.notes)
-            listed += f"\n  --series {n}  {case.name}  {series.description(case.image)}{notes}"
+            listed += f"\n  --series {n}  {case.name}  {whose}"
+            listed += f"{series.description(case.image)}{notes}"
         raise ValueError(f"{source}: holds {len(cases)} series; choose one, or give -o FOLDER for "
                          f"a mask of each:{listed}")
-    if not 1 <= (number or 1) <= len(cases):
+    number = 1 if number is None else number
+    if not 1 <= number <= len(cases):
         raise ValueError(f"--series {number}: {source} holds {len(cases)} series, counted from 1")
-    return replace(cases[(number or 1) - 1], acquisition=acquisition)
+    return replace(cases[number - 1], acquisition=acquisition)
 
 
 def all_cases(sources):
@@ -85,7 +89,7 @@ def all_cases(sources):
             named = []
         else:
             named = [reading.case_of(source)]
-        cases |= {os.path.realpath(case.image): case for case in named}
+        cases |= {series.scan_key(Path(os.path.realpath(case.image))): case for case in named}
     if masks:
         print(f"helpers.predict: left out: {in_words({'named as masks': masks})}", file=sys.stderr)
     if not cases:
@@ -93,6 +97,21 @@ def all_cases(sources):
     above = Path(os.path.commonpath([case.image.parent.absolute() for case in cases.values()]))
     absolute = [replace(case, image=case.image.absolute()) for case in cases.values()]
     return named_once(absolute, above)
+
+
+def keep_names(cases, name_of):
+    """The cases under the names that they had before, new ones under names that are free.
+
+    name_of  dict of `series.scan_key` to name; new ones are added.
+    """
+    named, taken = [], set(name_of.values())
+    for case in cases:
+        key, name = series.scan_key(case.image.absolute()), case.name
+        while key not in name_of and name in taken:
+            name += "-again"
+        named.append(replace(case, name=name_of.setdefault(key, name)))
+        taken.add(name_of[key])
+    return named
 
 
 def _readable(source):

@@ -156,6 +156,7 @@ def _scaled(array, header):
     if slope is None or (slope, intercept) == (1.0, 0.0) or array.dtype.kind not in "iuf":
         return array
     scaled = array.astype(np.float32)
-    scaled *= np.float32(slope)
-    scaled += np.float32(intercept)
+    with np.errstate(over="ignore", invalid="ignore"):  # who reads it refuses what isn't finite
+        scaled *= np.float32(slope)
+        scaled += np.float32(intercept)
     return scaled

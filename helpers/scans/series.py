@@ -81,6 +81,18 @@ def is_dicom(path):
     return start[128:] == b"DICM" or _begins(start) or path.name.lower().endswith(ENDINGS)
 
 
+def scan_key(image):
+    """What a scan is known by, whatever comes beside it: its file, or of a DICOM file the folder
+    and its series.
+    """
+    try:
+        header = read_header(image) if is_dicom(image) else Header()
+    except OSError:
+        header = Header()
+    series = header.patient, header.uid, header.plane
+    return f"{image.parent}: {series}" if header.uid else str(image)
+
+
 def _begins(start):
     """True for bytes that begin with a tag of group 2 or 8 and its type or length."""
     for order in ("little", "big"):

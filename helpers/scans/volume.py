@@ -196,7 +196,8 @@ def _rounded(array, affine, clips, slab=16):
         if clips:
             clipped += int(np.count_nonzero((values < HU_RANGE[0]) | (values > HU_RANGE[1])))
             # an unsigned type can't hold the lower end
-            values = np.clip(values.astype(np.float32), *HU_RANGE)
+            with np.errstate(over="ignore"):  # what is infinite then, is clipped, too
+                values = np.clip(values.astype(np.float32), *HU_RANGE)
         in_file_axes[..., k : k + slab] = np.rint(values) if values.dtype.kind == "f" else values
     return hu, clipped
 
