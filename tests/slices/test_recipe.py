@@ -94,6 +94,14 @@ def test_box_of_finds_the_same_box_whatever_the_memory_order():
     assert boxes.box_of(labels * 0) is None
 
 
+def test_at_least_is_a_comparison():
+    values = np.random.default_rng(0).integers(0, 256, (5, 9, 8)).astype(np.uint8)
+    values[:2] = values[:, 7:] = 0
+    for threshold in (1, 100, 255):
+        assert np.array_equal(boxes.at_least(values, threshold), values >= threshold)
+    assert not boxes.at_least(values * 0, 1).any()
+
+
 def test_the_lowest_level_of_a_probability():
     """0.5 of 255 is 127.5: 127 means less than a half, 128 means more."""
     levels = np.arange(256, dtype=np.uint8)
