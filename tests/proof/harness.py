@@ -21,7 +21,7 @@ RUN = "proof"
 STAGES = ("gate", "liver", "tumour")
 PHANTOMS = ("phantom_cases=6", "phantom_size=64", "val_share=0.2", "test_share=0.2", "chunk_slices=64")
 TRAINING = {"width": 4, "epochs": 4, "validations": 8, "save_seconds": 0.1, "precision": "32-true", "loggers": "csv",
-            "chunk_minutes": 0.0, "interactive": False}  # fmt: skip
+            "chunk_minutes": 0.0, "chunk_steps": 0, "interactive": False}  # fmt: skip
 COMPARED = ("network", "ema", "optimiser", "scheduler", "history", "best", "files")
 
 
