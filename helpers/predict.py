@@ -27,7 +27,8 @@ INPUT is a NIfTI file, a folder with a DICOM series (or one of its files), or on
 (JPEG or PNG) whose grey values are an intensity window. With -o FOLDER there can be many, and
 folders that hold any of these: the networks are loaded once, a scan that can't be segmented costs
 no other and is named at the end, and what is there already, made of the same scan, weights and
-rules, or corrected by hand since, stays. FOLDER/predictions.csv has a line for each, NAME.json all that was decided about it.
+rules, or corrected by hand since, stays. FOLDER/predictions.csv has a line for each, NAME.json all
+that was decided about it.
 exit codes: 0 done, 1 failed (the message says what and where), 2 wrong usage, 75 stopped with scans
 left: run again to resume.
 examples:
