@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers import files, processes, runs
 from helpers.cascade import engines, folders
-from helpers.cascade.cohort import Cohort, write_table
+from helpers.cascade.cohort import TABLE, Cohort, write_table
 from helpers.cascade.decisions import lap
 from helpers.cascade.rules import Rules
 from helpers.intake import admission, inputs
@@ -231,7 +231,7 @@ def segment_many(options, items, folder, cohort_of):
     counts = {"segmented": done.segmented, "there already": done.kept, "failed": len(done.failed),
               left: done.left}
     counts = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    print(f"{counted(len(items), 'scan')}: {counts}; {folder.predictions / 'predictions.csv'}")
+    print(f"{counted(len(items), 'scan')}: {counts}; {folder.predictions / TABLE}")
     return PAUSED if done.left else FAILED if done.failed else DONE
 
 

@@ -85,9 +85,10 @@ class Cohort:
         return "mask" in log and mask.is_file() and log["mask"] != files.short_hash(mask)
 
     def is_tried(self, row):
-        """True when a scan is done, or failed as it is now."""
-        failed = self.made_of(row) | {"outcome": "failed"}
-        return self.is_done(row) or origins.is_current(self.run_paths.log(row.case), failed)
+        """True when a scan is done, failed as it is now, or has a mask that was changed since."""
+        log = files.recorded(self.run_paths.log(row.case))
+        failed = origins.is_current(log, self.made_of(row) | {"outcome": "failed"})
+        return failed or self.is_done(row) or self.is_changed(row, log)
 
     def log(self, case):
         """What was written about a case, a dict."""

@@ -22,6 +22,7 @@ CT = {
 # by the direction in which the slices are stacked, along x, y or z
 PLANES = ("sagittal", "coronal", "axial")
 ENDINGS = (".dcm", ".dicom")
+OTHERS = (*names.NIFTI, *names.PICTURES)  # what is named so isn't looked into
 # series, position and orientation stand before this tag; private tags after it can be long
 READ_UNTIL = 0x00210000
 EMPTY, NO_DICOM = "empty (0 bytes)", "no DICOM inside"
@@ -85,6 +86,8 @@ def scan_key(image):
     """What a scan is known by, whatever comes beside it: its file, or of a DICOM file the folder
     and its series.
     """
+    if image.name.lower().endswith(OTHERS):
+        return str(image)
     try:
         header = read_header(image) if is_dicom(image) else Header()
     except OSError:
@@ -241,9 +244,8 @@ def description(first):
 @functools.lru_cache(maxsize=4)
 def _headers(folder, changed):
     """dict path -> Header of a folder's DICOM files and of what is named like them; kept."""
-    endings = (*names.NIFTI, *names.PICTURES)
     files = sorted((p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()
-                    and not p.name.lower().endswith(endings)), key=names.natural)
+                    and not p.name.lower().endswith(OTHERS)), key=names.natural)
     headers = {path: read_header(path) if is_dicom(path) else None for path in files}
     patterns = {_pattern(path.name) for path in files if headers[path]}
     endings = {_pattern(path.suffix) for path in files if headers[path]} - {""}

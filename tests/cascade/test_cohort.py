@@ -48,6 +48,17 @@ def test_a_case_is_done_when_all_its_files_are_there_and_of_the_same_things(coho
     assert not cohort.is_done(row)
 
 
+def test_a_mask_that_was_changed_is_neither_done_nor_tried_again(cohort):
+    """A watched folder would name it at every look."""
+    cohort, rows = cohort
+    row = next(rows.itertuples())
+    cohort.segment(row)
+    cohort.mask(row).write_bytes(b"corrected")
+    assert not cohort.is_done(row) and cohort.is_tried(row) and "was changed" in cohort.segment(row)
+    cohort.mask(row).unlink()
+    assert not cohort.is_tried(row)
+
+
 def test_a_scan_that_cannot_be_read_has_a_log_and_no_mask(cohort):
     cohort, rows = cohort
     row = list(rows.itertuples())[2]
