@@ -20,7 +20,7 @@ ROOMS = {
              "label_meaning labels names nifti organs pictures planes reading series tags volume",
     "intake": "admission anatomy arrivals case_records case_table checks duplicates inputs masks "
               "phantom placement quality_control verdicts",
-    "running": "folds inline jobs report_page run_parameters steps",
+    "running": "inline jobs report_page run_parameters side_by_side steps",
     "slices": "lists patients pixels recipe splits store",
     "cascade": "architectures cohort decisions engines folders fused inference liver networks "
                "onnx_engine pipeline precision rules tumour unet_variants weights",

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import functools
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from helpers import files, processes, runs, together
 from helpers.parameters import Usage, listed, of_type, parameters_of, unknown, values_given
 from helpers.processes import DONE, FAILED, PAUSED, USAGE
-from helpers.running import folds, inline, run_parameters
+from helpers.running import inline, run_parameters, side_by_side
 from helpers.running.jobs import Job, carried_out
 from helpers.scans.folder import cases_in
 
@@ -41,7 +40,8 @@ def main(words=None):
         if ask.folds:
             first = asked(words_of_fold(ask, 0))
             planned(first, runs.Run(first.run))  # what it refuses it refuses once
-            return folds.all_folds(functools.partial(words_of_fold, ask), ask.folds)
+            folds = {f"fold {k}": words_of_fold(ask, k) for k in range(ask.folds)}
+            return side_by_side.all_done(folds)[0]
         run = runs.Run(ask.run)
         jobs = planned(ask, run)
         if ask.set == []:
@@ -68,7 +68,12 @@ def carried_out_all(jobs, run, execute=None):
         return FAILED
     run_parameters.remember(run, jobs)
     for number, job in enumerate(jobs):
-        code, asked_to_end = carried_out(job, run, execute)
+        pair = jobs[number : number + 2]
+        if execute is None and side_by_side.pays(pair, run):
+            code, asked_to_end = side_by_side.all_done(
+                {job.part: side_by_side.words_of_training(job) for job in pair})
+        else:
+            code, asked_to_end = carried_out(job, run, execute)
         if code != DONE:
             return code
         if asked_to_end and job is not jobs[-1]:

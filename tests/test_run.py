@@ -15,7 +15,7 @@ import pytest
 from conftest import TINY, command
 from corpus import Place
 
-from helpers import files, folds, parameters, run, run_parameters, runs
+from helpers import files, parameters, run, run_parameters, runs, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_set_without_a_value_shows_all_parameters(own_root, capsys):
 def test_folds_are_runs_of_their_own_that_share_the_cores(own_root, monkeypatch, capsys):
     """Three on four cores: one thread each. What is paused or failed decides the exit code."""
     code = "import os, sys; print(os.environ['OMP_NUM_THREADS'], *sys.argv[1:]); sys.exit({} if 'fold=1' in sys.argv else 0)"
-    monkeypatch.setattr(folds.processes, "cores", lambda: 4)
+    monkeypatch.setattr(side_by_side.processes, "cores", lambda: 4)
     words = ["--run", "cv", "--folds", "3", "--set", "test_share=0.0", "seed=3"]
     for end, exit_code, sentence in ((75, run.PAUSED, "paused, run again to resume"), (2, run.FAILED, "refused"), (0, run.DONE, "done")):
-        monkeypatch.setattr(folds, "COMMAND", (sys.executable, "-c", code.format(end)))
+        monkeypatch.setattr(side_by_side, "COMMAND", (sys.executable, "-c", code.format(end)))
         assert run.main(words) == exit_code
         lines = capsys.readouterr().out.splitlines()
         assert sorted(lines[:3]) == [f"fold {k}: 1 --run cv-fold{k} --set test_share=0.0 seed=3 folds=3 fold={k}" for k in range(3)]
@@ -162,8 +162,8 @@ def test_a_signal_pauses_the_folds_at_work_and_begins_no_more(own_root, monkeypa
     begun = own_root / "begun"
     code = ("import pathlib, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(75)); "
             f"pathlib.Path({str(begun)!r}).touch(); time.sleep(60)")
-    monkeypatch.setattr(folds, "COMMAND", (sys.executable, "-c", code))
-    monkeypatch.setattr(folds.processes, "cores", lambda: 1)
+    monkeypatch.setattr(side_by_side, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(side_by_side.processes, "cores", lambda: 1)
 
     def interrupt():
         while not begun.exists():
@@ -173,6 +173,25 @@ def test_a_signal_pauses_the_folds_at_work_and_begins_no_more(own_root, monkeypa
     threading.Thread(target=interrupt).start()
     assert run.main(["--run", "cv", "--folds", "2"]) == run.PAUSED
     assert capsys.readouterr().out.splitlines() == [f"fold {k}: paused, run again to resume" for k in range(2)]
+
+
+@pytest.mark.parametrize("why_not", ["", "one core", "GPU", "threads were chosen"])
+def test_gate_and_liver_learn_side_by_side_on_a_cpu(own_root, monkeypatch, capsys, why_not):
+    (own_root / "data_lists" / "r").mkdir(parents=True)
+    code = "import os, sys; print(os.environ['OMP_NUM_THREADS'], *sys.argv[1:])"
+    monkeypatch.setattr(side_by_side, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(side_by_side.processes, "cores", lambda: 1 if why_not == "one core" else 2)
+    monkeypatch.setattr(side_by_side.shutil, "which", lambda name: name if why_not == "GPU" else None)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if why_not == "threads were chosen":
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    taken = []
+    monkeypatch.setattr(run, "carried_out", lambda job, *_: taken.append(job.part) or (run.DONE, ""))
+    assert run.main(["--run", "r", "--only", "04", "--set", "trial=t"]) == run.DONE
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("gate", "liver"))]
+    assert sorted(lines) == [] if why_not else [
+        *(f"{stage}: 1 --run r --only 04 --set stage={stage} trial=t" for stage in ("gate", "liver")), "gate: done", "liver: done"]
+    assert taken[-1] == "tumour" and ("gate" in taken) == bool(why_not)
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):
