@@ -12,6 +12,8 @@ import os
 # they give theirs up after half a millisecond instead of spinning for fourteen
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("KMP_BLOCKTIME", "1")  # milliseconds, of the other OpenMP
+# numpy would take memory in pages of 2 MB: a mask of few voxels took as much as a full one
+os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 
 __version__ = "0.2.0"
 

@@ -60,7 +60,7 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         log.note("liver", liver_slice_score=slice_scores(probability))
 
         mask = at_least(probability, level(rules.liver_threshold))
-        del probability  # a byte a voxel, unless it is to be kept
+        del whole, probability  # a byte a voxel, unless it is to be kept
         liver, count, organs = clean_liver(mask, volume, rules)
         del mask
         outcome = "ok" if liver.any() else "no liver found"
@@ -72,7 +72,7 @@ def segment(volume, networks, rules=Rules(), keep_probability=False):
         tta_std = None
         if rules.flip_tta:  # a second look where something was found
             found = at_least(probability, level(rules.tumour_threshold))
-            rows = region.rows_of(np.logical_and(found, liver, out=found))
+            rows = region.rows_of(found, liver)
             tta_std = inference.average_flips(
                 networks["tumour"], region, rows, probability, rules.batch_size
             )

@@ -224,9 +224,12 @@ class Slices:
     def __getitem__(self, rows):
         return np.stack([self._plane(int(k)) for k in rows])
 
-    def rows_of(self, mask):
-        """The rows whose slices show something of a mask, bool (z, y, x) on the scan's grid."""
-        return np.flatnonzero(mask[slice(*self.grid.box[0])].any((1, 2)))
+    def rows_of(self, *masks):
+        """The rows whose slices show something that is in all the masks, bool (z, y, x) on the
+        scan's grid.
+        """
+        slices = zip(*(mask[slice(*self.grid.box[0])] for mask in masks), strict=True)
+        return np.flatnonzero([np.logical_and.reduce(planes).any() for planes in slices])
 
     def put_back(self, planes, rows, out):
         """Lay a network's planes (rows, y, x) where they come from in `out`, (z, y, x) on the
