@@ -1,6 +1,8 @@
 """Timing in turns, and the memory of a process that is known to take some."""
 
+import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -17,13 +19,28 @@ def test_variants_take_turns():
     assert list(table.columns) == ["a", "b"] and len(table) == 2
 
 
+def test_what_other_processes_take_is_told_from_what_this_one_and_its_children_do():
+    """Half a second each of this process, a child that ends, and another one: the last counts."""
+    spin = "import time\nend = time.time() + {}\nwhile time.time() < end: pass"
+    quiet = timing.Others()
+    exec(spin.format(0.5))
+    done = timing.of_process([sys.executable, "-c", spin.format(0.5)])
+    own = quiet.cores()
+    other, beside = subprocess.Popen([sys.executable, "-c", spin.format(2)]), timing.Others()
+    time.sleep(1.5)
+    busy = beside.cores()
+    other.wait()
+    assert done["others"] < own + 0.5
+    assert busy > own + 0.1, (own, busy)
+
+
 def test_summary_by_hand():
     """Five rounds; a busy moment slows both in the third, and the ratio doesn't see it."""
     seconds = pd.DataFrame({"ours": [1.0, 2.0, 50.0, 1.0, 2.0], "theirs": [3.0, 6.0, 150.0, 3.0, 4.0]})
     table = timing.summarised(seconds, items=8)
     assert table.times_slower.tolist() == [1.0, 3.0]
     assert table.seconds.tolist() == [2.0, 4.0] and table.items_per_second.tolist() == [4.0, 2.0]
-    assert (table.low["ours"], table.high["ours"]) == (4.0, 8.0)
+    assert (table.low["ours"], table.high["ours"], table.best["ours"]) == (4.0, 8.0, 8.0)
 
 
 def test_peak_memory_of_a_process_and_its_child():
