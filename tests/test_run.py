@@ -15,7 +15,7 @@ import pytest
 from conftest import TINY, command
 from corpus import Place
 
-from helpers import files, parameters, run, run_parameters, runs, side_by_side
+from helpers import files, jobs, parameters, run, run_parameters, runs, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,19 @@ def test_gate_and_liver_learn_side_by_side_on_a_cpu(own_root, monkeypatch, capsy
     assert sorted(lines) == [] if why_not else [
         *(f"{stage}: 1 --run r --only 04 --set stage={stage} trial=t" for stage in ("gate", "liver")), "gate: done", "liver: done"]
     assert taken[-1] == "tumour" and ("gate" in taken) == bool(why_not)
+
+
+@pytest.mark.parametrize("parent, outlives", [(0, False), (os.getppid(), False), (-1, True)])
+def test_what_learns_side_by_side_ends_with_its_command(own_root, monkeypatch, parent, outlives):
+    """Killed, it can't say so: whoever it began sees that another process has adopted it."""
+    ended = threading.Event()
+    monkeypatch.setattr(jobs, "PARENT", parent)
+    monkeypatch.setattr(jobs, "_papermill", lambda job, run, out, outcome: (ended.wait(1), outcome.append(None)))
+    monkeypatch.setattr(jobs, "_end_kernels", ended.set)
+    job = jobs.Job("04_training", {"run": "r", "stage": "gate"}, "gate")
+    error, signals = jobs.executed(job, runs.Run("r"), own_root / "out.ipynb")
+    assert signals == [] and ended.is_set() == outlives
+    assert str(error) == "the end of its command" if outlives else error is None
 
 
 def test_whole_sequence_leaves_a_report(tiny, tiny_run):

@@ -21,6 +21,9 @@ from helpers.running import report_page, steps
 
 EVALUATION = "06_evaluation"  # the notebook that is exported as the report
 INFERENCE = "05_cascade_inference"  # and this one, of scans that others' networks segment
+# the process of side_by_side that began this one: where it was killed, the next call needs the
+# folder that is trained in here
+PARENT = int(os.environ.pop("CASCADE_LIVER_PARENT", 0))
 
 
 @dataclass
@@ -125,9 +128,9 @@ def executed(job, run, out):
                 stop.parent.mkdir(parents=True, exist_ok=True)
                 stop.touch()
                 print(f"{signals[0]}: the training saves and pauses …", file=sys.stderr, flush=True)
-            if len(signals) > (1 if job.part else 0):
+            if len(signals) > (1 if job.part else 0) or PARENT not in (0, os.getppid()):
                 _end_kernels()
-                outcome.insert(0, KeyboardInterrupt(signals[0]))
+                outcome.insert(0, KeyboardInterrupt([*signals, "the end of its command"][0]))
                 break
     if told_to_stop:
         stop.unlink(missing_ok=True)  # where the training had ended before it could see it

@@ -41,7 +41,8 @@ def all_done(words_of):
     """
     running, at_once = set(), min(len(words_of), processes.cores())
     threads = max(1, processes.cores() // at_once)
-    env = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    env = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1",
+                        "CASCADE_LIVER_PARENT": str(os.getpid())}
     with processes.collected() as signals, \
             concurrent.futures.ThreadPoolExecutor(at_once) as crew:
 
