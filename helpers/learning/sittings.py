@@ -16,6 +16,7 @@ from helpers.learning.training import Training
 AHEAD = 8  # at most so many batches are made while steps are taken, each by a thread of its own
 # of the time: where saving is slow, it is done more rarely than every `save_seconds`
 SAVING_SHARE = 0.05
+RARELY_SECONDS = 600  # but so often at least: a computer that slept while it saved seemed slow
 
 
 def resume(folder, parts, plan):
@@ -86,7 +87,8 @@ def sitting(training, batches, minutes=0.0, steps=0):
             if batches.position(training.step)[:2] != position[:2] and "ema" in training.parts:
                 averaged, card = training.parts["ema"].module, training.card_at(training.step)
                 training.write(f"chunk_{position[1] + 1:02d}", averaged, card)
-            wait = max(training.plan.save_seconds, training.save_took / SAVING_SHARE)
+            rarely = min(training.save_took / SAVING_SHARE, RARELY_SECONDS)
+            wait = max(training.plan.save_seconds, rarely)
             if time.monotonic() - saved > wait:
                 taken.reconsider(took)
                 training.save()

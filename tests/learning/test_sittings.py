@@ -215,6 +215,21 @@ def test_saving_keeps_to_its_share_of_the_time(folder, monkeypatch):
     assert saved == [0, 60]
 
 
+def test_a_computer_that_slept_while_it_saved_saves_again_before_long(folder, monkeypatch):
+    """The save seems to have taken a night; twenty nights without another would be lost by a kill."""
+    saved = []
+
+    def slept(self, save=training.Training.save):
+        save(self)
+        saved.append(self.step)
+        self.save_took = 30_000.0
+
+    monkeypatch.setattr(training.Training, "save", slept)
+    monkeypatch.setattr(sittings, "RARELY_SECONDS", 0.0)
+    train(resumed(folder, save_seconds=0.0))
+    assert len(saved) > 2
+
+
 def test_batches_made_meanwhile_come_in_order_and_from_threads_of_one_core(folder, monkeypatch):
     """Later ones are ready before earlier ones here; what the loop gets is the batch of its step, whoever made it."""
     makers = set()
