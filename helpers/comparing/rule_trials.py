@@ -96,10 +96,9 @@ def page(rows, options):
     how = options.equally, options.leave if rows.site.nunique() > 1 else "patient"
     table = judged(rows, options.by, *how)
     folds = held_out(rows, options.by, rows.setting.unique(), *how)
-    cases = rows.pivot(index="setting", columns=["site", "case"], values=options.by)
-    cases.columns = [f"{site} {case}" for site, case in cases.columns]
+    cases = rows.pivot(index=["site", "case"], columns="setting", values=options.by)
     line = (
-        f"{cases.shape[1]} scans, chosen by {options.by} with all {options.equally} counting "
+        f"{len(cases)} scans, chosen by {options.by} with all {options.equally} counting "
         f"equally and one {how[1]} left out in turn: the best of all {len(table)} settings gains "
         f"{mean_gain(folds, options.equally):+.3f} on scans that it was not chosen on. held_out is "
         "that gain where a setting is the only choice beside none, chosen: how often it was taken. "
@@ -107,4 +106,4 @@ def page(rows, options):
         "other scans, false_ml what is found where there is none."
     )
     return table, "\n\n".join([line, markdown(table), markdown(folds),
-                               markdown(cases.loc[rows.setting.unique()].reset_index())])
+                               markdown(cases[rows.setting.unique()].reset_index())])
