@@ -12,7 +12,7 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 GIB = 1 << 30
 USABLE = 0.8  # of a worker's memory: with more in use Dask gives it nothing to do
 ANSWER_S = 10  # for a scheduler
-PATIENCE_S = 60  # for the first worker of a cluster
+PATIENCE_S = 60  # for a worker to come to a cluster that has none
 INSTALL = "pip install distributed"
 
 
@@ -37,7 +37,7 @@ def spread(work, items, workers=None, scheduler="", needs=None):
                an item that ended its process twice, NoRoom for one that no worker has memory for.
 
     Raises what `work` raises; RuntimeError when processes can't start at all; ValueError without
-    dask.distributed, OSError where no scheduler answers or no worker comes.
+    dask.distributed, OSError where no scheduler answers, or no worker comes or is left.
     """
     if scheduler:
         yield from _by_dask(work, items, scheduler, needs or (lambda item: 0))
@@ -86,18 +86,32 @@ def _by_dask(work, items, address, needs):
                 yield index, NoRoom(f"needs {need / GIB:.1f} GiB of memory, and the largest worker "
                                     f"of {address} has {most / GIB:.1f}")
         suspects = []
-        for future in distributed.as_completed(index_of):
+        for future in _ended(distributed, client, address, index_of):
             if isinstance(future.exception(), distributed.KilledWorker):
                 suspects.append(index_of[future])
             else:
                 yield index_of[future], future.result()
         # Dask suspects all that a worker held: one after the other each shows whether it was it
         for index in suspects:
-            future = submits[index]()
-            if isinstance(future.exception(), distributed.KilledWorker):
-                yield index, processes.WorkerDied("twice, on a cluster")
-            else:
-                yield index, future.result()
+            for future in _ended(distributed, client, address, [submits[index]()]):
+                if isinstance(future.exception(), distributed.KilledWorker):
+                    yield index, processes.WorkerDied("twice, on a cluster")
+                else:
+                    yield index, future.result()
+
+
+def _ended(distributed, client, address, futures):
+    """Futures as they end, for as long as there are workers: a nanny may fail to start its worker
+    again.
+    """
+    left = set(futures)
+    while left:
+        try:
+            for future in distributed.as_completed(left, timeout=PATIENCE_S):
+                left.discard(future)
+                yield future
+        except TimeoutError:
+            _rooms(client, address)
 
 
 def _connected(distributed, address):
@@ -118,7 +132,7 @@ def _rooms(client, address):
     try:
         client.wait_for_workers(1, timeout=PATIENCE_S)
     except TimeoutError:
-        raise OSError(f"{address}: no worker has come to this scheduler within {PATIENCE_S} s; "
+        raise OSError(f"{address}: this scheduler has had no worker for {PATIENCE_S} s; "
                       f"start one with: dask worker {address} --nthreads 1") from None
     workers = client.scheduler_info(n_workers=-1)["workers"].items()
     return {name: USABLE * (worker["memory_limit"] or math.inf) / worker["nthreads"]

@@ -68,8 +68,24 @@ def test_memory_is_bounded_by_the_control_group(tmp_path, monkeypatch):
 def test_a_scheduler_without_workers_is_said(monkeypatch):
     monkeypatch.setattr(crews, "PATIENCE_S", 0.2)
     none = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None)
-    with none, pytest.raises(OSError, match="no worker has come to this scheduler within 0.2 s; start one with: dask worker"):
+    with none, pytest.raises(OSError, match="this scheduler has had no worker for 0.2 s; start one with: dask worker"):
         list(crews.spread(root_of, [1], scheduler=none.scheduler_address))
+
+
+def slow(item):
+    time.sleep(1)
+    return item
+
+
+def test_a_cluster_that_loses_its_last_worker_is_said(monkeypatch):
+    monkeypatch.setattr(crews, "PATIENCE_S", 0.5)
+    one = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**one) as cluster:
+        results = crews.spread(slow, range(3), scheduler=cluster.scheduler_address)
+        assert next(results)[1] in range(3)  # longer than the patience, while there is a worker
+        cluster.scale(0)
+        with pytest.raises(OSError, match="has had no worker for 0.5 s"):
+            list(results)
 
 
 def test_a_worker_is_known_by_its_machine():
