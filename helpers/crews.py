@@ -93,11 +93,11 @@ def _by_dask(work, items, address, needs):
                 yield index_of[future], future.result()
         # Dask suspects all that a worker held: one after the other each shows whether it was it
         for index in suspects:
-            for future in _ended(distributed, client, address, [submits[index]()]):
-                if isinstance(future.exception(), distributed.KilledWorker):
-                    yield index, processes.WorkerDied("twice, on a cluster")
-                else:
-                    yield index, future.result()
+            (future,) = _ended(distributed, client, address, [submits[index]()])
+            if isinstance(future.exception(), distributed.KilledWorker):
+                yield index, processes.WorkerDied("twice, on a cluster")
+            else:
+                yield index, future.result()
 
 
 def _ended(distributed, client, address, futures):
@@ -111,7 +111,7 @@ def _ended(distributed, client, address, futures):
                 left.discard(future)
                 yield future
         except TimeoutError:
-            _rooms(client, address)
+            _wait_for_a_worker(client, address)
 
 
 def _connected(distributed, address):
@@ -127,13 +127,17 @@ def host_of(address):
     return address.rpartition("://")[2].rpartition(":")[0]
 
 
-def _rooms(client, address):
-    """Bytes of memory that each worker of a cluster has for one item, a dict by its address."""
+def _wait_for_a_worker(client, address):
     try:
         client.wait_for_workers(1, timeout=PATIENCE_S)
     except TimeoutError:
         raise OSError(f"{address}: this scheduler has had no worker for {PATIENCE_S} s; "
                       f"start one with: dask worker {address} --nthreads 1") from None
+
+
+def _rooms(client, address):
+    """Bytes of memory that each worker of a cluster has for one item, a dict by its address."""
+    _wait_for_a_worker(client, address)
     workers = client.scheduler_info(n_workers=-1)["workers"].items()
     return {name: USABLE * (worker["memory_limit"] or math.inf) / worker["nthreads"]
             for name, worker in workers}
