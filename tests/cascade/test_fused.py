@@ -30,6 +30,22 @@ def test_a_fused_network_answers_as_before(make):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+OTHERS = ["unet3d", "convlstm", "specialists", "upsampled:resnet18", "monai:AttentionUnet", "monai:BasicUNet", "monai:SegResNet",
+          "smp:Unet:resnet18", "smp:UnetPlusPlus:resnet18", "smp:FPN:resnet18", "smp:Unet:tu-tf_efficientnet_lite0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_every_network_answers_fused_as_before(model):
+    network = weights.build(model, 3, width=8, levels=2, slices=3).eval()
+    for norm in (layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1)
+    quick, x = fused.fused(network, torch.float32), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = network(x)
+        assert (quick(x) - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert quick is not network or not model.startswith("smp:Unet")
+
+
 def test_in_half_precision_it_is_as_close_to_float32_as_autocast_is():
     network = trained(lambda: networks.UNet(1, 1, 8, 3))
     quick, x = fused.fused(network, torch.bfloat16), torch.randn(4, 1, 64, 64)
