@@ -45,7 +45,7 @@ def fused(network, dtype):
 def _rows(network):
     """(Sequential, place of the convolution in it) of each ROW that pads with zeros."""
     for layers in network.modules():
-        if getattr(type(layers), "forward", None) is nn.Sequential.forward:
+        if type(layers).forward is nn.Sequential.forward:
             inside = list(layers)  # a slice of smp's Sequentials can't be made
             for k, row in enumerate(zip(inside, inside[1:], inside[2:], strict=False)):
                 if tuple(map(type, row)) == ROW and _pads_with_zeros(row[0]):
